@@ -1,0 +1,195 @@
+"""Words in, words out: the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from anaheadless import __version__, launch, target
+from anaheadless.display import Screen, parse_screen
+from anaheadless.errors import LaunchError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EPILOG = """\b
+Examples:
+  anaheadless run render.py --views 3      a script, and its own arguments
+  anaheadless run -m pytest tests          a module
+  anaheadless exec ./viewer brain.gii      any other program
+  anaheadless run --gl none form.py        no OpenGL: starts in half the time
+
+The target's exit status is the command's own. 125: the launcher failed, 126: the target can't be executed,
+127: it was not found, 2: wrong usage."""
+
+
+class ScreenType(click.ParamType):
+    name = "WIDTHxHEIGHT[xDEPTH]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Screen:
+        if isinstance(value, Screen):
+            return value
+        try:
+            return parse_screen(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class LastOption(click.Option):
+    """An option after which everything is the target's, as after python's own ``-m MODULE`` and ``-c CODE``."""
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        option = parser._short_opt[self.opts[0]]
+        process = option.process
+
+        def process_and_stop(value: str, state: Any) -> None:
+            process(value, state)
+            state.largs.extend(state.rargs)
+            state.rargs.clear()
+
+        option.process = process_and_stop
+
+
+def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """An option that may also come from a variable: ``--start-timeout`` from ANAHEADLESS_START_TIMEOUT."""
+    variable = "ANAHEADLESS_" + names[-1].lstrip("-").upper().replace("-", "_")
+    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+
+
+_OPTIONS = (
+    _option(
+        "--screen",
+        type=ScreenType(),
+        default=str(Screen()),
+        show_default=True,
+        help="Size in pixels, and depth in bits, of the virtual screen.",
+    ),
+    _option("--dpi", type=click.IntRange(1, 1000), metavar="N", help="Dots per inch of the screen."),
+    _option(
+        "--gl",
+        type=click.Choice(["auto", "native", "none"]),
+        default="auto",
+        show_default=True,
+        help="Where OpenGL comes from: the X server (native), or nowhere (none: starts in half the time).",
+    ),
+    _option(
+        "--server-arg",
+        "server_args",
+        multiple=True,
+        metavar="ARG",
+        help="A further argument for Xvfb; repeatable: --server-arg=-maxclients --server-arg=512",
+    ),
+    _option(
+        "--start-timeout",
+        type=click.FloatRange(0, 3600, min_open=True),
+        default=30.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long the X server may take until it is ready.",
+    ),
+    _option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."),
+)
+_PYTHON = _option(
+    "--python",
+    default=sys.executable,
+    metavar="PATH",
+    help="The interpreter to use.  [default: the one that anaheadless is installed in]",
+)
+_SETTINGS = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
+
+
+def _command(group: click.Group, *options: Callable[[Command], Command], **settings: Any) -> Any:
+    def decorate(function: Command) -> Command:
+        for option in reversed((*options, *_OPTIONS)):
+            function = option(function)
+        return group.command(context_settings=_SETTINGS, epilog=EPILOG, **settings)(function)
+
+    return decorate
+
+
+@click.group(context_settings=_SETTINGS, epilog=EPILOG)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Run a graphical program on a machine without a screen.
+
+    It gets an X display of its own, and then runs as if it had been called directly: same process, same standard
+    streams, same exit status. Nothing is left behind, however it ends.
+    """
+
+
+@_command(
+    cli,
+    click.option("-m", "module", cls=LastOption, metavar="MODULE", help="Run a module, as python -m does."),
+    click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does."),
+    _PYTHON,
+    click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]..."),
+)
+def run(
+    args: tuple[str, ...], module: str | None, code: str | None, python: str, **settings: Any
+) -> NoReturn:
+    """Run a Python program: SCRIPT is a file, a directory or zip file with a __main__, or - for standard input.
+
+    All that comes after it, or after -m MODULE or -c CODE, is the program's own.
+    """
+    environ = launch.inherited_environment()
+    search = launch.search_path(environ)
+    if module is not None:
+        program = target.python(python, ("-m", module, *args), search)
+    elif code is not None:
+        program = target.python(python, ("-c", code, *args), search)
+    elif args:
+        program = target.script(python, args[0], args[1:], search)
+    else:
+        raise click.UsageError("Missing what to run: a SCRIPT, -m MODULE or -c CODE.")
+    launch.run(program, launch.Options(**settings), environ)
+
+
+@_command(
+    cli,
+    click.argument("command", type=click.UNPROCESSED),
+    click.argument("args", nargs=-1, type=click.UNPROCESSED),
+    name="exec",
+)
+def exec_(command: str, args: tuple[str, ...], **settings: Any) -> NoReturn:
+    """Run any COMMAND, with its own ARGS."""
+    environ = launch.inherited_environment()
+    program = target.command(command, args, launch.search_path(environ))
+    launch.run(program, launch.Options(**settings), environ)
+
+
+@_command(
+    cli,
+    _PYTHON,
+    click.argument("args", nargs=-1, type=click.UNPROCESSED),
+    hidden=True,
+)
+def python(args: tuple[str, ...], python: str, **settings: Any) -> NoReturn:
+    """What anaheadless-python is: the interpreter, with its own options and arguments."""
+    environ = launch.inherited_environment()
+    search = launch.search_path(environ)
+    if args and not args[0].startswith("-"):
+        program = target.script(python, args[0], args[1:], search)
+    else:
+        program = target.python(python, args, search)
+    launch.run(program, launch.Options(**settings), environ)
+
+
+def main() -> None:
+    """The command ``anaheadless``."""
+    _main(sys.argv[1:], "anaheadless")
+
+
+def main_python() -> None:
+    """The command ``anaheadless-python``: an interpreter with a display, whose options are all python's own."""
+    _main(["python", "--", *sys.argv[1:]], "anaheadless-python")
+
+
+def _main(args: Sequence[str], name: str) -> None:
+    try:
+        cli.main(args, prog_name=name)
+    except LaunchError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,228 @@
+"""The X server's outside: display number and sockets, cookie, command line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import stat
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from anaheadless.errors import LaunchError
+from anaheadless.keeper import COOKIE, process_state
+from anaheadless.xproto import COOKIE_NAME
+
+SOCKET_FOLDER = "/tmp/.X11-unix"
+
+# Above the numbers of real screens, of ssh (:10 and up), of xvfb-run (:99 and up) and of VirtualGL (:1024).
+NUMBERS = range(2000, 10000)
+
+# What Xvfb makes a screen of; OpenGL finds no visual below 24 (server 21.1: depths 1, 4, 12 and 32 are refused).
+DEPTHS = (8, 15, 16, 24, 30)
+MAX_SIDE = 32767  # a coordinate is a signed 16-bit number in the X protocol
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A screen's width and height in pixels, and its depth in bits per pixel."""
+
+    width: int = 1280
+    height: int = 1024
+    depth: int = 24
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}x{self.depth}"
+
+
+def parse_screen(text: str) -> Screen:
+    """``WIDTHxHEIGHT[xDEPTH]`` as a :class:`Screen`; :raises ValueError: with a sentence that says what would do."""
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})(?:x(\d{1,9}))?", text, re.ASCII)
+    if not match:
+        raise ValueError(f"{text!r} is not WIDTHxHEIGHT or WIDTHxHEIGHTxDEPTH, as in 1280x1024x24.")
+    width, height = int(match[1]), int(match[2])
+    depth = int(match[3] or Screen.depth)
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise ValueError(f"{text!r}: width and height go from 1 to {MAX_SIDE}.")
+    if depth not in DEPTHS:
+        raise ValueError(f"{text!r}: the depth is one of {', '.join(map(str, DEPTHS))}; 24 is the usual one.")
+    return Screen(width, height, depth)
+
+
+def server_command(
+    program: str, number: int, screen: Screen, dpi: int | None, *, glx: bool, extra: Sequence[str]
+) -> list[str]:
+    """The X server's command line; *extra* comes last, so that it has the last word."""
+    return [
+        program,
+        f":{number}",
+        *("-screen", "0", str(screen)),
+        *(("-dpi", str(dpi)) if dpi else ()),
+        *("-auth", f"/proc/self/fd/{COOKIE}"),
+        *("-nolisten", "tcp"),
+        # Without it the server starts afresh when a probe was its only client, and may refuse the next one.
+        "-noreset",
+        *(() if glx else ("-extension", "GLX")),
+        *extra,
+    ]
+
+
+def authority(number: int, cookie: bytes, host: str) -> bytes:
+    """The contents of an X authority file, Xau(3), for display *number* on this *host*."""
+
+    def entry(family: int, address: bytes) -> bytes:
+        fields = (address, b"%d" % number, COOKIE_NAME, cookie)
+        return struct.pack(">H", family) + b"".join(struct.pack(">H", len(field)) + field for field in fields)
+
+    # FamilyLocal, and FamilyWild for programs that ask under another host name; python-xlib knows only the first.
+    return entry(256, host.encode(errors="surrogateescape")) + entry(65535, b"")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A display number that is ours, and the listening sockets that make it so: file, then abstract."""
+
+    number: int
+    listeners: tuple[socket.socket, socket.socket]
+
+    def release(self) -> None:
+        for listener in self.listeners:
+            listener.close()
+
+
+def socket_path(number: int) -> str:
+    return f"{SOCKET_FOLDER}/X{number}"
+
+
+def lock_path(number: int) -> str:
+    return f"/tmp/.X{number}-lock"
+
+
+def claim() -> Claim:
+    """Take a free display number; both its sockets listen when this returns, so nobody else can have it.
+
+    The number is taken by binding, never by looking first. The abstract socket comes first: whoever holds it may
+    also remove a dead socket file of that number.
+
+    :raises LaunchError: the socket folder can't be used, or no number is free.
+    """
+    _make_socket_folder()
+    for number in _numbers():
+        try:
+            abstract = _bind(_abstract_name(number))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise _cannot_listen(error) from error
+            continue
+        try:
+            _remove_if_dead(number)
+            if os.path.lexists(lock_path(number)):  # the server would refuse the number
+                abstract.close()
+                continue
+            file = _bind(socket_path(number))
+            for listener in (file, abstract):
+                listener.listen(128)
+        except OSError as error:
+            abstract.close()
+            if error.errno != errno.EADDRINUSE:
+                raise _cannot_listen(error) from error
+            continue
+        os.chmod(socket_path(number), 0o700)  # whatever the umask; the cookie is what keeps others out
+        return Claim(number, (file, abstract))
+    raise LaunchError(
+        f"no display number is free between :{NUMBERS[0]} and :{NUMBERS[-1]}",
+        hint=f"See what is in {SOCKET_FOLDER}.",
+    )
+
+
+def sweep(limit: int = 16) -> None:
+    """Remove a few dead sockets of ours, as they are left when a batch system kills a whole session at once."""
+    with suppress(OSError):
+        names = [name for name in os.listdir(SOCKET_FOLDER) if name[1:].isdigit()]
+        numbers = [int(name[1:]) for name in names if int(name[1:]) in NUMBERS]
+        for number in numbers[:limit]:
+            with suppress(OSError), _bind(_abstract_name(number)):
+                _remove_if_dead(number)
+
+
+def _numbers() -> Iterator[int]:
+    """Every number, from a random one on: launches at the same time seldom meet."""
+    start = int.from_bytes(os.urandom(4), "little") % len(NUMBERS)
+    yield from NUMBERS[start:]
+    yield from NUMBERS[:start]
+
+
+def _abstract_name(number: int) -> str:
+    return "\0" + socket_path(number)
+
+
+def _bind(address: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _make_socket_folder() -> None:
+    try:
+        os.mkdir(SOCKET_FOLDER)
+        os.chmod(SOCKET_FOLDER, 0o1777)  # as every X server makes it
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _cannot_listen(error) from error
+
+
+def _cannot_listen(error: OSError) -> LaunchError:
+    return LaunchError(
+        f"the display's socket can't be made in {SOCKET_FOLDER}: {error.strerror}",
+        hint=f"X clients look for it there: {SOCKET_FOLDER} must be a folder that you may write to (mode 1777), "
+        "on a file system that is neither full nor read-only.",
+    )
+
+
+def _remove_if_dead(number: int) -> None:
+    """Remove the socket file *number*, and its server's lock, if they are ours and nobody listens.
+
+    The caller holds the abstract socket, so nobody in this network namespace can be about to listen. Another
+    namespace may share /tmp: a file that is younger than a second may be between its bind and its listen there.
+    """
+    path, lock = socket_path(number), lock_path(number)
+    with suppress(FileNotFoundError):
+        status = os.lstat(path)
+        ours = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+        if not ours or time.time() - status.st_mtime < 1 or not _refuses(path):
+            return
+        if _is_stale(lock):
+            os.unlink(lock)
+        os.unlink(path)
+
+
+def _refuses(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)  # a server whose queue is full is not dead
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+        return False
+
+
+def _is_stale(lock: str) -> bool:
+    """Whether an X lock file is ours and names no process."""
+    try:
+        if os.lstat(lock).st_uid != os.geteuid():
+            return False
+        with open(lock, "rb") as file:
+            return process_state(int(file.read(16)))[0] == ""
+    except (OSError, ValueError):
+        return False

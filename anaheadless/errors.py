@@ -1,0 +1,34 @@
+"""What goes wrong before the target runs, and the exit statuses that say so."""
+
+from __future__ import annotations
+
+# The statuses of env, nohup, timeout and the shells: whoever reads them in a batch log knows them already.
+FAILED = 125
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+
+class LaunchError(Exception):
+    """The target was not started.
+
+    :param message: what failed and what the tool or the kernel said, one sentence without a full stop.
+    :param hint: what to do about it.
+    :param details: lines of a tool's own output, shown as they are.
+    :param exit_code: the launcher's exit status.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", details: tuple[str, ...] = (), exit_code: int = FAILED
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        lines = [f"anaheadless: {self.message}"]
+        lines += [f"  | {line}" for line in self.details]
+        if self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(lines)

@@ -1,0 +1,185 @@
+"""The resident process of a session: starts the X server, ends it when the target has ended, leaves nothing.
+
+It runs alone, as ``python -I -S keeper.py DISPLAY TARGET_PID TARGET_START SOCKET LISTENERS SERVER [ARGUMENT]...``,
+on the standard library and little of it, since it stays for as long as the target. Whoever starts it gives it these
+descriptors and reaps its first process; the second one is in nobody's way.
+
+====  ==========================================================================================
+0     /dev/null
+1     the control socket: it says ``KEEPER_PID SERVER_PID`` there, and obeys READY and END
+2     the server's messages (and its own), a memfd
+3, 4  the display's listening sockets, for the server; LISTENERS is 2 (or 0: the server makes its own)
+5     the cookie, a memfd
+====  ==========================================================================================
+
+Clients and the launcher reach the memfds as ``/proc/KEEPER_PID/fd/N``: there is no file to be left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+CONTROL, MESSAGES, FIRST_LISTENER, COOKIE = 1, 2, 3, 5
+READY, END = b"R", b"E"
+
+# A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
+IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+POLL_SECONDS = 0.1
+
+
+def main(argv: list[str]) -> None:
+    display, target, target_start, socket_path, listeners, *command = argv
+    activated = listeners != "0"
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    # In a session of its own, and no child of the target: ^C, timeout and os.wait() don't know of it.
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.umask(0o077)
+    passed_on = {FIRST_LISTENER, FIRST_LISTENER + 1} if activated else set()
+    # Who waits for the end of a pipe must not wait for the keeper.
+    close_descriptors_except({0, CONTROL, MESSAGES, COOKIE} | passed_on)
+
+    identity = file_identity(socket_path) if activated else None
+    server = start_server(command, activated)
+    for descriptor in passed_on:
+        os.close(descriptor)
+    with suppress(BrokenPipeError):  # the launcher was killed: found out below
+        os.write(CONTROL, b"%d %d" % (os.getpid(), server))
+
+    lock = f"/tmp/.X{display[1:]}-lock"
+    for word in wait_for_end(int(target), target_start, server):
+        # The lock keeps other servers off a display; here the sockets themselves do, from before it is written.
+        # Without it, even a SIGKILL of every process of the session leaves no file that could mislead anyone.
+        if word == READY and activated and names(lock, server):
+            os.unlink(lock)
+
+    os.killpg(server, signal.SIGKILL)
+    ours = identity is not None and file_identity(socket_path) == identity
+    with suppress(FileNotFoundError):
+        if names(lock, server):
+            ours = True
+            os.unlink(lock)
+        if ours:
+            os.unlink(socket_path)
+    os.waitpid(server, 0)
+
+
+def start_server(command: list[str], activated: bool) -> int:
+    """Fork and execute the server, as the leader of its own process group; return its PID."""
+    keeper = os.getpid()
+    server = os.fork()
+    if server:
+        with suppress(PermissionError):  # it has done so itself, and more
+            os.setpgid(server, server)
+        return server
+    try:
+        os.setpgid(0, 0)
+        import ctypes  # not in the keeper, which stays for hours
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:  # it died before the kernel knew whom to watch
+            os._exit(1)
+        # Blocked, not ignored: the server installs handlers of its own. SIGUSR1 must not stay ignored: to an X
+        # server that means a parent that waits for one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(MESSAGES, 1)
+        environ = dict(os.environ)
+        if activated:
+            # sd_listen_fds(3); the kind of socket is seen by the server itself.
+            environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))
+        os.execve(command[0], command, environ)
+    except BaseException as error:
+        os.write(MESSAGES, f"{command[0]}: {error}\n".encode(errors="surrogateescape"))
+    finally:
+        os._exit(127)
+
+
+def wait_for_end(target: int, target_start: str, server: int) -> Iterator[bytes]:
+    """Yield the words that come over the control socket until target or server has ended, or END comes."""
+    poll = select.poll()
+    poll.register(CONTROL, select.POLLIN)
+    pidfds = [open_pidfd(target), open_pidfd(server)]
+    for pidfd in pidfds:
+        if pidfd is not None:
+            poll.register(pidfd, select.POLLIN)
+    timeout = None if None not in pidfds else POLL_SECONDS * 1000
+    while is_alive(target, target_start) and is_alive(server):
+        ready = [descriptor for descriptor, _ in poll.poll(timeout)]
+        if CONTROL in ready:
+            word = os.read(CONTROL, 1)
+            if word == END:
+                return
+            if not word:  # the launcher has become the target
+                poll.unregister(CONTROL)
+            yield word
+
+
+def open_pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # gone; or a kernel before 5.3, or a sandbox that forbids it: then it is polled
+        return None
+
+
+def is_alive(pid: int, start: str | None = None) -> bool:
+    """Whether *pid* runs, and is the process that started at *start* (a PID is given out again one day)."""
+    state, started = process_state(pid)
+    if start not in (None, started):
+        return False
+    # A process whose main thread has ended looks like a zombie while its other threads run on.
+    return state not in ("", "Z", "X") or (state == "Z" and thread_count(pid) > 1)
+
+
+def process_state(pid: int) -> tuple[str, str]:
+    """State letter and start time (clock ticks since boot) of a process, proc(5); empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything, spaces and parentheses too.
+            fields = file.read().rpartition(b")")[2].decode().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return "", ""
+    return fields[0], fields[19]
+
+
+def thread_count(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def names(lock: str, pid: int) -> bool:
+    """Whether the X lock file *lock* says that *pid* holds the display."""
+    try:
+        with open(lock, "rb") as file:
+            return file.read(16).strip() == b"%d" % pid
+    except OSError:
+        return False
+
+
+def file_identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def close_descriptors_except(kept: set[int]) -> None:
+    for descriptor in set(map(int, os.listdir("/proc/self/fd"))) - kept:
+        with suppress(OSError):  # the one that listed the folder
+            os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,209 @@
+"""A session: the keeper, its X server, and the way to reach and to end them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from anaheadless import display, keeper, xproto
+from anaheadless.display import Screen
+from anaheadless.errors import LaunchError
+
+# What a server may need to run at all, or to draw; nothing that was meant for the target, LD_PRELOAD above all.
+SERVER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LIBGL_DRIVERS_PATH", "TMPDIR")
+END_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What the X server is to be.
+
+    :param program: the path of Xvfb.
+    :param dpi: dots per inch, or None for the server's own default.
+    :param glx: whether to load GLX: without it, a server starts in half the time.
+    :param extra: further arguments for it.
+    :param start_timeout: seconds until it must be ready.
+    """
+
+    program: str
+    screen: Screen = Screen()
+    dpi: int | None = None
+    glx: bool = True
+    extra: tuple[str, ...] = ()
+    start_timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """A display with a ready X server.
+
+    :param control: the keeper's control socket; the session ends when END is said there, or with the target.
+    :param glx: whether the server advertises GLX.
+    """
+
+    display: str
+    keeper: int
+    server: int
+    control: socket.socket
+    glx: bool
+
+    @property
+    def authority(self) -> str:
+        """The X authority file."""
+        return f"/proc/{self.keeper}/fd/{keeper.COOKIE}"
+
+    def end(self) -> None:
+        """End the X server, and wait until nothing is left of it."""
+        _end(self.control)
+
+
+class _AlreadyRunning(Exception):
+    """The server found its display in use."""
+
+
+def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
+    """Start an X server that lives no longer than the calling process.
+
+    :param environ: where the server's own variables are taken from.
+    :raises LaunchError: it could not be started, or was not ready in time; nothing is left of it.
+    """
+    deadline = time.monotonic() + options.start_timeout
+    with suppress(_AlreadyRunning):
+        return _start(options, environ, deadline, activate=True)
+    # A server that was built without systemd's socket activation (Alpine's) finds our own sockets in its way. It
+    # can take a display only by itself, where another server may come first.
+    for _ in range(5):
+        with suppress(_AlreadyRunning):
+            return _start(options, environ, deadline, activate=False)
+    raise LaunchError("the X server found five displays in a row in use", hint="Try again.")
+
+
+def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, *, activate: bool) -> Session:
+    cookie = os.urandom(16)
+    with ExitStack() as stack:
+        claim = display.claim()
+        stack.callback(claim.release)
+        display.sweep()
+        path = display.socket_path(claim.number)
+        messages = _memory_file("messages", stack)
+        authority = _memory_file("authority", stack)
+        os.write(authority, display.authority(claim.number, cookie, os.uname().nodename))
+        command = display.server_command(
+            options.program, claim.number, options.screen, options.dpi, glx=options.glx, extra=options.extra
+        )
+        descriptors = {keeper.MESSAGES: messages, keeper.COOKIE: authority}
+        if activate:
+            descriptors.update(enumerate((s.fileno() for s in claim.listeners), keeper.FIRST_LISTENER))
+        else:
+            claim.release()
+            os.unlink(path)
+        control = _spawn_keeper(claim.number, command, descriptors, environ)
+        # From here on, the end of the server is the end of the connections to it.
+        claim.release()
+        try:
+            pids, glx = _await_ready(path, cookie, control, deadline)
+        except (OSError, xproto.RefusedError) as error:
+            _end(control)
+            raise _not_ready(error, os.pread(messages, 1 << 16, 0), options) from error
+    control.send(keeper.READY)
+    return Session(f":{claim.number}", *pids, control, glx)
+
+
+def _spawn_keeper(
+    number: int, command: Sequence[str], descriptors: Mapping[int, int], environ: Mapping[str, str]
+) -> socket.socket:
+    """Start the keeper and return the control socket."""
+    pid = os.getpid()
+    ours, theirs = socket.socketpair()
+    arguments = [
+        *(sys.executable, "-I", "-S", keeper.__file__),
+        *(f":{number}", str(pid), keeper.process_state(pid)[1], display.socket_path(number)),
+        str(2 if keeper.FIRST_LISTENER in descriptors else 0),
+        *command,
+    ]
+    with theirs, open(os.devnull, "rb") as null, ExitStack() as stack:
+        actions = []
+        for wanted, descriptor in {0: null.fileno(), keeper.CONTROL: theirs.fileno(), **descriptors}.items():
+            # Out of the way first: with standard input closed, ours may have the very numbers that are wanted.
+            copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
+            stack.callback(os.close, copy)
+            actions.append((os.POSIX_SPAWN_DUP2, copy, wanted))
+        try:
+            first = os.posix_spawn(
+                sys.executable,
+                arguments,
+                {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ},
+                file_actions=actions,
+                setsigmask=(),
+                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            )
+        except OSError as error:
+            raise LaunchError(f"no further process can be started: {error.strerror}") from error
+    os.waitpid(first, 0)
+    return ours
+
+
+def _await_ready(
+    path: str, cookie: bytes, control: socket.socket, deadline: float
+) -> tuple[tuple[int, int], bool]:
+    """Keeper's and server's PID, and whether the server has GLX; OSError or RefusedError when it is not ready."""
+    control.settimeout(max(0.001, deadline - time.monotonic()))
+    said = control.recv(64).split()
+    if len(said) != 2:
+        raise ConnectionError("the keeper could not be started")
+    pids = int(said[0]), int(said[1])
+    while True:
+        try:
+            with xproto.connect(path, cookie, deadline) as connection:
+                return pids, xproto.has_extension(connection, "GLX", deadline)
+        except (FileNotFoundError, ConnectionRefusedError):
+            # Not there yet (a server that makes its own sockets), or no more: then the keeper ends.
+            if time.monotonic() > deadline:
+                raise socket.timeout from None
+            control.settimeout(0.005)
+            with suppress(socket.timeout):
+                control.recv(1)
+                raise ConnectionError("the server ended") from None
+
+
+def _not_ready(error: Exception, messages: bytes, options: ServerOptions) -> Exception:
+    text = messages.decode(errors="replace")
+    if "already running" in text or "already active" in text:
+        return _AlreadyRunning()
+    lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", "(EE)")]
+    if isinstance(error, socket.timeout):
+        message = f"the X server was not ready within {options.start_timeout:g} s"
+        hint = "Give it more time with --start-timeout, or see what it says about itself."
+    elif isinstance(error, xproto.RefusedError):
+        message = f"the X server refused the launcher's own connection: {error}"
+        hint = "See what --server-arg asks of it."
+    else:
+        message = "the X server ended before it was ready"
+        hint = "See what --server-arg and --screen ask of it."
+    return LaunchError(
+        f"{message}: {options.program}",
+        details=tuple(lines[-8:]) or ("(it said nothing)",),
+        hint=hint,
+    )
+
+
+def _end(control: socket.socket) -> None:
+    """Have the keeper end, and wait until it has."""
+    control.settimeout(END_SECONDS)
+    with control, suppress(OSError):
+        control.send(keeper.END)
+        while control.recv(64):
+            pass
+
+
+def _memory_file(name: str, stack: ExitStack) -> int:
+    descriptor = os.memfd_create(f"anaheadless-{name}")
+    stack.callback(os.close, descriptor)
+    return descriptor

@@ -1,0 +1,101 @@
+"""What is to be executed: resolved and refused here, before anything is started."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anaheadless.errors import NOT_EXECUTABLE, NOT_FOUND, LaunchError
+
+
+@dataclass(frozen=True)
+class Target:
+    """A program for :func:`os.execve`: its file, and its arguments including ``argv[0]``."""
+
+    executable: str
+    argv: tuple[str, ...]
+
+
+def find_program(name: str, search: Sequence[str]) -> str | None:
+    """The file that a shell would run for *name*, or None; a name with a slash is taken as a path.
+
+    :param search: the folders to look in, as :func:`os.get_exec_path` gives them.
+    """
+    candidates = [name] if os.sep in name else [os.path.join(folder or os.curdir, name) for folder in search]
+    return next((path for path in candidates if os.path.isfile(path) and os.access(path, os.X_OK)), None)
+
+
+def command(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
+    """Any program, found as a shell finds it."""
+    return Target(_executable("command", name, search), (name, *args))
+
+
+def python(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
+    """A Python interpreter with its own arguments, ``-m MODULE`` and the like included."""
+    interpreter = _executable("Python interpreter", name, search)
+    # Not *name*: an interpreter finds its virtual environment through argv[0].
+    return Target(interpreter, (interpreter, *args))
+
+
+def script(name: str, path: str, args: Sequence[str], search: Sequence[str]) -> Target:
+    """A script, ``-`` for the one on standard input, or a directory or zip file with a ``__main__``."""
+    if path != "-":
+        _check_script(path)
+    # Python would take a script that is called -x.py for options of its own.
+    guard = ("--",) if path.startswith("-") and path != "-" else ()
+    return python(name, (*guard, path, *args), search)
+
+
+def _executable(kind: str, name: str, search: Sequence[str]) -> str:
+    path = find_program(name, search)
+    if path is not None:
+        return path
+    if os.sep in name:
+        if os.path.isdir(name):
+            raise LaunchError(
+                f"{kind} is a directory: {name}", hint="Give the program in it.", exit_code=NOT_EXECUTABLE
+            )
+        if os.path.lexists(name):
+            raise LaunchError(
+                f"{kind} is not executable: {name}",
+                hint="Check its permissions (chmod +x), and those of the folders above it.",
+                exit_code=NOT_EXECUTABLE,
+            )
+        hint = "Check the path."
+    elif any(os.path.isfile(os.path.join(folder, name)) for folder in search):
+        raise LaunchError(
+            f"{kind} is on PATH but not executable: {name}",
+            hint="Check its permissions (chmod +x).",
+            exit_code=NOT_EXECUTABLE,
+        )
+    else:
+        hint = f"Give its full path, or add its folder to PATH ({os.pathsep.join(search)})."
+    raise LaunchError(f"{kind} not found: {name}", hint=hint, exit_code=NOT_FOUND)
+
+
+def _check_script(path: str) -> None:
+    try:
+        directory = stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise LaunchError(
+                f"script not found: {path}", hint="Check the path.", exit_code=NOT_FOUND
+            ) from error
+        raise LaunchError(
+            f"script cannot be reached: {path}: {error.strerror}",
+            hint="Check the permissions of the folders above it.",
+            exit_code=NOT_EXECUTABLE,
+        ) from error
+    if not os.access(path, os.R_OK):
+        raise LaunchError(
+            f"script is not readable: {path}", hint="Check its permissions.", exit_code=NOT_EXECUTABLE
+        )
+    mains = (os.path.join(path, main) for main in ("__main__.py", "__main__.pyc"))
+    if directory and not any(map(os.path.exists, mains)):
+        raise LaunchError(
+            f"directory has no __main__.py: {path}",
+            hint="Give a script in it, or -m for a package.",
+            exit_code=NOT_FOUND,
+        )
