@@ -12,7 +12,8 @@ from anaheadless import __version__, launch, target
 from anaheadless.display import Screen, parse_screen
 from anaheadless.errors import LaunchError
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 EPILOG = """\b
 Examples:
@@ -25,7 +26,7 @@ The target's exit status is the command's own. 125: the launcher failed, 126: th
 127: it was not found, 2: wrong usage."""
 
 
-class ScreenType(click.ParamType):
+class ScreenType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
     name = "WIDTHxHEIGHT[xDEPTH]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Screen:
@@ -53,16 +54,23 @@ class LastOption(click.Option):
         option.process = process_and_stop
 
 
-def _option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+def _option(*names: str, **settings: Any) -> Decorator:
     """An option that may also come from a variable: ``--start-timeout`` from ANAHEADLESS_START_TIMEOUT."""
-    variable = "ANAHEADLESS_" + names[-1].lstrip("-").upper().replace("-", "_")
+    variable = "ANAHEADLESS_" + max(names, key=len).lstrip("-").upper().replace("-", "_")
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
-_OPTIONS = (
+def _server_options(function: Function) -> Function:
+    for option in reversed(_SERVER_OPTIONS):
+        option(function)  # click notes it on the function itself
+    return function
+
+
+_SERVER_OPTIONS: tuple[Decorator, ...] = (
     _option(
         "--screen",
         type=ScreenType(),
+        metavar=ScreenType.name,
         default=str(Screen()),
         show_default=True,
         help="Size in pixels, and depth in bits, of the virtual screen.",
@@ -77,7 +85,6 @@ _OPTIONS = (
     ),
     _option(
         "--server-arg",
-        "server_args",
         multiple=True,
         metavar="ARG",
         help="A further argument for Xvfb; repeatable: --server-arg=-maxclients --server-arg=512",
@@ -92,22 +99,13 @@ _OPTIONS = (
     ),
     _option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."),
 )
-_PYTHON = _option(
+_python_option = _option(
     "--python",
     default=sys.executable,
     metavar="PATH",
     help="The interpreter to use.  [default: the one that anaheadless is installed in]",
 )
-_SETTINGS = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
-
-
-def _command(group: click.Group, *options: Callable[[Command], Command], **settings: Any) -> Any:
-    def decorate(function: Command) -> Command:
-        for option in reversed((*options, *_OPTIONS)):
-            function = option(function)
-        return group.command(context_settings=_SETTINGS, epilog=EPILOG, **settings)(function)
-
-    return decorate
+_SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
 
 
 @click.group(context_settings=_SETTINGS, epilog=EPILOG)
@@ -120,16 +118,13 @@ def cli() -> None:
     """
 
 
-@_command(
-    cli,
-    click.option("-m", "module", cls=LastOption, metavar="MODULE", help="Run a module, as python -m does."),
-    click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does."),
-    _PYTHON,
-    click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]..."),
-)
-def run(
-    args: tuple[str, ...], module: str | None, code: str | None, python: str, **settings: Any
-) -> NoReturn:
+@cli.command(context_settings=_SETTINGS, epilog=EPILOG)
+@click.option("-m", "module", cls=LastOption, metavar="MODULE", help="Run a module, as python -m does.")
+@click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does.")
+@_python_option
+@_server_options
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...")
+def run(args: tuple[str, ...], module: str | None, code: str | None, python: str, **settings: Any) -> NoReturn:
     """Run a Python program: SCRIPT is a file, a directory or zip file with a __main__, or - for standard input.
 
     All that comes after it, or after -m MODULE or -c CODE, is the program's own.
@@ -144,28 +139,24 @@ def run(
         program = target.script(python, args[0], args[1:], search)
     else:
         raise click.UsageError("Missing what to run: a SCRIPT, -m MODULE or -c CODE.")
-    launch.run(program, launch.Options(**settings), environ)
+    launch.run(program, _launch_options(settings), environ)
 
 
-@_command(
-    cli,
-    click.argument("command", type=click.UNPROCESSED),
-    click.argument("args", nargs=-1, type=click.UNPROCESSED),
-    name="exec",
-)
+@cli.command("exec", context_settings=_SETTINGS, epilog=EPILOG)
+@_server_options
+@click.argument("command", type=click.UNPROCESSED)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def exec_(command: str, args: tuple[str, ...], **settings: Any) -> NoReturn:
     """Run any COMMAND, with its own ARGS."""
     environ = launch.inherited_environment()
     program = target.command(command, args, launch.search_path(environ))
-    launch.run(program, launch.Options(**settings), environ)
+    launch.run(program, _launch_options(settings), environ)
 
 
-@_command(
-    cli,
-    _PYTHON,
-    click.argument("args", nargs=-1, type=click.UNPROCESSED),
-    hidden=True,
-)
+@cli.command(context_settings=_SETTINGS, hidden=True)
+@_python_option
+@_server_options
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def python(args: tuple[str, ...], python: str, **settings: Any) -> NoReturn:
     """What anaheadless-python is: the interpreter, with its own options and arguments."""
     environ = launch.inherited_environment()
@@ -174,7 +165,11 @@ def python(args: tuple[str, ...], python: str, **settings: Any) -> NoReturn:
         program = target.script(python, args[0], args[1:], search)
     else:
         program = target.python(python, args, search)
-    launch.run(program, launch.Options(**settings), environ)
+    launch.run(program, _launch_options(settings), environ)
+
+
+def _launch_options(settings: dict[str, Any]) -> launch.Options:
+    return launch.Options(server_args=settings.pop("server_arg"), **settings)
 
 
 def main() -> None:

@@ -17,9 +17,7 @@ class LaunchError(Exception):
     :param exit_code: the launcher's exit status.
     """
 
-    def __init__(
-        self, message: str, *, hint: str = "", details: tuple[str, ...] = (), exit_code: int = FAILED
-    ) -> None:
+    def __init__(self, message: str, *, hint: str = "", details: tuple[str, ...] = (), exit_code: int = FAILED) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

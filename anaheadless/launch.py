@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
-from anaheadless import environment, packages, session
+from anaheadless import environment, session
 from anaheadless.display import Screen
 from anaheadless.errors import NOT_EXECUTABLE, LaunchError
 from anaheadless.target import Target, find_program
@@ -91,6 +91,8 @@ def _find_server(environ: Mapping[str, str]) -> str:
     folders = [*search_path(environ), os.path.dirname(sys.executable), "/usr/bin", "/usr/local/bin"]
     program = find_program("Xvfb", folders)
     if program is None:
+        from anaheadless import packages  # only here: a run that goes well has no need of it
+
         raise LaunchError("Xvfb is not installed", hint=packages.install_hint("Xvfb"))
     return program
 
@@ -119,9 +121,7 @@ def _private_folder() -> str:
     except OSError as error:
         raise LaunchError(f"the folder {folder} can't be made: {error.strerror}", hint=hint) from error
     if stat.S_ISLNK(status.st_mode) or not _is_private(folder):
-        raise LaunchError(
-            f"{folder} is not to be trusted: it is a link, somebody else's, or open to others", hint=hint
-        )
+        raise LaunchError(f"{folder} is not to be trusted: it is a link, somebody else's, or open to others", hint=hint)
     return folder
 
 
@@ -129,8 +129,7 @@ def _check_opengl(gl: Gl, started: session.Session) -> None:
     if gl != "none" and not started.glx:
         raise LaunchError(
             "the X server has no GLX, so there is no OpenGL",
-            hint="Install its OpenGL part "
-            f"({packages.install_hint('libGL.so.1')}), look at --server-arg, or go without: --gl none.",
+            hint="Look at --server-arg and at the X server's package, or go without OpenGL: --gl none.",
         )
 
 

@@ -64,7 +64,7 @@ class Session:
         _end(self.control)
 
 
-class _AlreadyRunning(Exception):
+class _DisplayInUseError(Exception):
     """The server found its display in use."""
 
 
@@ -75,12 +75,12 @@ def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
     :raises LaunchError: it could not be started, or was not ready in time; nothing is left of it.
     """
     deadline = time.monotonic() + options.start_timeout
-    with suppress(_AlreadyRunning):
+    with suppress(_DisplayInUseError):
         return _start(options, environ, deadline, activate=True)
     # A server that was built without systemd's socket activation (Alpine's) finds our own sockets in its way. It
     # can take a display only by itself, where another server may come first.
     for _ in range(5):
-        with suppress(_AlreadyRunning):
+        with suppress(_DisplayInUseError):
             return _start(options, environ, deadline, activate=False)
     raise LaunchError("the X server found five displays in a row in use", hint="Try again.")
 
@@ -150,9 +150,7 @@ def _spawn_keeper(
     return ours
 
 
-def _await_ready(
-    path: str, cookie: bytes, control: socket.socket, deadline: float
-) -> tuple[tuple[int, int], bool]:
+def _await_ready(path: str, cookie: bytes, control: socket.socket, deadline: float) -> tuple[tuple[int, int], bool]:
     """Keeper's and server's PID, and whether the server has GLX; OSError or RefusedError when it is not ready."""
     control.settimeout(max(0.001, deadline - time.monotonic()))
     said = control.recv(64).split()
@@ -176,7 +174,7 @@ def _await_ready(
 def _not_ready(error: Exception, messages: bytes, options: ServerOptions) -> Exception:
     text = messages.decode(errors="replace")
     if "already running" in text or "already active" in text:
-        return _AlreadyRunning()
+        return _DisplayInUseError()
     lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", "(EE)")]
     if isinstance(error, socket.timeout):
         message = f"the X server was not ready within {options.start_timeout:g} s"

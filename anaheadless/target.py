@@ -80,18 +80,14 @@ def _check_script(path: str) -> None:
         directory = stat.S_ISDIR(os.stat(path).st_mode)
     except OSError as error:
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            raise LaunchError(
-                f"script not found: {path}", hint="Check the path.", exit_code=NOT_FOUND
-            ) from error
+            raise LaunchError(f"script not found: {path}", hint="Check the path.", exit_code=NOT_FOUND) from error
         raise LaunchError(
             f"script cannot be reached: {path}: {error.strerror}",
             hint="Check the permissions of the folders above it.",
             exit_code=NOT_EXECUTABLE,
         ) from error
     if not os.access(path, os.R_OK):
-        raise LaunchError(
-            f"script is not readable: {path}", hint="Check its permissions.", exit_code=NOT_EXECUTABLE
-        )
+        raise LaunchError(f"script is not readable: {path}", hint="Check its permissions.", exit_code=NOT_EXECUTABLE)
     mains = (os.path.join(path, main) for main in ("__main__.py", "__main__.pyc"))
     if directory and not any(map(os.path.exists, mains)):
         raise LaunchError(

@@ -34,9 +34,7 @@ def connect(path: str, cookie: bytes, deadline: float) -> socket.socket:
         _limit(connection, deadline)
         connection.connect(path)
         connection.sendall(
-            struct.pack("<BxHHHHxx", ord("l"), 11, 0, len(COOKIE_NAME), len(cookie))
-            + _pad(COOKIE_NAME)
-            + _pad(cookie)
+            struct.pack("<BxHHHHxx", ord("l"), 11, 0, len(COOKIE_NAME), len(cookie)) + _pad(COOKIE_NAME) + _pad(cookie)
         )
         status, reason_length, length = struct.unpack("<BBxxxxH", _receive(connection, 8, deadline))
         body = _receive(connection, 4 * length, deadline)

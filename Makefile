@@ -1,0 +1,51 @@
+# `make demo` draws a picture, `make test` runs the tests: both set up first what they need, on a fresh machine too.
+
+PYTHON ?= python3
+BIN := .venv/bin
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
+
+.PHONY: demo test lint soak bench system test-system clean
+
+demo: system .venv/installed
+	$(BIN)/anaheadless run examples/brain.py brain.png
+
+test: test-system .venv/installed-for-tests
+	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+
+soak: test-system .venv/installed-for-tests
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: test-system .venv/installed-for-tests
+	$(BIN)/python tests/bench.py
+
+lint: .venv/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# What is missing is asked of anaheadless itself; only Python has to be there for that.
+system:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt-install,python3 python3-venv) || \
+	    { echo 'Install Python 3.9 or newer, with its venv module.'; exit 1; }
+	@missing=$$($(PYTHON) -m anaheadless.packages apt); \
+	[ -z "$$missing" ] || $(call apt-install,$$missing) || { $(PYTHON) -m anaheadless.packages; exit 1; }
+
+test-system: system
+	@{ gcc --version && xdpyinfo -version; } >/dev/null 2>&1 || $(call apt-install,gcc libc6-dev x11-utils) || \
+	    { echo 'Install gcc (with the C library headers) and xdpyinfo.'; exit 1; }
+
+apt-install = { command -v apt-get >/dev/null && $(APT) update && $(APT) install -y --no-install-recommends $(1); }
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -e .
+	touch $@
+
+.venv/installed-for-tests: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[test,lint]'
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
