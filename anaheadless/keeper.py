@@ -69,6 +69,7 @@ def main(argv: list[str]) -> None:
             os.unlink(lock)
         if ours:
             os.unlink(socket_path)
+            os.unlink(f"/tmp/.tX{display[1:]}-lock")  # the unfinished lock of a server that found /tmp full
     os.waitpid(server, 0)
 
 

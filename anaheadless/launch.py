@@ -87,9 +87,8 @@ def search_path(environ: Mapping[str, str]) -> Sequence[str]:
 
 
 def _find_server(environ: Mapping[str, str]) -> str:
-    # Beside the interpreter: a conda environment brings its own, activated or not. The rest: cron's PATH is short.
-    folders = [*search_path(environ), os.path.dirname(sys.executable), "/usr/bin", "/usr/local/bin"]
-    program = find_program("Xvfb", folders)
+    # Beside the interpreter too: a conda environment brings its own, activated or not.
+    program = find_program("Xvfb", [*search_path(environ), os.path.dirname(sys.executable)])
     if program is None:
         from anaheadless import packages  # only here: a run that goes well has no need of it
 

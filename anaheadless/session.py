@@ -146,7 +146,8 @@ def _spawn_keeper(
             )
         except OSError as error:
             raise LaunchError(f"no further process can be started: {error.strerror}") from error
-    os.waitpid(first, 0)
+    with suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has reaped it
+        os.waitpid(first, 0)
     return ours
 
 
@@ -185,6 +186,8 @@ def _not_ready(error: Exception, messages: bytes, options: ServerOptions) -> Exc
     else:
         message = "the X server ended before it was ready"
         hint = "See what --server-arg and --screen ask of it."
+    if os.statvfs("/tmp").f_bavail == 0:
+        hint = "There is no space left in /tmp: make room there."
     return LaunchError(
         f"{message}: {options.program}",
         details=tuple(lines[-8:]) or ("(it said nothing)",),

@@ -1,0 +1,96 @@
+"""What the tests share: starting the launcher, and waiting for conditions instead of sleeping."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+TESTS = Path(__file__).parent
+PROGRAMS = TESTS / "programs"
+CHECKOUT = TESTS.parent
+
+BIN = Path(sys.executable).parent
+ANAHEADLESS = str(BIN / "anaheadless")
+SOCKETS = Path("/tmp/.X11-unix")
+
+# Long enough for two busy cores; nothing that goes well ever waits for it.
+PATIENCE = 30.0
+
+
+def run(*args: str | bytes | Path, command: str = ANAHEADLESS, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """``anaheadless ARGS`` to its end, with its output as text."""
+    settings = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **settings}
+    return subprocess.run([command, *args], **settings)
+
+
+def wait_until(condition: Callable[[], object], what: str = "condition", timeout: float = PATIENCE) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.005)
+
+
+class Session:
+    """A running target that holds its session (tests/programs/hold.py), and what there is of it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"no session: {process.stderr.read() if process.stderr else process.wait(PATIENCE)}"
+        self.facts: dict[str, Any] = json.loads(line)
+        self.display: str = self.facts["display"]
+        self.authority: str = self.facts["authority"]
+        self.number = int(self.display[1:])
+        self.target, self.keeper, self.server = (
+            psutil.Process(self.facts[name]) for name in ("target", "keeper", "server")
+        )
+
+    @property
+    def socket(self) -> Path:
+        return SOCKETS / f"X{self.number}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**os.environ, "DISPLAY": self.display, "XAUTHORITY": self.authority}
+
+    def left(self) -> list[str]:
+        """What is still there, in words."""
+        found = [str(process) for process in (self.keeper, self.server) if is_running(process)]
+        found += [str(path) for path in (self.socket, Path(f"/tmp/.X{self.number}-lock")) if os.path.lexists(path)]
+        with open("/proc/net/unix") as file:
+            found += [line for line in file if line.rstrip().endswith(f"@/tmp/.X11-unix/X{self.number}")]
+        return found
+
+    def wait_until_nothing_is_left(self) -> None:
+        wait_until(lambda: not self.left(), f"nothing left of {self.display}")
+
+
+def is_running(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def holding(*options: str, args: tuple[str, ...] = (), **settings: Any) -> Iterator[Session]:
+    """A session with options for ``anaheadless run``, and *args* for hold.py; ended afterwards, and looked after."""
+    command = [ANAHEADLESS, "run", *options, str(PROGRAMS / "hold.py"), *args]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **{**streams, **settings}) as process:
+        try:
+            session = Session(process)
+            yield session
+        finally:
+            process.kill()
+    session.wait_until_nothing_is_left()

@@ -1,0 +1,39 @@
+"""Say which session this is, as one line of JSON, and stay until standard input ends.
+
+With --on-signal NAME=STATUS, that signal asks the display for its size and leaves with the status.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+
+def report() -> dict[str, object]:
+    keeper = int(os.environ["ANAHEADLESS_SESSION"].partition(",")[2])
+    with open(f"/proc/{keeper}/task/{keeper}/children") as file:
+        (server,) = map(int, file.read().split())
+    return {
+        "target": os.getpid(),
+        "keeper": keeper,
+        "server": server,
+        "display": os.environ["DISPLAY"],
+        "authority": os.environ["XAUTHORITY"],
+    }
+
+
+def leave_with(status: int) -> None:
+    """The script's own clean-up: it still has its display."""
+    answer = subprocess.run(["xdpyinfo"], capture_output=True, text=True)
+    print("clean-up:", "dimensions" in answer.stdout and "display works", answer.stderr, flush=True)
+    os._exit(status)
+
+
+for option in sys.argv[1:]:
+    name, _, status = option.partition("=")
+    signal.signal(signal.Signals[name], lambda *_, status=int(status): leave_with(status))
+print(json.dumps(report()), flush=True)
+sys.stdin.read()

@@ -1,0 +1,197 @@
+"""Whatever is wrong: one message that says what and what to do, the right status, and nothing started or left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from helpers import ANAHEADLESS, BIN, SOCKETS, run
+from test_surroundings import in_namespaces, needs_namespaces
+
+
+def sockets() -> set[str]:
+    return set(os.listdir(SOCKETS)) if SOCKETS.is_dir() else set()
+
+
+def assert_refused(output: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    assert (output.returncode, output.stdout) == (status, ""), output
+    assert "Traceback" not in output.stderr
+    for word in words:
+        assert word in output.stderr, output.stderr
+
+
+@pytest.fixture
+def no_server(tmp_path: Path) -> dict[str, str]:
+    """An environment in which a server that is started leaves a trace, whatever becomes of it."""
+    (tmp_path / "Xvfb").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "Xvfb").chmod(0o755)
+    return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """An environment with a stand-in for Xvfb: the shell lines that are the parameter."""
+    (tmp_path / "Xvfb").write_text(f"#!/bin/sh\n{request.param}\n")
+    (tmp_path / "Xvfb").chmod(0o755)
+    return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+REFUSED = [
+    (["run", "gone.py"], 127, ["script not found: gone.py"]),
+    (["run", ""], 127, ["script not found"]),
+    (["run", "plain/gone.py"], 127, ["script not found"]),
+    (["run", "empty"], 127, ["no __main__.py", "empty"]),
+    (["run", "--python", "gone-python", "plain"], 127, ["not found: gone-python", "PATH"]),
+    (["run", "--python", "./gone", "plain"], 127, ["not found: ./gone"]),
+    (["run", "--python", "./plain", "plain"], 126, ["not executable: ./plain", "chmod +x"]),
+    (["run", "--python", "./empty", "plain"], 126, ["is a directory"]),
+    (["exec", "gone-command"], 127, ["not found: gone-command"]),
+    (["exec", "./plain"], 126, ["not executable: ./plain"]),
+    (["run"], 2, ["SCRIPT, -m MODULE or -c CODE"]),
+    (["run", "-m"], 2, ["-m"]),
+    (["run", "--nonsense", "plain"], 2, ["--nonsense"]),
+    (["frobnicate"], 2, ["frobnicate"]),
+    (["run", "--gl", "magic", "plain"], 2, ["magic", "native"]),
+    (["run", "--dpi", "0", "plain"], 2, ["--dpi"]),
+    (["run", "--start-timeout", "0", "plain"], 2, ["--start-timeout"]),
+    *(
+        (["run", "--screen", screen, "plain"], 2, ["--screen", screen])
+        for screen in ("0x0", "99999x99999", "big", "640x480x32", "640x480x7", "640", "-1x5", "640x480x24x24", "٣x٣")
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "status", "words"), REFUSED, ids=[" ".join(args) for args, _, _ in REFUSED])
+def test_refused_before_anything_is_started(
+    args: list[str], status: int, words: list[str], tmp_path: Path, no_server: dict[str, str]
+) -> None:
+    (tmp_path / "plain").write_text("print('run')")
+    (tmp_path / "empty").mkdir()
+    assert_refused(run(*args, cwd=tmp_path, env=no_server), status, *words)
+    assert not (tmp_path / "started").exists()
+
+
+def test_variables_are_checked_too(no_server: dict[str, str]) -> None:
+    assert_refused(run("run", "-c", "", env={**no_server, "ANAHEADLESS_SCREEN": "big"}), 2, "big")
+    command = str(BIN / "anaheadless-python")
+    assert_refused(run("-c", "", command=command, env={**no_server, "ANAHEADLESS_GL": "magic"}), 2, "magic")
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root reads everything")
+def test_unreadable_script(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "script.py").write_text("")
+    without_power = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
+    for path, words in ((closed / "script.py", "not readable"), (closed, "cannot be reached")):
+        path.chmod(0)
+        output = subprocess.run(
+            [*without_power, ANAHEADLESS, "run", closed / "script.py"], capture_output=True, text=True, timeout=60
+        )
+        assert_refused(output, 126, words)
+    closed.chmod(0o700)
+
+
+def test_target_that_the_kernel_refuses(tmp_path: Path) -> None:
+    for text, words in (("no program", "Exec format error"), ("#!/gone/interpreter\n", "first line")):
+        (tmp_path / "target").write_text(text)
+        (tmp_path / "target").chmod(0o755)
+        before = sockets()
+        assert_refused(run("exec", "--gl", "none", tmp_path / "target"), 126, words)
+        assert sockets() == before
+
+
+def test_no_xvfb(tmp_path: Path) -> None:
+    for name in "sh", "apt-get", "env":
+        (tmp_path / name).symlink_to("/bin/true")
+    output = run("run", "-c", "print('run')", env={"PATH": str(tmp_path)})
+    assert_refused(output, 125, "Xvfb is not installed", "apt-get install xvfb", "conda install")
+    (tmp_path / "apt-get").unlink()
+    output = run("run", "-c", "print('run')", env={"PATH": str(tmp_path)})
+    assert_refused(output, 125, "dnf install xorg-x11-server-Xvfb", "apk add xvfb", "pacman -S xorg-server-xvfb")
+
+
+def test_server_that_refuses_an_option() -> None:
+    before = sockets()
+    output = run("run", "--server-arg=-nonsense", "-c", "print('run')")
+    assert_refused(output, 125, "ended before it was ready", "Unrecognized option: -nonsense", "--server-arg")
+    assert sockets() == before
+
+
+@pytest.mark.parametrize("server", ["echo no such luck >&2; exit 1", "exit 0", "kill -SEGV $$"], indirect=True)
+def test_server_that_dies_at_once(server: dict[str, str]) -> None:
+    before = sockets()
+    output = run("run", "-c", "print('run')", env=server)
+    said = "no such luck" if "no such luck" in output.stderr else "it said nothing"
+    assert_refused(output, 125, "ended before it was ready", said)
+    assert sockets() == before
+
+
+@pytest.mark.parametrize("server", ["echo still thinking >&2; exec sleep 600", "sleep 600"], indirect=True)
+def test_server_that_never_becomes_ready(server: dict[str, str]) -> None:
+    before = sockets()
+    output = run("run", "--start-timeout", "0.5", "-c", "print('run')", env=server, timeout=20)
+    assert_refused(output, 125, "not ready within 0.5 s", "--start-timeout")
+    assert sockets() == before
+
+
+def test_server_without_glx() -> None:
+    extension = ("--server-arg=-extension", "--server-arg=GLX")
+    for backend in "auto", "native":
+        assert_refused(run("run", "--gl", backend, *extension, "-c", "print('run')"), 125, "no GLX", "--gl none")
+    assert run("run", "--gl", "none", *extension, "-c", "print('run')").stdout == "run\n"
+
+
+FILL_TMP = "mount -t tmpfs -o size=4k,mode=1777 none /tmp; mkdir /tmp/.X11-unix; head -c 4096 /dev/zero >/tmp/fill"
+
+
+@needs_namespaces
+@pytest.mark.parametrize(
+    ("setup", "words"),
+    [
+        ("mount -t tmpfs -o ro none /tmp", "Read-only file system"),
+        ("mount -t tmpfs -o nr_inodes=1 none /tmp", "No space left on device"),
+        ("mount -t tmpfs none /tmp; mkdir /tmp/.X11-unix; mount -t tmpfs -o ro none /tmp/.X11-unix", "Read-only"),
+        ("mount -t tmpfs none /tmp; touch /tmp/.X11-unix", "Not a directory"),
+        (FILL_TMP, "no space left in /tmp"),
+    ],
+    ids=["/tmp read-only", "/tmp without inodes", "socket folder read-only", "socket folder no folder", "/tmp full"],
+)
+def test_tmp_that_nothing_can_be_made_in(setup: str, words: str) -> None:
+    environ = {**os.environ, "XDG_RUNTIME_DIR": "/run/private"}
+    setup = f"{setup}; mount -t tmpfs -o mode=700 none /run; mkdir -m 700 /run/private"
+    output = in_namespaces(ANAHEADLESS, "run", "-c", "print('run')", setup=setup, env=environ)
+    assert_refused(output, 125, words)
+
+
+@needs_namespaces
+@pytest.mark.parametrize(
+    "setup",
+    [
+        "ln -s /root /tmp/anaheadless-$(id -u)",
+        "mkdir /tmp/other; chmod 700 /tmp/other; ln -s other /tmp/anaheadless-$(id -u)",
+        "mkdir /tmp/anaheadless-$(id -u); chmod 777 /tmp/anaheadless-$(id -u)",
+        "touch /tmp/anaheadless-$(id -u)",
+        pytest.param(
+            "mkdir -m 700 /tmp/anaheadless-0; chown 54321 /tmp/anaheadless-0",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs another user"),
+        ),
+    ],
+    ids=["link", "link to our own", "open", "file", "somebody else's"],
+)
+def test_private_folder_that_is_not_to_be_trusted(setup: str) -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+    setup = f"mount -t tmpfs none /tmp; {setup}"
+    output = in_namespaces(ANAHEADLESS, "run", "-c", "print('run')", setup=setup, env=environ)
+    assert_refused(output, 125, "not to be trusted", "XDG_RUNTIME_DIR")
+
+
+@needs_namespaces
+def test_full_tmp_is_left_as_it_was() -> None:
+    """The server itself leaves an unfinished lock there."""
+    output = in_namespaces("sh", "-c", f"{ANAHEADLESS} run -c ''; find /tmp -name '.*X*'", setup=FILL_TMP)
+    assert output.stdout == "/tmp/.X11-unix\n", output

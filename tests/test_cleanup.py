@@ -1,0 +1,173 @@
+"""When the target is gone, so is everything else, however it went."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, run, wait_until
+
+ENDS = {
+    "end of the script": "pass",
+    "exception": "raise RuntimeError",
+    "sys.exit": "import sys; sys.exit(4)",
+    "os._exit": "import os; os._exit(5)",
+    "SIGTERM": "import os; os.kill(os.getpid(), 15)",
+    "SIGKILL": "import os; os.kill(os.getpid(), 9)",
+    "SIGSEGV": "import os; os.kill(os.getpid(), 11)",
+    "SIGSEGV of a thread": "import ctypes, threading; threading.Thread(target=ctypes.string_at, args=(0,)).start()",
+}
+
+
+def entries_of_tmp() -> set[str]:
+    return {entry.name for folder in ("/tmp", SOCKETS) if os.path.isdir(folder) for entry in os.scandir(folder)}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_nothing_is_left_after(end: str) -> None:
+    hold = f"exec(open({str(PROGRAMS / 'hold.py')!r}).read()); {end}"
+    with subprocess.Popen(
+        [ANAHEADLESS, "run", "-c", hold],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        session = Session(process)
+        process.communicate(timeout=PATIENCE)
+    session.wait_until_nothing_is_left()
+
+
+def test_no_files_are_made_but_the_socket() -> None:
+    """A session has no files: cookie and messages are memfds, and the server's lock is removed once it is ready."""
+    before = entries_of_tmp()
+    with holding("--gl", "none") as session:
+        wait_until(lambda: not os.path.exists(f"/tmp/.X{session.number}-lock"), "the lock is removed")
+        new = {name for name in entries_of_tmp() - before if str(session.number) in name}
+        assert new == {f"X{session.number}"}
+
+
+def test_target_with_an_ended_main_thread_keeps_its_display(tmp_path: Path) -> None:
+    """To /proc, it looks like a zombie."""
+    (tmp_path / "half.c").write_text(
+        """
+        #include <pthread.h>
+        #include <stdio.h>
+        static void *other(void *main_thread) {
+            pthread_join(*(pthread_t *)main_thread, NULL);
+            puts("alone"); fflush(stdout);
+            getchar();
+            return NULL;
+        }
+        int main(void) {
+            static pthread_t self; pthread_t thread;
+            self = pthread_self();
+            pthread_create(&thread, NULL, other, &self);
+            pthread_exit(NULL);
+        }
+        """
+    )
+    subprocess.run(["gcc", "-pthread", "-o", tmp_path / "half", tmp_path / "half.c"], check=True)
+    command = [ANAHEADLESS, "exec", "sh", "-c", f'echo $DISPLAY $XAUTHORITY; exec "{tmp_path}/half"']
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        display, authority = process.stdout.readline().split()
+        assert process.stdout.readline() == "alone\n"
+        environ = {**os.environ, "DISPLAY": display, "XAUTHORITY": authority}
+        for _ in range(3):
+            subprocess.run(["xdpyinfo"], env=environ, check=True, stdout=subprocess.DEVNULL)
+        process.communicate("\n", timeout=PATIENCE)
+    wait_until(lambda: not (SOCKETS / f"X{display[1:]}").exists(), "the socket is removed")
+
+
+def test_server_ends_with_the_keeper() -> None:
+    with holding() as session:
+        session.keeper.kill()
+        wait_until(lambda: not is_running(session.server), "the server is gone")
+        session.process.kill()
+        session.process.wait(PATIENCE)
+        assert session.left() == [str(session.socket)]
+        os.unlink(session.socket)
+
+
+def test_keeper_ends_with_the_server() -> None:
+    with holding() as session:
+        session.server.kill()
+        wait_until(lambda: not session.left(), "keeper and socket are gone")
+        assert session.process.poll() is None
+
+
+def test_after_sigkill_of_everything_only_a_dead_socket_is_left_until_the_next_run() -> None:
+    with holding() as session:
+        for process in (session.keeper, session.server, session.target):
+            process.kill()
+        session.process.wait(PATIENCE)
+        wait_until(lambda: not is_running(session.server), "the server is gone")
+        assert session.left() == [str(session.socket)]
+        # A file that young may be another namespace's, between its bind and its listen.
+        os.utime(session.socket, (0, 0))
+        assert run("run", "--gl", "none", "-c", "pass").returncode == 0
+        assert session.left() == []
+
+
+def test_sockets_of_others_are_left_alone() -> None:
+    """A dead socket is removed when it is ours and in our range of numbers; all else is somebody's."""
+    kept = {"in use": "X9998", "not ours by number": "X123", "no socket": "X9997"}
+    made: list[str] = []
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as dead:
+        for sock, name in ((listener, kept["in use"]), (dead, kept["not ours by number"])):
+            sock.bind(str(SOCKETS / name))
+            made.append(name)
+        listener.listen()
+        (SOCKETS / kept["no socket"]).touch()
+        made.append(kept["no socket"])
+        for name in made:
+            os.utime(SOCKETS / name, (0, 0))
+        try:
+            assert run("run", "--gl", "none", "-c", "pass").returncode == 0
+            assert all((SOCKETS / name).exists() for name in made)
+        finally:
+            for name in made:
+                os.unlink(SOCKETS / name)
+
+
+def test_interrupt_of_the_group_leaves_the_target_its_display() -> None:
+    """^C goes to every process of the foreground group; the script's own clean-up draws its last picture."""
+    with holding(args=("SIGINT=42",), start_new_session=True) as session:
+        os.killpg(session.process.pid, signal.SIGINT)
+        output, _ = session.process.communicate(timeout=PATIENCE)
+        assert (session.process.returncode, output) == (42, "clean-up: display works \n")
+
+
+def test_term_to_every_process_of_the_session_leaves_the_target_its_display() -> None:
+    """As systemd's stop does, in no certain order."""
+    with holding(args=("SIGTERM=42",)) as session:
+        for process in (session.server, session.keeper, session.target):
+            process.terminate()
+        output, _ = session.process.communicate(timeout=PATIENCE)
+        assert (session.process.returncode, output) == (42, "clean-up: display works \n")
+
+
+def test_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
+    stand_in = tmp_path / "Xvfb"
+    stand_in.write_text(
+        f"#!/bin/sh\necho $$ $1 >{tmp_path}/new && mv {tmp_path}/new {tmp_path}/started\nexec sleep 600\n"
+    )
+    stand_in.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for number in signal.SIGINT, signal.SIGTERM, signal.SIGKILL:
+        with subprocess.Popen([ANAHEADLESS, "run", "-c", "pass"], env=environ) as process:
+            wait_until((tmp_path / "started").exists, "the server is started")
+            pid, display = (tmp_path / "started").read_text().split()
+            server = psutil.Process(int(pid))
+            process.send_signal(number)
+            assert process.wait(PATIENCE) == -number
+        wait_until(lambda server=server: not is_running(server), "the server is gone")  # type: ignore[misc]
+        wait_until(lambda display=display: not (SOCKETS / f"X{display[1:]}").exists(), "the socket is gone")  # type: ignore[misc]
+        (tmp_path / "started").unlink()

@@ -1,0 +1,244 @@
+"""It works where it is called from: cron, containers, batch systems, other users, under itself."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import anaheadless
+from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, run, wait_until
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+DRAWS = "import os, subprocess; subprocess.run('xdpyinfo', stdout=subprocess.DEVNULL, check=True); print('drawn')"
+
+
+def assert_draws(*options: str, **settings: Any) -> None:
+    output = run("run", *options, "-c", DRAWS, **settings)
+    assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")
+
+
+def in_namespaces(*command: str | Path, setup: str = "true", **settings: Any) -> subprocess.CompletedProcess[str]:
+    """*command* in mount and PID namespaces of its own, after *setup* by a shell."""
+    shell = f'set -e; {setup}; exec "$@"'
+    unshare = ["unshare", *(() if os.geteuid() == 0 else ("-r",)), "-m", "-p", "-f", "--kill-child", "--mount-proc"]
+    settings = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **settings}
+    return subprocess.run([*unshare, "sh", "-c", shell, "sh", *command], **settings)
+
+
+can_unshare = subprocess.run(["unshare", "-r", "-m", "-p", "-f", "--mount-proc", "true"], capture_output=True)
+needs_namespaces = pytest.mark.skipif(can_unshare.returncode != 0, reason="this machine forbids namespaces")
+
+
+def test_bare_environment() -> None:
+    """As cron gives it, and less."""
+    assert_draws(env={"PATH": "/usr/bin:/bin"})
+    assert_draws(env={}, start_new_session=True)
+
+
+@pytest.mark.parametrize("stdin", [None, subprocess.DEVNULL])
+def test_standard_input_closed_or_null(stdin: int | None) -> None:
+    assert_draws(stdin=stdin, preexec_fn=None if stdin else lambda: os.close(0))
+
+
+def test_signals_ignored_and_blocked_by_the_parent() -> None:
+    """An X server takes an ignored SIGUSR1 for a parent that waits for one; a blocked SIGTERM is inherited."""
+
+    def odd() -> None:
+        for number in signal.SIGUSR1, signal.SIGHUP, signal.SIGCHLD:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD, signal.SIGINT})
+
+    assert_draws(preexec_fn=odd)
+
+
+def test_eleven_hundred_descriptors() -> None:
+    def open_many() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        for _ in range(1100):
+            os.set_inheritable(os.open("/dev/null", os.O_RDONLY), True)
+
+    code = f"{DRAWS}; print(len(os.listdir('/proc/self/fd')) > 1100)"
+    output = run("run", "-c", code, preexec_fn=open_many, close_fds=False)
+    assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\nTrue\n", "")
+
+
+def test_dead_variables_of_another_login() -> None:
+    environ = {
+        **os.environ,
+        "DISPLAY": "localhost:10.0",
+        "XAUTHORITY": "/gone",
+        "WAYLAND_DISPLAY": "wayland-0",
+        "XDG_RUNTIME_DIR": "/run/user/gone",
+        "ANAHEADLESS_SESSION": ":2,1",
+        "TMPDIR": "/gone",
+        "GDK_BACKEND": "wayland",
+    }
+    assert_draws(env=environ)
+    left = run("exec", "env", env=environ).stdout
+    assert "wayland" not in left
+
+
+def test_under_itself() -> None:
+    """The inner one has its own display, and the outer one survives it."""
+    with holding() as outer:
+        code = f"{DRAWS}; print(os.environ['DISPLAY'] != {outer.display!r})"
+        inner = run("run", "-c", code, env=outer.environ)
+        assert (inner.returncode, inner.stdout) == (0, "drawn\nTrue\n")
+        subprocess.run(["xdpyinfo"], env=outer.environ, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_stale_locks_and_sockets_of_living_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's restart leaves them, with PIDs that are somebody else's by then."""
+    from anaheadless import display
+
+    monkeypatch.setattr(display, "NUMBERS", range(9990, 9994))
+    made = [Path(f"/tmp/.X{number}-lock") for number in (9990, 9991)]
+    for lock in made:
+        lock.write_text(f"{os.getpid():10d}\n")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(SOCKETS / "X9992"))
+    os.utime(SOCKETS / "X9992", (0, 0))
+    try:
+        claims = [display.claim(), display.claim()]
+        assert sorted(claim.number for claim in claims) == [9992, 9993]
+        with pytest.raises(anaheadless.errors.LaunchError, match="no display number is free"):
+            display.claim()
+    finally:
+        for path in (*made, SOCKETS / "X9992", SOCKETS / "X9993"):
+            path.unlink(missing_ok=True)
+    for claim in claims:
+        claim.release()
+
+
+def test_server_without_socket_activation(tmp_path: Path) -> None:
+    """As Alpine builds it: it makes its sockets itself, after a lock file of its own."""
+    (tmp_path / "Xvfb").write_text(f'#!/bin/sh\nunset LISTEN_FDS LISTEN_PID\nexec {shutil.which("Xvfb")} "$@"\n')
+    (tmp_path / "Xvfb").chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert_draws(env=environ)
+    with holding(env=environ) as session:
+        assert not any(variable.startswith("LISTEN") for variable in session.server.environ())
+        session.process.kill()
+        session.process.wait(PATIENCE)
+        session.wait_until_nothing_is_left()
+
+
+def test_without_pidfd(tmp_path: Path) -> None:
+    """Before Linux 5.3, and in sandboxes that forbid it, the keeper looks at /proc instead."""
+    (tmp_path / "forbid.c").write_text(
+        """
+        #include <errno.h>
+        #include <linux/audit.h>
+        #include <linux/filter.h>
+        #include <linux/seccomp.h>
+        #include <stddef.h>
+        #include <sys/prctl.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int main(int argc, char **argv) {
+            struct sock_filter filter[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_open, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+            };
+            struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) return 1;
+            execvp(argv[1], argv + 1);
+            return 1;
+        }
+        """
+    )
+    subprocess.run(["gcc", "-o", tmp_path / "forbid", tmp_path / "forbid.c"], check=True)
+    command = [tmp_path / "forbid", ANAHEADLESS, "run", PROGRAMS / "hold.py"]
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **streams) as process:
+        session = Session(process)
+        subprocess.run(["xdpyinfo"], env=session.environ, check=True, stdout=subprocess.DEVNULL)
+        process.kill()
+    session.wait_until_nothing_is_left()
+    with subprocess.Popen(command, text=True, **streams) as process:
+        session = Session(process)
+        session.server.kill()
+        wait_until(lambda: not session.left(), "the keeper sees the server end")
+        process.kill()
+
+
+@pytest.fixture
+def world_readable() -> Iterator[Path]:
+    """The package and what it imports, where every user can read it: pytest's own folders are private."""
+    folder = Path(tempfile.mkdtemp(prefix="anaheadless-test-"))
+    try:
+        for package in anaheadless, click:
+            source = Path(str(package.__file__)).parent
+            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(PROGRAMS / "hold.py", folder)
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@needs_root
+def test_as_an_ordinary_user(world_readable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = 54321
+    settings: dict[str, Any] = {"user": uid, "group": uid, "extra_groups": [], "cwd": "/"}
+    candidates = [sys.executable, "/usr/bin/python3"]
+
+    def usable(python: str) -> bool:
+        try:
+            return subprocess.run([python, "-c", "pass"], **settings).returncode == 0
+        except OSError:
+            return False
+
+    python = next(filter(usable, candidates), None)
+    if python is None:
+        pytest.skip("no interpreter that an ordinary user can run")
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(world_readable)}
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [python, "-m", "anaheadless", "run", world_readable / "hold.py"]
+    try:
+        with subprocess.Popen(command, text=True, env=environ, **streams, **settings) as process:
+            session = Session(process)
+            assert session.keeper.uids().real == session.server.uids().real == uid
+            subprocess.run(
+                ["/usr/bin/xdpyinfo"],
+                env={"DISPLAY": session.display, "XAUTHORITY": session.authority},
+                check=True,
+                stdout=subprocess.DEVNULL,
+                **settings,
+            )
+            output, errors = process.communicate(timeout=PATIENCE)
+            assert (process.returncode, output, errors) == (0, "", "")
+        session.wait_until_nothing_is_left()
+    finally:
+        shutil.rmtree(f"/tmp/anaheadless-{uid}", ignore_errors=True)
+
+
+@needs_namespaces
+def test_private_tmp_without_a_socket_folder() -> None:
+    """As batch systems make it for a job (job_container/tmpfs); without root, too."""
+    setup = "mount -t tmpfs none /tmp"
+    output = in_namespaces(ANAHEADLESS, "run", "-c", f"{DRAWS}; os.system('stat -c %a /tmp/.X11-unix')", setup=setup)
+    assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n1777\n", "")
+
+
+@needs_namespaces
+def test_end_of_a_pid_namespace_leaves_no_process() -> None:
+    """A container's end kills the keeper in the same stroke as the target: there is nothing for it to clean up."""
+    setup = "mount -t tmpfs none /tmp"
+    output = in_namespaces("sh", "-c", f'{ANAHEADLESS} run -c "{DRAWS}"; ls -A /tmp/.X11-unix', setup=setup)
+    assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")
