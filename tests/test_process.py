@@ -74,7 +74,7 @@ def test_surroundings_are_those_of_a_direct_call() -> None:
 
 def test_environment_gains_nothing_in_the_c_locale() -> None:
     bare = {"PATH": "/usr/bin:/bin", "ODD": "a=b=\udcff", "EMPTY": ""}
-    launched = run("exec", "env", "-0", env=bare, text=False).stdout.split(b"\0")
+    launched = subprocess.check_output([ANAHEADLESS, "exec", "env", "-0"], env=bare, timeout=60).split(b"\0")
     names = {entry.split(b"=")[0] for entry in launched if entry}
     session = {b"DISPLAY", b"XAUTHORITY", b"XDG_SESSION_TYPE", b"XDG_RUNTIME_DIR", b"ANAHEADLESS_SESSION"}
     assert names == {b"PATH", b"ODD", b"EMPTY"} | session
@@ -90,7 +90,7 @@ def test_closed_standard_streams_stay_closed() -> None:
             "-c",
             "for n in 0 1 2 3 4 5 6 7 8 9; do [ -e /proc/$$/fd/$n ] && echo $n; done >&2",
         ],
-        preexec_fn=lambda: [os.close(0), os.close(1)],
+        preexec_fn=lambda: os.closerange(0, 2),
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,

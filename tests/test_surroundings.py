@@ -163,7 +163,7 @@ def test_without_pidfd(tmp_path: Path) -> None:
         """
     )
     subprocess.run(["gcc", "-o", tmp_path / "forbid", tmp_path / "forbid.c"], check=True)
-    command = [tmp_path / "forbid", ANAHEADLESS, "run", PROGRAMS / "hold.py"]
+    command = [str(tmp_path / "forbid"), ANAHEADLESS, "run", str(PROGRAMS / "hold.py")]
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **streams) as process:
         session = Session(process)
@@ -208,8 +208,8 @@ def test_as_an_ordinary_user(world_readable: Path, monkeypatch: pytest.MonkeyPat
     if python is None:
         pytest.skip("no interpreter that an ordinary user can run")
     environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(world_readable)}
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    command = [python, "-m", "anaheadless", "run", world_readable / "hold.py"]
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [python, "-m", "anaheadless", "run", str(world_readable / "hold.py")]
     try:
         with subprocess.Popen(command, text=True, env=environ, **streams, **settings) as process:
             session = Session(process)

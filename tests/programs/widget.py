@@ -18,7 +18,7 @@ widget.show()
 def finish() -> None:
     # Of the screen, not of the widget: so the X server drew it.
     screen = QGuiApplication.primaryScreen()
-    color = screen.grabWindow(int(widget.winId())).toImage().pixelColor(100, 50)
+    color = screen.grabWindow(widget.winId()).toImage().pixelColor(100, 50)
     print(QGuiApplication.platformName(), color.red(), color.green(), color.blue())
     print(screen.size().width(), screen.size().height(), screen.depth(), round(screen.physicalDotsPerInch()))
     app.quit()
