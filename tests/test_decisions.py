@@ -1,0 +1,94 @@
+"""What is decided by pure functions, as tables."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from anaheadless import display, environment, packages
+from anaheadless.display import Screen
+
+BASE = {"HOME": "/home/me", "DISPLAY": "localhost:10.0", "LD_PRELOAD": "mine.so", "ODD\udcff": "\udcfe"}
+SESSION = {
+    "DISPLAY": ":2345",
+    "XAUTHORITY": "/proc/77/fd/5",
+    "XDG_SESSION_TYPE": "x11",
+    "ANAHEADLESS_SESSION": ":2345,77",
+}
+X11_FIRST = {"QT_QPA_PLATFORM": "xcb:nograb", "GDK_BACKEND": "x11,*"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "runtime_folder", "expected"),
+    [
+        ({}, None, {}),
+        ({}, "/tmp/mine", {"XDG_RUNTIME_DIR": "/tmp/mine"}),
+        ({"XDG_RUNTIME_DIR": "/run/user/1"}, None, {"XDG_RUNTIME_DIR": "/run/user/1"}),
+        ({"XDG_RUNTIME_DIR": "/gone"}, "/tmp/mine", {"XDG_RUNTIME_DIR": "/tmp/mine"}),
+        ({"WAYLAND_DISPLAY": "wayland-0", "XDG_SESSION_TYPE": "wayland"}, None, {}),
+        ({"QT_QPA_PLATFORM": "wayland;xcb"}, None, {}),
+        ({"QT_QPA_PLATFORM": "offscreen", "GDK_BACKEND": "wayland,x11"}, None, {}),
+        ({"QT_QPA_PLATFORM": "", "GDK_BACKEND": "broadway"}, None, {}),
+        (X11_FIRST, None, X11_FIRST),
+        ({"ANAHEADLESS_SESSION": ":9,1", "XAUTHORITY": "/home/me/.Xauthority"}, None, {}),
+    ],
+)
+def test_environment(extra: dict[str, str], runtime_folder: str | None, expected: dict[str, str]) -> None:
+    base = {**BASE, **extra}
+    untouched = dict(base)
+    built = environment.build(
+        base, display=":2345", authority="/proc/77/fd/5", keeper=77, runtime_folder=runtime_folder
+    )
+    assert built == {**BASE, **SESSION, **expected}
+    assert base == untouched
+
+
+def test_environment_block() -> None:
+    block = b"A=1\0B=x=y\0EMPTY=\0=odd\0nothing\0BYTES=\xff\0"
+    assert environment.parse_block(block) == {"A": "1", "B": "x=y", "EMPTY": "", "BYTES": "\udcff"}
+    assert environment.parse_block(b"") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1280x1024", Screen(1280, 1024, 24)),
+        ("1x1x8", Screen(1, 1, 8)),
+        ("32767x32767x30", Screen(32767, 32767, 30)),
+    ],
+)
+def test_screen(text: str, expected: Screen) -> None:
+    assert display.parse_screen(text) == expected
+
+
+def test_server_command_gives_the_user_the_last_word() -> None:
+    command = display.server_command("/bin/Xvfb", 2000, Screen(), None, glx=True, extra=["-dpi", "7"])
+    assert command[:5] == ["/bin/Xvfb", ":2000", "-screen", "0", "1280x1024x24"]
+    assert command[-2:] == ["-dpi", "7"]
+    assert "GLX" not in command
+    command = display.server_command("/bin/Xvfb", 2000, Screen(), 96, glx=False, extra=[])
+    assert " -dpi 96 " in " ".join(command)
+    assert command[-2:] == ["-extension", "GLX"]
+
+
+def test_authority_entries() -> None:
+    """Xau(3): family, then address, number, name and data, each with its length; big-endian."""
+    data = display.authority(2345, b"0123456789abcdef", "host")
+    entries = []
+    while data:
+        (family,), data = struct.unpack(">H", data[:2]), data[2:]
+        fields = []
+        for _ in range(4):
+            (length,) = struct.unpack(">H", data[:2])
+            fields.append(data[2 : 2 + length])
+            data = data[2 + length :]
+        entries.append((family, fields))
+    rest = [b"2345", b"MIT-MAGIC-COOKIE-1", b"0123456789abcdef"]
+    assert entries == [(256, [b"host", *rest]), (65535, [b"", *rest])]
+
+
+def test_every_part_has_a_package_everywhere() -> None:
+    for part, names in packages.PACKAGES.items():
+        assert set(names) == set(packages.INSTALL), part
+    assert packages.names_for(["libxcb-randr.so.0", "libxcb-shape.so.0"], "dnf") == "libxcb"

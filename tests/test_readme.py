@@ -1,0 +1,136 @@
+"""What README.rst shows is what happens: its commands are run as they stand there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from docutils import nodes
+from docutils.core import publish_doctree
+
+from helpers import BIN, CHECKOUT, run
+
+README = publish_doctree((CHECKOUT / "README.rst").read_text(), settings_overrides={"report_level": 2, "halt_level": 2})
+BLOCKS = {name: block.astext() for block in README.findall(nodes.literal_block) for name in block["names"]}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home of a user who has the README's hello.py, some tests, and anaheadless in a virtual environment."""
+    (tmp_path / "hello.py").write_text(BLOCKS["hello"])
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_display.py").write_text("import os\ndef test(): assert os.environ['DISPLAY']\n")
+    (tmp_path / "venv").symlink_to(BIN.parent)
+    # What stands in for the network and the system: apt-get only simulates, and pip has done its work already.
+    (tmp_path / "bin").mkdir()
+    for name, lines in {
+        "sudo": 'exec "$@"',
+        "apt-get": f'[ "$1" = update ] || exec {shutil.which("apt-get")} --simulate "$@"',
+        "pip": '[ "$*" = "install anaheadless" ]',
+    }.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    return tmp_path
+
+
+def shell(command: str, home: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "HOME": str(home), "PATH": f"{home}/bin:{BIN}:{os.environ['PATH']}"}
+    settings = {"env": environ, "cwd": home, "capture_output": True, "text": True, "timeout": 120, **settings}
+    return subprocess.run(["bash", "-e", "-c", command], stdin=subprocess.DEVNULL, **settings)
+
+
+def assert_well(output: subprocess.CompletedProcess[str]) -> None:
+    assert (output.returncode, output.stderr) == (0, ""), output
+
+
+def commands(name: str) -> list[str]:
+    return [line[2:] for line in BLOCKS[name].splitlines() if line.startswith("$ ")]
+
+
+def test_every_block_is_one_that_is_tested() -> None:
+    assert set(BLOCKS) == {
+        *("checkout", "install", "hello", "use"),
+        *("shebang", "shebang-options", "cron", "github", "gitlab"),
+    }
+    assert len(BLOCKS) == len(list(README.findall(nodes.literal_block)))
+
+
+def test_checkout_commands_are_targets_of_make() -> None:
+    for command in commands("checkout"):
+        subprocess.run(["make", "--dry-run", command.split()[1]], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_install(home: Path) -> None:
+    for command in commands("install"):
+        assert_well(shell(command, home))
+
+
+@pytest.mark.parametrize("command", commands("use"))
+def test_use(command: str, home: Path) -> None:
+    output = shell(command, home)
+    assert_well(output)
+    if "hello.py" in command:
+        assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+    else:
+        assert output.stdout
+
+
+@pytest.mark.parametrize(("name", "said"), [("shebang", "xcb"), ("shebang-options", "PyQt5.QtCore.QSize(1280, 1024)")])
+def test_shebang(name: str, said: str, home: Path) -> None:
+    script = home / "script"
+    script.write_text(BLOCKS[name])
+    script.chmod(0o755)
+    output = shell("./script", home)
+    assert_well(output)
+    assert output.stdout == f"{said}\n"
+
+
+def test_cron_mails_nothing(home: Path) -> None:
+    """Cron mails whatever a job says; it runs it by sh, with little of an environment."""
+    (home / "hello.py").rename(home / "render.py")
+    *schedule, command = BLOCKS["cron"].split(None, 5)
+    assert schedule == ["0", "3", "*", "*", "*"]
+    environ = {"HOME": str(home), "LOGNAME": "me", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+    output = subprocess.run(
+        ["/bin/sh", "-c", command], env=environ, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
+    assert (home / "hello.png").exists()
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_github_actions_steps(home: Path) -> None:
+    for step in yaml.safe_load(BLOCKS["github"]):
+        assert_well(shell(step["run"], home))
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_gitlab_job(home: Path) -> None:
+    job = yaml.safe_load(BLOCKS["gitlab"])["render"]
+    for command in job["script"]:
+        assert_well(shell(command, home))
+    for path in job["artifacts"]["paths"]:
+        assert (home / path).exists()
+
+
+def test_options_are_those_of_the_help() -> None:
+    for command in "run", "exec":
+        shown = run(command, "--help").stdout
+        for row in next(iter(README.findall(nodes.table))).findall(nodes.row):
+            cells = [literal.astext() for entry in row.findall(nodes.entry) for literal in entry.findall(nodes.literal)]
+            options = [cell.split()[0] for cell in cells if cell.startswith("-")]
+            if options == ["--python"] and command == "exec":
+                continue
+            variables = [cell for cell in cells if cell.startswith("ANAHEADLESS_")]
+            assert all(word in shown for word in options + variables), (options, variables)
+
+
+def test_picture_is_there() -> None:
+    for image in README.findall(nodes.image):
+        assert (CHECKOUT / image["uri"]).read_bytes().startswith(b"\x89PNG")
