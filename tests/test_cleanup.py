@@ -142,7 +142,7 @@ def test_interrupt_of_the_group_leaves_the_target_its_display() -> None:
     with holding(args=("SIGINT=42",), start_new_session=True) as session:
         os.killpg(session.process.pid, signal.SIGINT)
         output, _ = session.process.communicate(timeout=PATIENCE)
-        assert (session.process.returncode, output) == (42, "clean-up: display works \n")
+        assert (session.process.returncode, output) == (42, "clean-up: display works\n")
 
 
 def test_term_to_every_process_of_the_session_leaves_the_target_its_display() -> None:
@@ -151,7 +151,7 @@ def test_term_to_every_process_of_the_session_leaves_the_target_its_display() ->
         for process in (session.server, session.keeper, session.target):
             process.terminate()
         output, _ = session.process.communicate(timeout=PATIENCE)
-        assert (session.process.returncode, output) == (42, "clean-up: display works \n")
+        assert (session.process.returncode, output) == (42, "clean-up: display works\n")
 
 
 def test_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
