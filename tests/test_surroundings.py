@@ -232,7 +232,9 @@ def test_as_an_ordinary_user(world_readable: Path, monkeypatch: pytest.MonkeyPat
 def test_private_tmp_without_a_socket_folder() -> None:
     """As batch systems make it for a job (job_container/tmpfs); without root, too."""
     setup = "mount -t tmpfs none /tmp"
-    output = in_namespaces(ANAHEADLESS, "run", "-c", f"{DRAWS}; print(oct(os.stat('/tmp/.X11-unix').st_mode))", setup=setup)
+    output = in_namespaces(
+        ANAHEADLESS, "run", "-c", f"{DRAWS}; print(oct(os.stat('/tmp/.X11-unix').st_mode))", setup=setup
+    )
     assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n0o41777\n", "")
 
 
