@@ -11,10 +11,10 @@ demo: system .venv/installed
 	$(BIN)/anaheadless run examples/brain.py brain.png
 
 test: test-system .venv/installed-for-tests
-	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 soak: test-system .venv/installed-for-tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m soak $(ARGS)
 
 bench: test-system .venv/installed-for-tests
 	$(BIN)/python tests/bench.py

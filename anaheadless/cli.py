@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -10,7 +14,8 @@ import click
 
 from anaheadless import __version__, launch, target
 from anaheadless.display import Screen, parse_screen
-from anaheadless.errors import LaunchError
+from anaheadless.errors import LaunchError, say
+from anaheadless.opengl import BACKENDS, Wishes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -36,6 +41,28 @@ class ScreenType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # ge
             return parse_screen(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class VglDisplay(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "egl|eglN|/dev/dri/cardN|:N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", value):
+            self.fail(f"{value!r} is none of {self.name}.", param, ctx)
+        return str(value)
+
+
+class Seconds(click.FloatRange):
+    """A time limit: more than none, and no more than an hour."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 3600, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
 
 
 class LastOption(click.Option):
@@ -78,11 +105,19 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
     _option("--dpi", type=click.IntRange(1, 1000), metavar="N", help="Dots per inch of the screen."),
     _option(
         "--gl",
-        type=click.Choice(["auto", "native", "none"]),
+        type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
-        help="Where OpenGL comes from: the X server (native), or nowhere (none: starts in half the time).",
+        help="Where OpenGL comes from; auto: the best that draws, none: nowhere, which starts in half the time.",
     ),
+    _option("--no-virtualgl", is_flag=True, help="Leave VirtualGL alone."),
+    _option(
+        "--vgl-display",
+        type=VglDisplay(),
+        metavar=VglDisplay.name,
+        help="What VirtualGL renders on.  [default: VGL_DISPLAY, else the first GPU, else the caller's DISPLAY]",
+    ),
+    _option("--vgl-no-dlfaker", is_flag=True, help="VirtualGL without its dlopen() interposer, as vglrun -nodl."),
     _option(
         "--server-arg",
         multiple=True,
@@ -91,17 +126,25 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
     ),
     _option(
         "--start-timeout",
-        type=click.FloatRange(0, 3600, min_open=True),
+        type=Seconds(),
         default=30.0,
         show_default=True,
         metavar="SECONDS",
         help="How long the X server may take until it is ready.",
     ),
+    _option(
+        "--probe-timeout",
+        type=Seconds(),
+        default=10.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long one way to OpenGL may take to prove itself; all of them, three times as long.",
+    ),
     _option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."),
 )
 _python_option = _option(
     "--python",
-    default=sys.executable,
+    default=target.this_python,
     metavar="PATH",
     help="The interpreter to use.  [default: the one that anaheadless is installed in]",
 )
@@ -139,7 +182,7 @@ def run(args: tuple[str, ...], module: str | None, code: str | None, python: str
         program = target.script(python, args[0], args[1:], search)
     else:
         raise click.UsageError("Missing what to run: a SCRIPT, -m MODULE or -c CODE.")
-    launch.run(program, _launch_options(settings), environ)
+    launch.run(program, _launch_options(**settings), environ, program.executable)
 
 
 @cli.command("exec", context_settings=_SETTINGS, epilog=EPILOG)
@@ -150,7 +193,7 @@ def exec_(command: str, args: tuple[str, ...], **settings: Any) -> NoReturn:
     """Run any COMMAND, with its own ARGS."""
     environ = launch.inherited_environment()
     program = target.command(command, args, launch.search_path(environ))
-    launch.run(program, _launch_options(settings), environ)
+    launch.run(program, _launch_options(**settings), environ)
 
 
 @cli.command(context_settings=_SETTINGS, hidden=True)
@@ -165,11 +208,16 @@ def python(args: tuple[str, ...], python: str, **settings: Any) -> NoReturn:
         program = target.script(python, args[0], args[1:], search)
     else:
         program = target.python(python, args, search)
-    launch.run(program, _launch_options(settings), environ)
+    launch.run(program, _launch_options(**settings), environ, program.executable)
 
 
-def _launch_options(settings: dict[str, Any]) -> launch.Options:
-    return launch.Options(server_args=settings.pop("server_arg"), **settings)
+def _launch_options(
+    gl: str, no_virtualgl: bool, vgl_display: str | None, vgl_no_dlfaker: bool, server_arg: tuple[str, ...], **rest: Any
+) -> launch.Options:
+    if no_virtualgl and gl == "virtualgl":
+        raise click.UsageError("--gl virtualgl and --no-virtualgl contradict each other.")
+    wishes = None if gl == "none" else Wishes(gl, not no_virtualgl, vgl_display, not vgl_no_dlfaker)
+    return launch.Options(wishes=wishes, server_args=server_arg, **rest)
 
 
 def main() -> None:
@@ -183,8 +231,13 @@ def main_python() -> None:
 
 
 def _main(args: Sequence[str], name: str) -> None:
+    # A ^C ends us as it ends any program; what was started by then is cleaned up by the keeper.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # click would take stdout; it is closed again when the target starts
     try:
         cli.main(args, prog_name=name)
     except LaunchError as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         sys.exit(error.exit_code)

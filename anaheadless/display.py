@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from anaheadless.errors import LaunchError
-from anaheadless.keeper import COOKIE, process_state
+from anaheadless.keeper import COOKIE, file_identity, process_state
 from anaheadless.xproto import COOKIE_NAME
 
 SOCKET_FOLDER = "/tmp/.X11-unix"
@@ -84,18 +85,41 @@ def authority(number: int, cookie: bytes, host: str) -> bytes:
 
 @dataclass(frozen=True)
 class Claim:
-    """A display number that is ours, and the listening sockets that make it so: file, then abstract."""
+    """A display number that is ours, and the listening sockets that make it so: file, then abstract.
+
+    As a context, it is withdrawn on an exception, and otherwise closed: it is somebody else's by then.
+    """
 
     number: int
     listeners: tuple[socket.socket, socket.socket]
+    identity: tuple[int, int] | None
 
-    def release(self) -> None:
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.withdraw()
+        self.close()
+
+    def close(self) -> None:
+        """Close our copies of the sockets."""
         for listener in self.listeners:
             listener.close()
+
+    def withdraw(self) -> None:
+        """Give the number up."""
+        if self.identity is not None and file_identity(socket_path(self.number)) == self.identity:
+            os.unlink(socket_path(self.number))
+        self.close()
 
 
 def socket_path(number: int) -> str:
     return f"{SOCKET_FOLDER}/X{number}"
+
+
+def abstract_name(number: int) -> str:
+    return "\0" + socket_path(number)
 
 
 def lock_path(number: int) -> str:
@@ -113,7 +137,7 @@ def claim() -> Claim:
     _make_socket_folder()
     for number in _numbers():
         try:
-            abstract = _bind(_abstract_name(number))
+            abstract = _bind(abstract_name(number))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise _cannot_listen(error) from error
@@ -132,20 +156,20 @@ def claim() -> Claim:
                 raise _cannot_listen(error) from error
             continue
         os.chmod(socket_path(number), 0o700)  # whatever the umask; the cookie is what keeps others out
-        return Claim(number, (file, abstract))
+        return Claim(number, (file, abstract), file_identity(socket_path(number)))
     raise LaunchError(
         f"no display number is free between :{NUMBERS[0]} and :{NUMBERS[-1]}",
         hint=f"See what is in {SOCKET_FOLDER}.",
     )
 
 
-def sweep(limit: int = 16) -> None:
+def sweep(limit: int = 64) -> None:
     """Remove a few dead sockets of ours, as they are left when a batch system kills a whole session at once."""
     with suppress(OSError):
-        names = [name for name in os.listdir(SOCKET_FOLDER) if name[1:].isdigit()]
-        numbers = [int(name[1:]) for name in names if int(name[1:]) in NUMBERS]
-        for number in numbers[:limit]:
-            with suppress(OSError), _bind(_abstract_name(number)):
+        found = {int(name[1:]) for name in os.listdir(SOCKET_FOLDER) if re.fullmatch(r"X\d{1,9}", name)}
+        ours = (number for number in _numbers() if number in found and _is_ours(socket_path(number)))
+        for number in islice(ours, limit):
+            with suppress(OSError), _bind(abstract_name(number)):
                 _remove_if_dead(number)
 
 
@@ -154,10 +178,6 @@ def _numbers() -> Iterator[int]:
     start = int.from_bytes(os.urandom(4), "little") % len(NUMBERS)
     yield from NUMBERS[start:]
     yield from NUMBERS[:start]
-
-
-def _abstract_name(number: int) -> str:
-    return "\0" + socket_path(number)
 
 
 def _bind(address: str) -> socket.socket:
@@ -196,13 +216,16 @@ def _remove_if_dead(number: int) -> None:
     """
     path, lock = socket_path(number), lock_path(number)
     with suppress(FileNotFoundError):
-        status = os.lstat(path)
-        ours = stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
-        if not ours or time.time() - status.st_mtime < 1 or not _refuses(path):
+        if not _is_ours(path) or time.time() - os.lstat(path).st_mtime < 1 or not _refuses(path):
             return
         if _is_stale(lock):
             os.unlink(lock)
         os.unlink(path)
+
+
+def _is_ours(path: str) -> bool:
+    status = os.lstat(path)
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _refuses(path: str) -> bool:

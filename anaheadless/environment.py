@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from anaheadless.facts import FAKER_NAME
+from anaheadless.opengl import Candidate
 
 # Where programs choose another window system than X by themselves. Kept when the first choice is X.
 _PLATFORM_CHOICES = {"QT_QPA_PLATFORM": "xcb", "GDK_BACKEND": "x11"}
 
 
 def build(
-    base: Mapping[str, str], *, display: str, authority: str, keeper: int, runtime_folder: str | None
+    base: Mapping[str, str],
+    *,
+    display: str,
+    authority: str,
+    keeper: int,
+    runtime_folder: str | None = None,
+    opengl: Candidate | None = None,
 ) -> dict[str, str]:
     """*base* with the session put in; all else is untouched.
 
     :param runtime_folder: what XDG_RUNTIME_DIR is to be, or None where it is good as it is.
+    :param opengl: where OpenGL comes from.
     """
     environ = dict(base)
     environ.pop("WAYLAND_DISPLAY", None)
@@ -28,10 +40,31 @@ def build(
     )
     if runtime_folder is not None:
         environ["XDG_RUNTIME_DIR"] = runtime_folder
+    opengl = opengl or Candidate("none")
+    environ.update(opengl.variables)
+    # ld.so takes blanks, too. Two different fakers in one process hang or abort: those of an outer session go.
+    preloaded = [path for path in re.split("[: ]+", base.get("LD_PRELOAD", "")) if path]
+    kept = [path for path in preloaded if not FAKER_NAME.fullmatch(os.path.basename(path))]
+    if opengl.preload or kept != preloaded:
+        _set_list(environ, "LD_PRELOAD", (*opengl.preload, *kept))
+    if opengl.library_path:
+        searched = filter(None, base.get("LD_LIBRARY_PATH", "").split(":"))
+        _set_list(environ, "LD_LIBRARY_PATH", (*opengl.library_path, *searched))
     return environ
 
 
+def _set_list(environ: dict[str, str], name: str, entries: Iterable[str]) -> None:
+    """Set a variable to the *entries*, each once; without any, remove it."""
+    environ[name] = ":".join(dict.fromkeys(entries))
+    if not environ[name]:
+        del environ[name]
+
+
 def parse_block(block: bytes) -> dict[str, str]:
-    """The contents of ``/proc/PID/environ`` as :data:`os.environ` would hold them."""
-    entries = block.decode("utf-8", "surrogateescape").split("\0")
-    return dict(entry.split("=", 1) for entry in entries if "=" in entry[1:])
+    """The contents of ``/proc/PID/environ`` as :data:`os.environ` would hold them; of doubles, the first counts."""
+    environ: dict[str, str] = {}
+    for entry in os.fsdecode(block).split("\0"):
+        name, equals, value = entry.partition("=")
+        if name and equals:
+            environ.setdefault(name, value)
+    return environ

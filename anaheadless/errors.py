@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+
 # The statuses of env, nohup, timeout and the shells: whoever reads them in a batch log knows them already.
 FAILED = 125
 NOT_EXECUTABLE = 126
@@ -30,3 +33,10 @@ class LaunchError(Exception):
         if self.hint:
             lines.append(f"  {self.hint}")
         return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    """Put *text* on stderr, if anybody listens there; it is never a reason to fail."""
+    if sys.stderr is not None:  # print() would take None for stdout
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)

@@ -28,7 +28,7 @@ CONTROL, MESSAGES, FIRST_LISTENER, COOKIE = 1, 2, 3, 5
 READY, END = b"R", b"E"
 
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
-IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 POLL_SECONDS = 0.1
 
@@ -36,41 +36,50 @@ POLL_SECONDS = 0.1
 def main(argv: list[str]) -> None:
     display, target, target_start, socket_path, listeners, *command = argv
     activated = listeners != "0"
-    for number in IGNORED:
+    # Whoever started us has blocked these, so that none could come before we are deaf.
+    for number in DEAF_TO:
         signal.signal(number, signal.SIG_IGN)
-    # In a session of its own, and no child of the target: ^C, timeout and os.wait() don't know of it.
-    os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if os.fork():
         os._exit(0)
     os.umask(0o077)
+    os.chdir("/")
     passed_on = {FIRST_LISTENER, FIRST_LISTENER + 1} if activated else set()
     # Who waits for the end of a pipe must not wait for the keeper.
     close_descriptors_except({0, CONTROL, MESSAGES, COOKIE} | passed_on)
 
-    identity = file_identity(socket_path) if activated else None
-    server = start_server(command, activated)
-    for descriptor in passed_on:
-        os.close(descriptor)
-    with suppress(BrokenPipeError):  # the launcher was killed: found out below
-        os.write(CONTROL, b"%d %d" % (os.getpid(), server))
-
     lock = f"/tmp/.X{display[1:]}-lock"
-    for word in wait_for_end(int(target), target_start, server):
-        # The lock keeps other servers off a display; here the sockets themselves do, from before it is written.
-        # Without it, even a SIGKILL of every process of the session leaves no file that could mislead anyone.
-        if word == READY and activated and names(lock, server):
-            os.unlink(lock)
+    identity = file_identity(socket_path) if activated else None
+    server = None
+    try:
+        server = start_server(command, activated)
+        if activated:
+            # The abstract socket stays open here: nobody gets the number before all is cleaned up.
+            os.close(FIRST_LISTENER)
+        with suppress(BrokenPipeError):  # the launcher was killed: found out below
+            os.write(CONTROL, b"%d %d" % (os.getpid(), server))
+        for word in wait_for_end(int(target), target_start, server):
+            # The lock keeps other servers off a display; here the sockets themselves do, from before it is written.
+            # Without it, even a SIGKILL of every process of the session leaves no file that could mislead anyone.
+            if word == READY and activated and names(lock, server):
+                os.unlink(lock)
+    finally:
+        end(server, lock, socket_path, identity)
 
-    os.killpg(server, signal.SIGKILL)
-    ours = identity is not None and file_identity(socket_path) == identity
-    with suppress(FileNotFoundError):
-        if names(lock, server):
-            ours = True
-            os.unlink(lock)
-        if ours:
-            os.unlink(socket_path)
-            os.unlink(f"/tmp/.tX{display[1:]}-lock")  # the unfinished lock of a server that found /tmp full
-    os.waitpid(server, 0)
+
+def end(server: int | None, lock: str, socket_path: str, identity: tuple[int, int] | None) -> None:
+    """End the server, and remove the files that are its own or, by *identity*, the launcher's."""
+    ours = False
+    if server is not None:
+        ours = names(lock, server)
+        os.killpg(server, signal.SIGKILL)
+        os.waitpid(server, 0)
+        ours = ours or names(lock, server)
+    if ours:
+        remove(lock)
+    if ours or (identity is not None and file_identity(socket_path) == identity):
+        remove(socket_path)
+        remove(lock.replace("/.X", "/.tX"))  # the unfinished lock of a server that found /tmp full
 
 
 def start_server(command: list[str], activated: bool) -> int:
@@ -91,7 +100,7 @@ def start_server(command: list[str], activated: bool) -> int:
         # Blocked, not ignored: the server installs handlers of its own. SIGUSR1 must not stay ignored: to an X
         # server that means a parent that waits for one.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-        for number in IGNORED:
+        for number in DEAF_TO:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(MESSAGES, 1)
         environ = dict(os.environ)
@@ -109,20 +118,32 @@ def wait_for_end(target: int, target_start: str, server: int) -> Iterator[bytes]
     """Yield the words that come over the control socket until target or server has ended, or END comes."""
     poll = select.poll()
     poll.register(CONTROL, select.POLLIN)
-    pidfds = [open_pidfd(target), open_pidfd(server)]
-    for pidfd in pidfds:
-        if pidfd is not None:
+    pidfds, polled = set(), []
+    for process in (target, target_start), (server, None):
+        pidfd = open_pidfd(process[0])
+        if pidfd is None:
+            polled.append(process)
+        else:
+            pidfds.add(pidfd)
             poll.register(pidfd, select.POLLIN)
-    timeout = None if None not in pidfds else POLL_SECONDS * 1000
-    while is_alive(target, target_start) and is_alive(server):
-        ready = [descriptor for descriptor, _ in poll.poll(timeout)]
+    # A target that ended before its pidfd was open may have given its number to another process. (Where /proc hides
+    # it, as with hidepid, there is no telling.)
+    if process_state(target)[1] not in (target_start, ""):
+        return
+    while all(is_alive(*process) for process in polled):
+        ready = [descriptor for descriptor, _ in poll.poll(POLL_SECONDS * 1000 if polled else None)]
         if CONTROL in ready:
-            word = os.read(CONTROL, 1)
+            try:
+                word = os.read(CONTROL, 1)
+            except ConnectionResetError:  # the launcher was killed before it had read what we said
+                word = b""
             if word == END:
                 return
-            if not word:  # the launcher has become the target
+            if not word:  # the launcher has become the target, or is gone
                 poll.unregister(CONTROL)
             yield word
+        if not pidfds.isdisjoint(ready):
+            return
 
 
 def open_pidfd(pid: int) -> int | None:
@@ -147,7 +168,7 @@ def process_state(pid: int) -> tuple[str, str]:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name in parentheses may hold anything, spaces and parentheses too.
             fields = file.read().rpartition(b")")[2].decode().split()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return "", ""
     return fields[0], fields[19]
 
@@ -155,17 +176,22 @@ def process_state(pid: int) -> tuple[str, str]:
 def thread_count(pid: int) -> int:
     try:
         return len(os.listdir(f"/proc/{pid}/task"))
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return 0
 
 
-def names(lock: str, pid: int) -> bool:
-    """Whether the X lock file *lock* says that *pid* holds the display."""
+def names(lock: str, server: int) -> bool:
+    """Whether the X lock file *lock* names *server*, or a process that it started (Xvfb may be a wrapper script)."""
     try:
         with open(lock, "rb") as file:
-            return file.read(16).strip() == b"%d" % pid
-    except OSError:
+            return os.getpgid(int(file.read(16))) == server
+    except (OSError, ValueError):
         return False
+
+
+def remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def file_identity(path: str) -> tuple[int, int] | None:

@@ -6,67 +6,118 @@ import errno
 import os
 import signal
 import stat
-import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import NoReturn
 
-from anaheadless import environment, session
+from anaheadless import environment, facts, session
 from anaheadless.display import Screen
-from anaheadless.errors import NOT_EXECUTABLE, LaunchError
-from anaheadless.target import Target, find_program
-
-Gl = Literal["auto", "native", "none"]
+from anaheadless.errors import NOT_EXECUTABLE, LaunchError, say
+from anaheadless.opengl import Candidate, Proof, Verdict, Wishes, advice, choose
+from anaheadless.target import Target, find_program, this_python
 
 
 @dataclass(frozen=True)
 class Options:
     """What a run can be asked for, whatever its target.
 
-    :param gl: where OpenGL comes from; ``none`` asks for none.
+    :param wishes: where OpenGL is to come from, or None for no OpenGL.
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
+    :param probe_timeout: seconds that the proof of one candidate may take; all of them may take three times as long.
     """
 
     screen: Screen = Screen()
     dpi: int | None = None
-    gl: Gl = "auto"
+    wishes: Wishes | None = Wishes()
     server_args: tuple[str, ...] = ()
     start_timeout: float = 30.0
+    probe_timeout: float = 10.0
     verbose: bool = False
 
 
-def run(target: Target, options: Options, environ: Mapping[str, str]) -> NoReturn:
+@dataclass(frozen=True)
+class Launch:
+    """A session that is ready for a target.
+
+    :param environ: what the target is to get.
+    :param verdict: where its OpenGL comes from, or None where none was asked for.
+    """
+
+    session: session.Session
+    environ: dict[str, str]
+    verdict: Verdict | None
+
+
+def run(target: Target, options: Options, environ: Mapping[str, str], python: str | None = None) -> NoReturn:
     """Become *target*, with a display of its own.
 
     :param environ: the environment that the target is to get, but for what the session puts in.
+    :param python: the interpreter that OpenGL is proved in: the target's own, where it has one.
     :raises LaunchError: the target was not started, and nothing is left of what was.
     """
-    # A ^C while the server starts ends us as it ends any program; the keeper sees it and cleans up.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    runtime_folder = None if _is_private(environ.get("XDG_RUNTIME_DIR")) else _private_folder()
-    server = session.ServerOptions(
-        program=_find_server(environ),
-        screen=options.screen,
-        dpi=options.dpi,
-        glx=options.gl != "none",
-        extra=options.server_args,
-        start_timeout=options.start_timeout,
-    )
-    started = session.start(server, environ)
+    ready = prepare(options, environ, python)
     try:
-        _check_opengl(options.gl, started)
-        target_environ = environment.build(
+        if options.verbose:
+            for line in (*report(options, ready), f"target: {' '.join(target.argv)}"):
+                say(f"anaheadless: {line}")
+        if ready.verdict is not None and ready.verdict.chosen is None:
+            raise no_opengl(options, ready.verdict)
+        _execute(target, ready.environ)
+    except BaseException:
+        ready.session.end()
+        raise
+
+
+def prepare(
+    options: Options, environ: Mapping[str, str], python: str | None = None, picture: str | None = None
+) -> Launch:
+    """Start a session and find its OpenGL.
+
+    :param picture: where to save what the candidates draw, the chosen one last.
+    :raises LaunchError: there is no session; nothing is left of it.
+    """
+    _check_proc()
+    runtime_folder = None if _is_private(environ.get("XDG_RUNTIME_DIR")) else _private_folder()
+    known = facts.gather(environ)
+    started = session.start(
+        session.ServerOptions(
+            program=_find_server(environ),
+            screen=options.screen,
+            dpi=options.dpi,
+            glx=options.wishes is not None,
+            extra=options.server_args,
+            start_timeout=options.start_timeout,
+            # VirtualGL renders on the caller's own display, whose cookie is in the file that ours is put in front of.
+            further_authority=facts.read_authority(environ) if known.virtualgl is not None else b"",
+        ),
+        environ,
+    )
+
+    def environment_with(candidate: Candidate | None) -> dict[str, str]:
+        return environment.build(
             environ,
             display=started.display,
             authority=started.authority,
             keeper=started.keeper,
             runtime_folder=runtime_folder,
+            opengl=candidate,
         )
-        if options.verbose:
-            _report(target, options, started)
-        _execute(target, target_environ)
+
+    try:
+        if options.wishes is None:
+            return Launch(started, environment_with(None), None)
+        from anaheadless.proof import prove  # only here: subprocess is no small import
+
+        deadline = time.monotonic() + 3 * options.probe_timeout
+
+        def proved(candidate: Candidate) -> Proof:
+            limit = min(options.probe_timeout, deadline - time.monotonic())
+            return prove(candidate, python or this_python(), environment_with(candidate), limit, picture)
+
+        verdict = choose(known, options.wishes, proved, lambda: facts.gather_repairs(environ))
+        return Launch(started, environment_with(verdict.chosen), verdict)
     except BaseException:
         started.end()
         raise
@@ -86,14 +137,27 @@ def search_path(environ: Mapping[str, str]) -> Sequence[str]:
     return os.get_exec_path(environ)
 
 
+def _check_proc() -> None:
+    """Cookie and processes are reached through /proc: it must be there, and be that of our own PID namespace."""
+    try:
+        ours = os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        ours = False
+    if not ours:
+        raise LaunchError(
+            "/proc is not mounted here, or is that of other processes than ours",
+            hint="In a container or PID namespace, mount it: as with unshare --mount-proc.",
+        )
+
+
 def _find_server(environ: Mapping[str, str]) -> str:
     # Beside the interpreter too: a conda environment brings its own, activated or not.
-    program = find_program("Xvfb", [*search_path(environ), os.path.dirname(sys.executable)])
+    program = find_program("Xvfb", [*search_path(environ), os.path.dirname(this_python())])
     if program is None:
         from anaheadless import packages  # only here: a run that goes well has no need of it
 
         raise LaunchError("Xvfb is not installed", hint=packages.install_hint("Xvfb"))
-    return program
+    return os.path.abspath(program)
 
 
 def _is_private(folder: str | None) -> bool:
@@ -124,23 +188,24 @@ def _private_folder() -> str:
     return folder
 
 
-def _check_opengl(gl: Gl, started: session.Session) -> None:
-    if gl != "none" and not started.glx:
-        raise LaunchError(
-            "the X server has no GLX, so there is no OpenGL",
-            hint="Look at --server-arg and at the X server's package, or go without OpenGL: --gl none.",
-        )
+def report(options: Options, ready: Launch) -> list[str]:
+    """What was started and decided, a line each."""
+    started, verdict = ready.session, ready.verdict
+    lines = [f"display {started.display}, {options.screen} (X server {started.server}, keeper {started.keeper})"]
+    if verdict is None:
+        return [*lines, "OpenGL: none, as asked for"]
+    lines += [f"tried {candidate}: {proof} ({proof.seconds:.2f} s)" for candidate, proof in verdict.attempts]
+    return [*lines, f"OpenGL: {verdict.chosen or 'none could be proved'}"]
 
 
-def _report(target: Target, options: Options, started: session.Session) -> None:
-    gl = "native (the X server advertises GLX)" if options.gl != "none" else "none"
-    for line in (
-        f"display {started.display}, {options.screen} (X server {started.server}, keeper {started.keeper})",
-        f"OpenGL: {gl}",
-        f"target: {' '.join(target.argv)}",
-    ):
-        print(f"anaheadless: {line}", file=sys.stderr)
-    sys.stderr.flush()
+def no_opengl(options: Options, verdict: Verdict) -> LaunchError:
+    """Why there is no OpenGL: a line for each candidate, and what to do."""
+    wishes = options.wishes or Wishes()
+    return LaunchError(
+        "no OpenGL: nothing could be drawn" if verdict.attempts else f"no OpenGL: {wishes.backend} is not there",
+        details=tuple(f"{candidate}: {proof}" for candidate, proof in verdict.attempts),
+        hint=f"{advice(verdict, wishes)} To go without OpenGL: --gl none. To see more: anaheadless doctor.",
+    )
 
 
 def _execute(target: Target, environ: Mapping[str, str]) -> NoReturn:

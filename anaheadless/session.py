@@ -8,16 +8,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from anaheadless import display, keeper, xproto
 from anaheadless.display import Screen
 from anaheadless.errors import LaunchError
+from anaheadless.target import this_python
 
 # What a server may need to run at all, or to draw; nothing that was meant for the target, LD_PRELOAD above all.
-SERVER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LIBGL_DRIVERS_PATH", "TMPDIR")
+SERVER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 END_SECONDS = 5.0
 
 
@@ -30,6 +31,7 @@ class ServerOptions:
     :param glx: whether to load GLX: without it, a server starts in half the time.
     :param extra: further arguments for it.
     :param start_timeout: seconds until it must be ready.
+    :param further_authority: X authority entries of other displays, to stand after ours.
     """
 
     program: str
@@ -38,6 +40,7 @@ class ServerOptions:
     glx: bool = True
     extra: tuple[str, ...] = ()
     start_timeout: float = 30.0
+    further_authority: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -75,44 +78,52 @@ def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
     :raises LaunchError: it could not be started, or was not ready in time; nothing is left of it.
     """
     deadline = time.monotonic() + options.start_timeout
-    with suppress(_DisplayInUseError):
-        return _start(options, environ, deadline, activate=True)
-    # A server that was built without systemd's socket activation (Alpine's) finds our own sockets in its way. It
-    # can take a display only by itself, where another server may come first.
-    for _ in range(5):
+    try:
         with suppress(_DisplayInUseError):
-            return _start(options, environ, deadline, activate=False)
+            return _start(options, environ, deadline, activate=True)
+        # A server that was built without systemd's socket activation (Alpine's) finds our own sockets in its way. It
+        # can take a display only by itself, where another server may come first.
+        for _ in range(5):
+            with suppress(_DisplayInUseError):
+                return _start(options, environ, deadline, activate=False)
+    except OSError as error:
+        raise LaunchError(
+            f"the display can't be started: {error.strerror or error}",
+            hint="See the limits on processes, files and memory (ulimit -a).",
+        ) from error
     raise LaunchError("the X server found five displays in a row in use", hint="Try again.")
 
 
 def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, *, activate: bool) -> Session:
     cookie = os.urandom(16)
     with ExitStack() as stack:
-        claim = display.claim()
-        stack.callback(claim.release)
-        display.sweep()
-        path = display.socket_path(claim.number)
         messages = _memory_file("messages", stack)
         authority = _memory_file("authority", stack)
-        os.write(authority, display.authority(claim.number, cookie, os.uname().nodename))
-        command = display.server_command(
-            options.program, claim.number, options.screen, options.dpi, glx=options.glx, extra=options.extra
-        )
-        descriptors = {keeper.MESSAGES: messages, keeper.COOKIE: authority}
-        if activate:
-            descriptors.update(enumerate((s.fileno() for s in claim.listeners), keeper.FIRST_LISTENER))
-        else:
-            claim.release()
-            os.unlink(path)
-        control = _spawn_keeper(claim.number, command, descriptors, environ)
-        # From here on, the end of the server is the end of the connections to it.
-        claim.release()
+        # A ^C between the claim and its hand-over to the keeper would leave the socket file.
+        with _signals_blocked():
+            claim = stack.enter_context(display.claim())
+            display.sweep()
+            entries = display.authority(claim.number, cookie, os.uname().nodename)
+            os.write(authority, entries + options.further_authority)
+            command = display.server_command(
+                options.program, claim.number, options.screen, options.dpi, glx=options.glx, extra=options.extra
+            )
+            descriptors = {keeper.MESSAGES: messages, keeper.COOKIE: authority}
+            if activate:
+                descriptors.update(enumerate((s.fileno() for s in claim.listeners), keeper.FIRST_LISTENER))
+            else:
+                claim.withdraw()
+            control = _spawn_keeper(claim.number, command, descriptors, environ)
+        # From here on, the end of server and keeper is the end of the connections to them.
+        claim.close()
+        # By the abstract name: the owner of the socket folder could have put another socket in the place of the file.
+        address = display.abstract_name(claim.number) if activate else display.socket_path(claim.number)
         try:
-            pids, glx = _await_ready(path, cookie, control, deadline)
+            pids, glx = _await_ready(address, cookie, control, deadline)
+            control.send(keeper.READY, socket.MSG_NOSIGNAL)
         except (OSError, xproto.RefusedError) as error:
             _end(control)
             raise _not_ready(error, os.pread(messages, 1 << 16, 0), options) from error
-    control.send(keeper.READY)
     return Session(f":{claim.number}", *pids, control, glx)
 
 
@@ -121,37 +132,50 @@ def _spawn_keeper(
 ) -> socket.socket:
     """Start the keeper and return the control socket."""
     pid = os.getpid()
-    ours, theirs = socket.socketpair()
+    keeper_environ = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
+    isolated = "-I"
+    if "PYTHONHOME" in os.environ and not sys.flags.ignore_environment:
+        # An interpreter that was moved finds its own library only through this, and -I would have it ignored.
+        isolated, keeper_environ["PYTHONHOME"] = "-s", os.environ["PYTHONHOME"]
     arguments = [
-        *(sys.executable, "-I", "-S", keeper.__file__),
+        *(this_python(), isolated, "-S", keeper.__file__),
         *(f":{number}", str(pid), keeper.process_state(pid)[1], display.socket_path(number)),
         str(2 if keeper.FIRST_LISTENER in descriptors else 0),
         *command,
     ]
-    with theirs, open(os.devnull, "rb") as null, ExitStack() as stack:
+    with ExitStack() as stack:
+        ours, theirs = socket.socketpair()
+        stack.callback(theirs.close)
+        null = stack.enter_context(open(os.devnull, "rb"))
         actions = []
         for wanted, descriptor in {0: null.fileno(), keeper.CONTROL: theirs.fileno(), **descriptors}.items():
             # Out of the way first: with standard input closed, ours may have the very numbers that are wanted.
             copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
             stack.callback(os.close, copy)
             actions.append((os.POSIX_SPAWN_DUP2, copy, wanted))
-        try:
-            first = os.posix_spawn(
-                sys.executable,
-                arguments,
-                {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ},
-                file_actions=actions,
-                setsigmask=(),
-                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
-            )
-        except OSError as error:
-            raise LaunchError(f"no further process can be started: {error.strerror}") from error
+        first = os.posix_spawn(
+            arguments[0],
+            arguments,
+            keeper_environ,
+            file_actions=actions,
+            setsigmask=keeper.DEAF_TO,
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
     with suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has reaped it
         os.waitpid(first, 0)
     return ours
 
 
-def _await_ready(path: str, cookie: bytes, control: socket.socket, deadline: float) -> tuple[tuple[int, int], bool]:
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, keeper.DEAF_TO)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: float) -> tuple[tuple[int, int], bool]:
     """Keeper's and server's PID, and whether the server has GLX; OSError or RefusedError when it is not ready."""
     control.settimeout(max(0.001, deadline - time.monotonic()))
     said = control.recv(64).split()
@@ -160,7 +184,7 @@ def _await_ready(path: str, cookie: bytes, control: socket.socket, deadline: flo
     pids = int(said[0]), int(said[1])
     while True:
         try:
-            with xproto.connect(path, cookie, deadline) as connection:
+            with xproto.connect(address, cookie, deadline) as connection:
                 return pids, xproto.has_extension(connection, "GLX", deadline)
         except (FileNotFoundError, ConnectionRefusedError):
             # Not there yet (a server that makes its own sockets), or no more: then the keeper ends.
@@ -199,7 +223,7 @@ def _end(control: socket.socket) -> None:
     """Have the keeper end, and wait until it has."""
     control.settimeout(END_SECONDS)
     with control, suppress(OSError):
-        control.send(keeper.END)
+        control.send(keeper.END, socket.MSG_NOSIGNAL)
         while control.recv(64):
             pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,11 @@ class Target:
 
     executable: str
     argv: tuple[str, ...]
+
+
+def this_python() -> str:
+    """The interpreter that runs this; Python itself does not know when its argv[0] was made up (``exec -a``)."""
+    return sys.executable or os.path.realpath("/proc/self/exe")
 
 
 def find_program(name: str, search: Sequence[str]) -> str | None:
@@ -35,6 +41,8 @@ def command(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
 def python(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
     """A Python interpreter with its own arguments, ``-m MODULE`` and the like included."""
     interpreter = _executable("Python interpreter", name, search)
+    if os.path.basename(os.path.realpath(interpreter)).startswith("anaheadless"):
+        raise LaunchError(f"the Python interpreter is the launcher itself: {interpreter}", hint="See --python.")
     # Not *name*: an interpreter finds its virtual environment through argv[0].
     return Target(interpreter, (interpreter, *args))
 

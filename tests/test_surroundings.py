@@ -119,7 +119,7 @@ def test_stale_locks_and_sockets_of_living_processes(monkeypatch: pytest.MonkeyP
         for path in (*made, SOCKETS / "X9992", SOCKETS / "X9993"):
             path.unlink(missing_ok=True)
     for claim in claims:
-        claim.release()
+        claim.withdraw()
 
 
 def test_server_without_socket_activation(tmp_path: Path) -> None:

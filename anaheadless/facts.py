@@ -1,0 +1,161 @@
+"""What this machine has to draw with: looked up, never loaded."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from anaheadless.target import find_program
+
+# The standard search path of ld.so on the systems that people have; Debian's names its architecture.
+LIBRARY_FOLDERS = (f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/lib64")
+FAKER_NAME = re.compile(r"lib(dl|ge|vgl|rr)faker[^./]*\.so")
+
+
+@dataclass(frozen=True)
+class VirtualGl:
+    """An installed VirtualGL.
+
+    :param folder: where its libraries are.
+    :param faker: ``vglfaker``, or ``rrfaker`` before version 2.4.
+    :param in_linker_path: whether ld.so finds them by name alone.
+    """
+
+    folder: str
+    faker: str = "vglfaker"
+    in_linker_path: bool = True
+    vglrun: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choice of an OpenGL depends on, and is cheap to know.
+
+    :param gpus: accessible device files of GPUs, as in ``/dev/dri/card0`` and ``/dev/nvidia0``.
+    :param outer_display: the caller's own DISPLAY, where it is a local X server that listens, and not ours.
+    :param nvidia: whether NVIDIA's GLX vendor library is there.
+    :param mesa_vendor: whether Mesa's is, for libglvnd to dispatch to.
+    """
+
+    virtualgl: VirtualGl | None = None
+    gpus: tuple[str, ...] = ()
+    outer_display: str | None = None
+    nvidia: bool = False
+    mesa_vendor: bool = False
+    user: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """What helps where nothing was drawn, and costs more to find.
+
+    :param mesa_folder: a folder with a Mesa of its own, see :func:`find_mesa`.
+    :param libstdcxx: the system's own libstdc++.
+    """
+
+    mesa_folder: str | None = None
+    libstdcxx: str | None = None
+
+
+def gather(environ: Mapping[str, str]) -> Facts:
+    return Facts(
+        virtualgl=find_virtualgl(os.get_exec_path(environ)),
+        gpus=tuple(path for path in gpu_devices() if os.access(path, os.R_OK | os.W_OK)),
+        outer_display=_outer_display(environ),
+        nvidia=find_library("libGLX_nvidia.so.0") is not None,
+        mesa_vendor=find_library("libGLX_mesa.so.0") is not None,
+        user={name: value for name, value in environ.items() if name.startswith("VGL_")},
+    )
+
+
+def gather_repairs(environ: Mapping[str, str]) -> Repairs:
+    return Repairs(mesa_folder=find_mesa(environ), libstdcxx=find_library("libstdc++.so.6"))
+
+
+def gpu_devices() -> list[str]:
+    return sorted(glob.glob("/dev/dri/card*") + glob.glob("/dev/nvidia[0-9]*"))
+
+
+def find_library(name: str, folders: Iterable[str] = LIBRARY_FOLDERS) -> str | None:
+    return next((path for folder in folders if os.path.isfile(path := os.path.join(folder, name))), None)
+
+
+def find_virtualgl(search: Sequence[str]) -> VirtualGl | None:
+    """The VirtualGL whose vglrun is on PATH or in its own prefix, or whose libraries are where ld.so looks."""
+    vglrun = find_program("vglrun", [*search, "/opt/VirtualGL/bin"])
+    folders = list(LIBRARY_FOLDERS)
+    if vglrun is not None:
+        prefix = os.path.dirname(os.path.dirname(os.path.realpath(vglrun)))
+        folders = [os.path.join(prefix, name) for name in ("lib64", "lib")] + folders
+    for folder in folders:
+        for faker in "vglfaker", "rrfaker":
+            if os.path.isfile(os.path.join(folder, f"lib{faker}.so")):
+                return VirtualGl(folder, faker, folder in LIBRARY_FOLDERS, vglrun)
+    return None
+
+
+def find_mesa(environ: Mapping[str, str] | None = None) -> str | None:
+    """A folder with a Mesa ``libGL.so.1`` that stands apart from the system's, as BrainVISA and others ship it.
+
+    It is looked for as ``mesa``, ``mesalib/lib`` and ``../mesalib/lib`` beside each folder of LD_LIBRARY_PATH, of
+    ld.so's cache, and of the libraries that this process has loaded.
+
+    :return: the folder's path, or None.
+    """
+    environ = os.environ if environ is None else environ
+    folders = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+    folders += [os.path.dirname(path) for path in linker_cache()]
+    with open("/proc/self/maps") as maps:
+        folders += [os.path.dirname(line.split(None, 5)[5].rstrip("\n")) for line in maps if ".so" in line]
+    for folder in dict.fromkeys(folders):
+        for beside in "mesa", "mesalib/lib", "../mesalib/lib":
+            candidate = os.path.normpath(os.path.join(folder, beside))
+            if os.path.isfile(os.path.join(candidate, "libGL.so.1")):
+                return candidate
+    return None
+
+
+def linker_cache() -> list[str]:
+    """The libraries in ld.so's cache; none where there is no ldconfig."""
+    # Cron's PATH has no /sbin, and neither has an ordinary user's.
+    ldconfig = find_program("ldconfig", [*os.get_exec_path(), "/sbin", "/usr/sbin"])
+    if ldconfig is None:
+        return []
+    import subprocess  # only here: a run that goes well has no need of it
+
+    try:
+        output = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.partition(" => ")[2] for line in output.splitlines() if " => " in line]
+
+
+def read_authority(environ: Mapping[str, str]) -> bytes:
+    """The X authority entries that the caller and VirtualGL's own set-up (vglserver_config) have, as they are."""
+    own = environ.get("XAUTHORITY") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".Xauthority")
+    entries = b""
+    for path in own, "/etc/opt/VirtualGL/vgl_xauth_key":
+        try:
+            with open(path, "rb") as file:
+                entries += file.read(1 << 16)
+        except OSError:
+            continue
+    return entries
+
+
+def _outer_display(environ: Mapping[str, str]) -> str | None:
+    """The caller's DISPLAY, if VirtualGL could render on it: not one that ssh forwards, nor one of ours."""
+    match = re.fullmatch(r"(?:unix)?:(\d+)(?:\.\d+)?", environ.get("DISPLAY", ""))
+    if not match or environ.get("ANAHEADLESS_SESSION", "").startswith(f":{match[1]},"):
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
+        try:
+            client.connect(f"/tmp/.X11-unix/X{match[1]}")
+        except OSError:
+            return None
+    return f":{match[1]}"

@@ -1,0 +1,229 @@
+"""Which OpenGL the target gets: candidates, the proof of each, and the verdict. Nothing here touches the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from anaheadless.facts import Facts, Repairs, VirtualGl
+
+BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
+
+# GL_RENDERER of what draws on the CPU. VirtualGL and the GLX vendor say nothing about it.
+_SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swr", "software rasterizer", "lavapipe", "mesa x11", "mesa offscreen")
+
+# What drivers say when an older libstdc++, brought by the interpreter, was loaded before theirs (conda-eda#312,
+# spinalcordtoolbox#3927).
+_LIBSTDCXX_WORDS = ("GLIBCXX", "CXXABI", "libstdc++", "failed to load driver")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to get OpenGL.
+
+    :param name: one of BACKENDS.
+    :param detail: in words, where there are several of that name.
+    :param variables: to be set in the environment.
+    :param preload: to stand first in LD_PRELOAD.
+    :param library_path: to stand first in LD_LIBRARY_PATH.
+    :param files: what must be there; ld.so only mutters about a missing preload, and runs the program without it.
+    :param loads: a library that the proof must have loaded, by its name.
+    """
+
+    name: str
+    detail: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()
+    library_path: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    loads: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.detail})" if self.detail else self.name
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What came of a candidate's picture.
+
+    :param result: ``drawn``, or what failed: ``no display``, ``no library``, ``no GLX``, ``no config``, ``refused``,
+        ``wrong pixels``, ``not loaded``, ``crashed``, ``ended``, ``hung``, ``missing file``, ``not tried``.
+    :param message: the reason, in the words of the library where it has any.
+    :param seconds: how long the proof took.
+    """
+
+    result: str
+    message: str = ""
+    vendor: str = ""
+    renderer: str = ""
+    version: str = ""
+    direct: bool | None = None
+    seconds: float = 0.0
+
+    @property
+    def drawn(self) -> bool:
+        return self.result == "drawn"
+
+    @property
+    def hardware(self) -> bool:
+        renderer = self.renderer.lower()
+        return self.drawn and not any(word in renderer for word in _SOFTWARE)
+
+    def __str__(self) -> str:
+        if self.drawn:
+            return f"{self.renderer}, {'hardware' if self.hardware else 'software'}"
+        return f"{self.result}: {self.message}" if self.message else self.result
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The candidate that the target gets, or None, and what was tried in which order."""
+
+    chosen: Candidate | None
+    attempts: tuple[tuple[Candidate, Proof], ...] = ()
+
+    @property
+    def proof(self) -> Proof | None:
+        return next((proof for candidate, proof in self.attempts if candidate is self.chosen), None)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller asked for.
+
+    :param backend: one of BACKENDS but ``none``.
+    :param vgl_display: what VirtualGL is to render on, or None for the user's VGL_DISPLAY or what there is.
+    """
+
+    backend: str = "auto"
+    virtualgl: bool = True
+    vgl_display: str | None = None
+    vgl_dlfaker: bool = True
+
+
+def candidates(facts: Facts, wishes: Wishes) -> Iterator[Candidate]:
+    """The ways to get OpenGL here, in the order in which they are to be tried."""
+    wanted = [wishes.backend] if wishes.backend != "auto" else ["virtualgl", "nvidia", "native", "mesa"]
+    if "virtualgl" in wanted and wishes.virtualgl and facts.virtualgl is not None:
+        for display in _vgl_displays(facts, wishes):
+            yield virtualgl(facts.virtualgl, display, facts.user, dlfaker=wishes.vgl_dlfaker)
+    if "nvidia" in wanted and (facts.nvidia or wishes.backend == "nvidia"):
+        yield Candidate("nvidia", variables={"__GLX_VENDOR_LIBRARY_NAME": "nvidia"})
+    if "native" in wanted:
+        yield Candidate("native")
+    if "mesa" in wanted and (facts.mesa_vendor or wishes.backend == "mesa"):
+        variables = {"__GLX_VENDOR_LIBRARY_NAME": "mesa", "LIBGL_ALWAYS_SOFTWARE": "1"}
+        yield Candidate("mesa", "chosen by libglvnd", variables)
+
+
+def _vgl_displays(facts: Facts, wishes: Wishes) -> Sequence[str]:
+    asked = wishes.vgl_display or facts.user.get("VGL_DISPLAY")
+    if asked:
+        return [asked]
+    found = [*(["egl"] if facts.gpus else []), *([facts.outer_display] if facts.outer_display else [])]
+    # Without a GPU or a 3D X server, there is a software EGL device at most: only for who insists.
+    return found or (["egl"] if wishes.backend == "virtualgl" else [])
+
+
+def virtualgl(installed: VirtualGl, display: str, user: Mapping[str, str], *, dlfaker: bool) -> Candidate:
+    """VirtualGL rendering on *display*, preloaded as its own vglrun (3.1) does it.
+
+    By name alone where ld.so finds that, so that 32-bit children find theirs; by path elsewhere, where vglrun would
+    put the folder, and with a trailing colon the current one, into LD_LIBRARY_PATH.
+    """
+    suffix = "" if dlfaker else "-nodl"
+    if dlfaker and user.get("VGL_FAKEOPENCL") == "1":
+        suffix = "-opencl"
+    names = [*(["libdlfaker.so"] if dlfaker else []), f"lib{installed.faker}{suffix}.so"]
+    files = tuple(os.path.join(installed.folder, name) for name in names)
+    return Candidate(
+        "virtualgl",
+        f"on {display}",
+        variables={
+            "GEOPROBE_USEGLX": "1",
+            "PROMAGIC_USEGLX": "1",
+            "VBOX_CROGL_FORCE_SUPPORTED": "1",
+            "VGL_ISACTIVE": "1",
+            "VGL_DISPLAY": display,
+        },
+        preload=tuple(names) if installed.in_linker_path else files,
+        files=files,
+        loads=names[-1],
+    )
+
+
+def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wishes: Wishes) -> Iterator[Candidate]:
+    """What is left to try when none of the *attempts* has drawn."""
+    if repairs.mesa_folder is not None and wishes.backend in ("auto", "mesa"):
+        library = os.path.join(repairs.mesa_folder, "libGL.so.1")
+        yield Candidate(
+            "mesa",
+            f"in {repairs.mesa_folder}",
+            {"LIBGL_ALWAYS_SOFTWARE": "1"},
+            preload=(library,),
+            library_path=(repairs.mesa_folder,),
+            files=(library,),
+            loads="libGL.so",
+        )
+    for candidate, proof in attempts:
+        if repairs.libstdcxx is not None and any(word in proof.message for word in _LIBSTDCXX_WORDS):
+            yield replace(
+                candidate,
+                detail=", ".join(filter(None, [candidate.detail, f"with {repairs.libstdcxx}"])),
+                preload=(repairs.libstdcxx, *candidate.preload),
+                files=(repairs.libstdcxx, *candidate.files),
+            )
+
+
+def choose(
+    facts: Facts,
+    wishes: Wishes,
+    prove: Callable[[Candidate], Proof],
+    repairs: Callable[[], Repairs],
+) -> Verdict:
+    """Hardware that proves itself before software that proves itself, and nothing that does not.
+
+    :param prove: draws a picture with a candidate; asked for as few as will do.
+    :param repairs: asked only when nothing has drawn.
+    """
+    attempts: list[tuple[Candidate, Proof]] = []
+    software: list[Candidate] = []
+
+    def hardware_among(tried: Iterator[Candidate]) -> Candidate | None:
+        for candidate in tried:
+            # Another software renderer is no gain; VirtualGL on one only adds a layer.
+            if candidate.name == "mesa" and software:
+                continue
+            proof = prove(candidate)
+            attempts.append((candidate, proof))
+            if proof.hardware:
+                return candidate
+            if proof.drawn:
+                software.append(candidate)
+        return None
+
+    chosen = hardware_among(candidates(facts, wishes))
+    if chosen is None and not software:
+        chosen = hardware_among(fallbacks(tuple(attempts), repairs(), wishes))
+    if chosen is None and software:
+        chosen = next((candidate for candidate in software if candidate.name != "virtualgl"), software[0])
+    return Verdict(chosen, tuple(attempts))
+
+
+def advice(verdict: Verdict, wishes: Wishes) -> str:
+    """What would help, in a sentence or two, when nothing has drawn."""
+    results = {proof.result for _, proof in verdict.attempts}
+    words = " ".join(proof.message for _, proof in verdict.attempts)
+    if not verdict.attempts:
+        where = {"virtualgl": "VirtualGL is looked for on PATH, in /opt/VirtualGL and where ld.so looks."}
+        return where.get(wishes.backend, "") + " Choose another one, or --gl auto."
+    if any(word in words for word in _LIBSTDCXX_WORDS):
+        return "The interpreter may bring a libstdc++ that is older than the drivers': update it (conda: libstdcxx-ng)."
+    if "no library" in results:
+        return "Install libGL (Debian: libgl1 and libglx-mesa0)."
+    if results <= {"no GLX"}:
+        return "The X server was started without GLX: see --server-arg."
+    if "hung" in results:
+        return "A library hangs: see LD_PRELOAD and LD_LIBRARY_PATH, or give it more time with --probe-timeout."
+    return "See LD_PRELOAD and LD_LIBRARY_PATH, and whether Mesa's drivers are installed (Debian: libgl1-mesa-dri)."

@@ -1,0 +1,78 @@
+"""Proves a candidate: has the target's interpreter draw with it, and listens to all that comes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+
+from anaheadless import rendercheck
+from anaheadless.opengl import Candidate, Proof
+
+_WORDS = 4  # lines of a library's own
+
+
+def prove(
+    candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float, picture: str | None = None
+) -> Proof:
+    """What comes of a picture drawn by *candidate*.
+
+    :param python: the interpreter that is to draw.
+    :param environ: the environment that the target would get with this candidate.
+    :param timeout: seconds, after which it counts as hung.
+    :param picture: where to save what was drawn, as PNG.
+    """
+    missing = next((path for path in candidate.files if not os.path.isfile(path)), None)
+    if missing is not None:
+        return Proof("missing file", missing)
+    if timeout <= 0:
+        return Proof("not tried", "the time for all proofs was used up")
+    command = [python, "-s", "-S", rendercheck.__file__, *([] if picture is None else [picture])]
+    start = time.monotonic()
+    with subprocess.Popen(
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        # Should we be killed meanwhile: an alarm survives the exec, and ends even a library that hangs as it is loaded.
+        preexec_fn=lambda: signal.alarm(int(timeout) + 1),
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            _, errors = process.communicate()
+            return Proof("hung", _join(f"no picture within {timeout:g} s", errors), seconds=timeout)
+    return read(candidate, output, errors, process.returncode, time.monotonic() - start)
+
+
+def read(candidate: Candidate, output: str, errors: str, status: int, seconds: float = 0.0) -> Proof:
+    """What a rendercheck that has said *output* and *errors*, and left with *status*, has proved; a pure function."""
+    said = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
+    if "result" not in said:
+        if status < 0:
+            return Proof("crashed", _join(signal.strsignal(-status) or str(-status), errors), seconds=seconds)
+        return Proof("ended", _join(f"status {status}", errors), seconds=seconds)
+    result, message = said["result"], said.get("message", "")
+    if result == "drawn" and candidate.loads is not None and candidate.loads not in said.get("libraries", ""):
+        result, message = "not loaded", f"{candidate.loads} was ignored"
+    return Proof(
+        result,
+        "" if result == "drawn" else _join(message, errors),
+        vendor=said.get("vendor", ""),
+        renderer=said.get("renderer", ""),
+        version=said.get("version", ""),
+        direct={"yes": True, "no": False}.get(said.get("direct", "")),
+        seconds=seconds,
+    )
+
+
+def _join(message: str, errors: str) -> str:
+    words = [line.strip() for line in errors.splitlines() if line.strip()]
+    return "; ".join([message, *words[-_WORDS:]])

@@ -1,0 +1,275 @@
+"""The proof of OpenGL: draws a picture through GLX, reads its pixels back, and says what drew it.
+
+It runs alone, in the target's own interpreter and environment, on the standard library of Python 3.8 or newer:
+``python -s -S rendercheck.py [PICTURE.png]``. What it finds is one ``name: value`` line each on standard output:
+
+========= ======================================================================================
+result    ``drawn``, or what failed: ``no library``, ``no display``, ``no GLX``, ``no config``,
+          ``refused`` (the context), ``wrong pixels``
+message   the X error, or the pixels that were wrong
+vendor    of the GLX client library ("VirtualGL" under VirtualGL, whatever the renderer)
+renderer  GL_RENDERER, and likewise ``version`` and ``gl_vendor``
+direct    ``yes`` or ``no``
+libraries the OpenGL libraries that were loaded for it
+========= ======================================================================================
+
+A library that fails in C leaves no ``result`` line, but its own words on standard error, and a status or a signal.
+
+Sources: GLX 1.4 and Xlib specifications; the numbers are those of <GL/gl.h>, <GL/glx.h> and <X11/X.h>.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from ctypes import (
+    CDLL,
+    CFUNCTYPE,
+    POINTER,
+    RTLD_GLOBAL,
+    Structure,
+    byref,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int,
+    c_long,
+    c_ubyte,
+    c_uint,
+    c_ulong,
+    c_void_p,
+    create_string_buffer,
+)
+
+SIZE = 128
+BACKGROUND = (0.2, 0.4, 0.6)
+FOREGROUND = (1.0, 0.6, 0.2)
+TOLERANCE = 16  # of 255: a screen of 16 bits has steps of 8
+
+GLX_RGBA, GLX_DOUBLEBUFFER, GLX_RED_SIZE, GLX_GREEN_SIZE, GLX_BLUE_SIZE, GLX_DEPTH_SIZE = 4, 5, 8, 9, 10, 12
+GLX_VENDOR = 1
+GL_TRIANGLES, GL_COLOR_BUFFER_BIT, GL_RGB, GL_UNSIGNED_BYTE, GL_PACK_ALIGNMENT = 4, 0x4000, 0x1907, 0x1401, 0x0D05
+GL_VENDOR, GL_RENDERER, GL_VERSION = 0x1F00, 0x1F01, 0x1F02
+ALLOC_NONE, INPUT_OUTPUT, CW_BORDER_PIXEL, CW_OVERRIDE_REDIRECT, CW_COLORMAP = 0, 1, 1 << 3, 1 << 9, 1 << 13
+
+
+class VisualInfo(Structure):
+    """XVisualInfo."""
+
+    _fields_ = [
+        ("visual", c_void_p),
+        ("visualid", c_ulong),
+        ("screen", c_int),
+        ("depth", c_int),
+        ("c_class", c_int),
+        ("masks", c_ulong * 3),
+        ("colormap_size", c_int),
+        ("bits_per_rgb", c_int),
+    ]
+
+
+class WindowAttributes(Structure):
+    """XSetWindowAttributes."""
+
+    _fields_ = [
+        ("background_pixmap", c_ulong),
+        ("background_pixel", c_ulong),
+        ("border_pixmap", c_ulong),
+        ("border_pixel", c_ulong),
+        ("bit_gravity", c_int),
+        ("win_gravity", c_int),
+        ("backing_store", c_int),
+        ("backing_planes", c_ulong),
+        ("backing_pixel", c_ulong),
+        ("save_under", c_int),
+        ("event_mask", c_long),
+        ("do_not_propagate_mask", c_long),
+        ("override_redirect", c_int),
+        ("colormap", c_ulong),
+        ("cursor", c_ulong),
+    ]
+
+
+class ErrorEvent(Structure):
+    """XErrorEvent."""
+
+    _fields_ = [
+        ("type", c_int),
+        ("display", c_void_p),
+        ("resourceid", c_ulong),
+        ("serial", c_ulong),
+        ("error_code", c_ubyte),
+        ("request_code", c_ubyte),
+        ("minor_code", c_ubyte),
+    ]
+
+
+class DrawingError(Exception):
+    """The picture could not be drawn; its arguments are the result and the message."""
+
+
+x_errors: list[str] = []
+
+
+@CFUNCTYPE(c_int, c_void_p, POINTER(ErrorEvent))
+def note_x_error(display, event):  # type: ignore[no-untyped-def]
+    """Xlib's own handler would end the process with a status that says nothing."""
+    text = create_string_buffer(200)
+    functions.XGetErrorText(c_void_p(display), c_int(event[0].error_code), text, len(text))
+    codes = f"error {event[0].error_code}, request {event[0].request_code}.{event[0].minor_code}"
+    x_errors.append(f"{text.value.decode(errors='replace')} ({codes})")
+    return 0
+
+
+def load() -> CDLL:
+    """The functions of libX11 and libGL, as a program that is linked with them finds them.
+
+    That is not in the libraries themselves: a preloaded faker stands in front of them.
+    """
+    for name in "libX11.so.6", "libGL.so.1":
+        try:
+            CDLL(name, RTLD_GLOBAL)
+        except OSError as error:
+            raise DrawingError("no library", str(error)) from error
+    found = CDLL(None)
+    for name, result in {
+        "XOpenDisplay": c_void_p,
+        "XRootWindow": c_ulong,
+        "XCreateColormap": c_ulong,
+        "XCreateWindow": c_ulong,
+        "glXChooseVisual": POINTER(VisualInfo),
+        "glXCreateContext": c_void_p,
+        "glXGetClientString": c_char_p,
+        "glGetString": c_char_p,
+    }.items():
+        getattr(found, name).restype = result
+    return found
+
+
+def draw() -> tuple[dict[str, str], bytes]:
+    """What drew the picture, and its pixels: SIZE rows of SIZE RGB triples, the lowest row first."""
+    gl = functions
+    display = c_void_p(gl.XOpenDisplay(None))
+    if not display:
+        raise DrawingError("no display", "the display can't be opened")
+    gl.XSetErrorHandler(note_x_error)
+    if not gl.glXQueryExtension(display, None, None):
+        raise DrawingError("no GLX", "the X server has no GLX")
+    screen = c_int(gl.XDefaultScreen(display))
+    sizes = (GLX_RED_SIZE, 1, GLX_GREEN_SIZE, 1, GLX_BLUE_SIZE, 1, GLX_DEPTH_SIZE, 1)
+    wanted = (c_int * 11)(GLX_RGBA, GLX_DOUBLEBUFFER, *sizes, 0)
+    visual = gl.glXChooseVisual(display, screen, wanted)
+    if not visual:
+        raise DrawingError("no config", "there is no double-buffered RGB visual with depth")
+    context = c_void_p(gl.glXCreateContext(display, visual, None, c_int(1)))
+    gl.XSync(display, 0)
+    if not context or x_errors:
+        raise DrawingError("refused", "; ".join(x_errors) or "glXCreateContext gave none")
+
+    root = c_ulong(gl.XRootWindow(display, screen))
+    attributes = WindowAttributes(override_redirect=1)
+    attributes.colormap = gl.XCreateColormap(display, root, c_void_p(visual[0].visual), ALLOC_NONE)
+    mask = c_ulong(CW_BORDER_PIXEL | CW_OVERRIDE_REDIRECT | CW_COLORMAP)
+    place = (0, 0, SIZE, SIZE, 0)
+    depth, kind = c_int(visual[0].depth), c_uint(INPUT_OUTPUT)
+    window = c_ulong(
+        gl.XCreateWindow(display, root, *place, depth, kind, c_void_p(visual[0].visual), mask, byref(attributes))
+    )
+    gl.XMapWindow(display, window)
+    if not gl.glXMakeCurrent(display, window, context) or x_errors:
+        gl.XSync(display, 0)
+        raise DrawingError("refused", "; ".join(x_errors) or "glXMakeCurrent failed")
+
+    paint()
+    pixels = (c_ubyte * (3 * SIZE * SIZE))()
+    gl.glPixelStorei(GL_PACK_ALIGNMENT, 1)
+    gl.glReadPixels(0, 0, SIZE, SIZE, GL_RGB, GL_UNSIGNED_BYTE, pixels)
+    gl.glXSwapBuffers(display, window)
+    gl.XSync(display, 0)
+    if x_errors:
+        raise DrawingError("refused", "; ".join(x_errors))
+    facts = {
+        "vendor": text(gl.glXGetClientString(display, GLX_VENDOR)),
+        "gl_vendor": text(gl.glGetString(GL_VENDOR)),
+        "renderer": text(gl.glGetString(GL_RENDERER)),
+        "version": text(gl.glGetString(GL_VERSION)),
+        "direct": "yes" if gl.glXIsDirect(display, context) else "no",
+        "libraries": " ".join(loaded_libraries()),
+    }
+    return facts, bytes(pixels)
+
+
+def paint() -> None:
+    """A triangle on a background: what does not clear, or does not draw, is found out."""
+    gl = functions
+    gl.glViewport(0, 0, SIZE, SIZE)
+    gl.glClearColor(*map(c_float, BACKGROUND), c_float(1.0))
+    gl.glClear(GL_COLOR_BUFFER_BIT)
+    gl.glColor3d(*map(c_double, FOREGROUND))
+    gl.glBegin(GL_TRIANGLES)
+    for x, y in (-0.8, -0.8), (0.8, -0.8), (0.0, 0.8):
+        gl.glVertex2d(c_double(x), c_double(y))
+    gl.glEnd()
+    gl.glFinish()
+
+
+def check(pixels: bytes) -> None:
+    """Raise unless the corner shows the background and the middle the triangle."""
+    for what, x, y, colour in ("corner", 2, 2, BACKGROUND), ("middle", SIZE // 2, SIZE // 2, FOREGROUND):
+        start = 3 * (y * SIZE + x)
+        seen, expected = tuple(pixels[start : start + 3]), tuple(round(255 * part) for part in colour)
+        if any(abs(a - b) > TOLERANCE for a, b in zip(seen, expected)):
+            raise DrawingError("wrong pixels", f"{what}: {seen} was read back where {expected} was drawn")
+
+
+def loaded_libraries() -> list[str]:
+    """The libraries of OpenGL, of VirtualGL and of C++ in this process."""
+    with open("/proc/self/maps") as maps:
+        paths = {line.split(None, 5)[5].rstrip("\n") for line in maps if ".so" in line}
+    return sorted(path for path in paths if any(word in path for word in ("libGL", "faker", "libstdc++")))
+
+
+def text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace")
+
+
+def write_png(path: str, pixels: bytes) -> None:
+    """Portable Network Graphics, second edition: one IDAT chunk of unfiltered RGB rows, the uppermost first."""
+    import struct
+    import zlib
+
+    rows = [pixels[start : start + 3 * SIZE] for start in range(0, len(pixels), 3 * SIZE)]
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", SIZE, SIZE, 8, 2, 0, 0, 0),
+        b"IDAT": zlib.compress(b"".join(b"\0" + row for row in reversed(rows))),
+        b"IEND": b"",
+    }
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, data in chunks.items():
+            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+
+
+def main(picture: str | None) -> int:
+    global functions
+    facts: dict[str, str] = {}
+    try:
+        functions = load()
+        facts, pixels = draw()
+        if picture is not None:
+            write_png(picture, pixels)
+        check(pixels)
+        facts["result"] = "drawn"
+    except DrawingError as failure:
+        facts["result"], facts["message"] = failure.args
+    for name, value in facts.items():
+        print(f"{name}: {' '.join(value.split())}")
+    return 0 if facts["result"] == "drawn" else 1
+
+
+functions: CDLL
+
+if __name__ == "__main__":
+    status = main(sys.argv[1] if sys.argv[1:] else None)
+    sys.stdout.flush()
+    os._exit(status)  # not sys.exit(): a driver's own clean-up may crash, after all has been said
