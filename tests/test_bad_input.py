@@ -58,6 +58,9 @@ REFUSED = [
     (["run", "--gl", "magic", "plain"], 2, ["magic", "native"]),
     (["run", "--dpi", "0", "plain"], 2, ["--dpi"]),
     (["run", "--start-timeout", "0", "plain"], 2, ["--start-timeout"]),
+    (["run", "--start-timeout", "nan", "plain"], 2, ["--start-timeout", "nan"]),
+    (["run", "--vgl-display", "gpu", "plain"], 2, ["--vgl-display", "gpu", "egl"]),
+    (["run", "--gl", "virtualgl", "--no-virtualgl", "plain"], 2, ["contradict"]),
     *(
         (["run", "--screen", screen, "plain"], 2, ["--screen", screen])
         for screen in ("0x0", "99999x99999", "big", "640x480x32", "640x480x7", "640", "-1x5", "640x480x24x24", "٣x٣")
@@ -73,6 +76,11 @@ def test_refused_before_anything_is_started(
     (tmp_path / "empty").mkdir()
     assert_refused(run(*args, cwd=tmp_path, env=no_server), status, *words)
     assert not (tmp_path / "started").exists()
+
+
+def test_launcher_as_its_own_interpreter(no_server: dict[str, str]) -> None:
+    environ = {**no_server, "ANAHEADLESS_PYTHON": str(BIN / "anaheadless-python")}
+    assert_refused(run("run", "-c", "1", env=environ), 125, "the launcher itself", "--python")
 
 
 def test_variables_are_checked_too(no_server: dict[str, str]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from anaheadless.display import NUMBERS
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, run, wait_until
 
 ENDS = {
@@ -171,3 +174,45 @@ def test_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -
         wait_until(lambda server=server: not is_running(server), "the server is gone")  # type: ignore[misc]
         wait_until(lambda display=display: not (SOCKETS / f"X{display[1:]}").exists(), "the socket is gone")  # type: ignore[misc]
         (tmp_path / "started").unlink()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_killed_at_any_moment_of_the_start(name: str) -> None:
+    """To the whole group, as ^C and timeout send it. Only SIGKILL may leave a dead socket, for a while."""
+
+    run("exec", "--gl", "none", "true")  # makes the folder, and sweeps
+    for step in range(24):
+        process = subprocess.Popen([ANAHEADLESS, "exec", "sleep", "600"], start_new_session=True)
+        time.sleep(0.012 * step)
+        os.killpg(process.pid, signal.Signals[name])
+        assert process.wait(PATIENCE) != 0
+        wait_until(lambda pid=process.pid: not keepers_of(pid), "the keeper is gone")  # type: ignore[misc]
+    if name == "SIGKILL":
+        for path in dead_sockets():
+            os.utime(path, (0, 0))
+        run("exec", "--gl", "none", "true")  # sweeps
+    wait_until(lambda: not dead_sockets(), "no dead sockets are left")
+
+
+def dead_sockets() -> list[Path]:
+    """Socket files in our range of numbers that nobody listens on."""
+    found = []
+    for path in SOCKETS.iterdir():
+        if path.name[1:].isdigit() and int(path.name[1:]) in NUMBERS:
+            with socket.socket(socket.AF_UNIX) as client:
+                try:
+                    client.connect(str(path))
+                except ConnectionRefusedError:
+                    found.append(path)
+                except FileNotFoundError:
+                    pass
+    return found
+
+
+def keepers_of(target: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "keeper.py" in " ".join(process.cmdline()) and str(target) in process.cmdline():
+                found.append(process)
+    return found

@@ -45,7 +45,7 @@ def test_environment(extra: dict[str, str], runtime_folder: str | None, expected
 
 
 def test_environment_block() -> None:
-    block = b"A=1\0B=x=y\0EMPTY=\0=odd\0nothing\0BYTES=\xff\0"
+    block = b"A=1\0B=x=y\0EMPTY=\0=odd\0=x=y\0nothing\0BYTES=\xff\0A=second\0"
     assert environment.parse_block(block) == {"A": "1", "B": "x=y", "EMPTY": "", "BYTES": "\udcff"}
     assert environment.parse_block(b"") == {}
 

@@ -18,7 +18,7 @@ import click
 import pytest
 
 import anaheadless
-from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, run, wait_until
+from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, run, wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 DRAWS = "import os, subprocess; subprocess.run('xdpyinfo', stdout=subprocess.DEVNULL, check=True); print('drawn')"
@@ -239,8 +239,83 @@ def test_private_tmp_without_a_socket_folder() -> None:
 
 
 @needs_namespaces
-def test_end_of_a_pid_namespace_leaves_no_process() -> None:
-    """A container's end kills the keeper in the same stroke as the target: there is nothing for it to clean up."""
+def test_end_of_a_pid_namespace() -> None:
+    """A container's end kills the keeper in the same stroke as the target."""
     setup = "mount -t tmpfs none /tmp"
-    output = in_namespaces("sh", "-c", f'{ANAHEADLESS} run -c "{DRAWS}"; ls -A /tmp/.X11-unix', setup=setup)
+    waiting = (
+        'for i in $(seq 1000); do [ -z "$(ls -A /tmp/.X11-unix)" ] && break; sleep 0.01; done; ls -A /tmp/.X11-unix'
+    )
+    output = in_namespaces("sh", "-c", f'{ANAHEADLESS} run -c "{DRAWS}"; {waiting}', setup=setup)
     assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")
+
+
+@needs_namespaces
+def test_proc_of_another_namespace_is_refused() -> None:
+    """There the keeper's PID is somebody else's, and so would be the cookie."""
+    unshare = ["unshare", *(() if os.geteuid() == 0 else ("-r",)), "-p", "-f", "--kill-child"]
+    output = subprocess.run([*unshare, ANAHEADLESS, "run", "-c", "1"], capture_output=True, text=True, timeout=60)
+    assert (output.returncode, output.stdout) == (125, "")
+    assert "/proc" in output.stderr
+
+
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, {"LC_ALL": "POSIX"}]
+)
+def test_variables_survive_any_locale(locale: dict[str, str]) -> None:
+    environ = {
+        b"PATH": os.environb[b"PATH"],
+        b"ODD": "é€".encode() + b"\xff",
+        **{os.fsencode(k): os.fsencode(v) for k, v in locale.items()},
+    }
+    output = subprocess.run(
+        [ANAHEADLESS, "exec", "--gl", "none", "env", "-0"], env=environ, stdout=subprocess.PIPE, timeout=60
+    )
+    assert "é€".encode() + b"\xff" in output.stdout
+    assert b"LC_CTYPE" not in output.stdout
+
+
+def test_standard_error_closed_or_full() -> None:
+    """What can't be said is not said elsewhere, and changes no status."""
+    for redirection in "2>&-", "2>/dev/full":
+        for words, status, said in (
+            ("run gone.py", 127, ""),
+            ("run --gl magic gone.py", 2, ""),
+            ("run -v --gl none -c 'print(5)'", 0, "5\n"),
+        ):
+            if redirection == "2>/dev/full" and status == 2:
+                continue  # click's own message
+            output = subprocess.run(
+                ["sh", "-c", f"{ANAHEADLESS} {words} {redirection}"], stdout=subprocess.PIPE, text=True, timeout=60
+            )
+            assert (output.returncode, output.stdout) == (status, said), (redirection, words)
+
+
+def test_server_behind_a_wrapper_that_stays(tmp_path: Path) -> None:
+    (tmp_path / "Xvfb").write_text(f'#!/bin/sh\n{shutil.which("Xvfb")} "$@"\nexit $?\n')
+    (tmp_path / "Xvfb").chmod(0o755)
+    with holding(env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}) as session:
+        (server,) = session.server.children()
+        session.process.kill()
+        session.process.wait(PATIENCE)
+        session.wait_until_nothing_is_left()
+        wait_until(lambda: not is_running(server), "the real server is gone")
+
+
+def test_moved_interpreter() -> None:
+    """It finds its own library only through PYTHONHOME."""
+    assert_draws(env={**os.environ, "PYTHONHOME": sys.base_prefix})
+
+
+def test_hardly_any_descriptors() -> None:
+    before = set(os.listdir(SOCKETS))
+    for limit in 12, 16:
+        output = run("run", "-c", "1", preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)))
+        assert output.returncode == 125
+        assert "ulimit" in output.stderr
+        assert "Traceback" not in output.stderr
+    assert set(os.listdir(SOCKETS)) == before
+
+
+def test_made_up_name_of_the_interpreter() -> None:
+    command = ["bash", "-c", f'exec -a odd {sys.executable} -m anaheadless run --gl none -c "print(6)"']
+    assert subprocess.check_output(command, text=True, timeout=60) == "6\n"
