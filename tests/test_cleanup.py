@@ -179,7 +179,6 @@ def test_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_killed_at_any_moment_of_the_start(name: str) -> None:
     """To the whole group, as ^C and timeout send it. Only SIGKILL may leave a dead socket, for a while."""
-
     run("exec", "--gl", "none", "true")  # makes the folder, and sweeps
     for step in range(24):
         process = subprocess.Popen([ANAHEADLESS, "exec", "sleep", "600"], start_new_session=True)
@@ -187,11 +186,15 @@ def test_killed_at_any_moment_of_the_start(name: str) -> None:
         os.killpg(process.pid, signal.Signals[name])
         assert process.wait(PATIENCE) != 0
         wait_until(lambda pid=process.pid: not keepers_of(pid), "the keeper is gone")  # type: ignore[misc]
-    if name == "SIGKILL":
-        for path in dead_sockets():
-            os.utime(path, (0, 0))
-        run("exec", "--gl", "none", "true")  # sweeps
-    wait_until(lambda: not dead_sockets(), "no dead sockets are left")
+
+    def none_left() -> bool:
+        if name == "SIGKILL":
+            for path in dead_sockets():
+                os.utime(path, (0, 0))
+            run("exec", "--gl", "none", "true")  # sweeps
+        return not dead_sockets()
+
+    wait_until(none_left, "no dead sockets are left")
 
 
 def dead_sockets() -> list[Path]:
