@@ -211,6 +211,36 @@ def python(args: tuple[str, ...], python: str, **settings: Any) -> NoReturn:
     launch.run(program, _launch_options(**settings), environ, program.executable)
 
 
+@cli.command(context_settings=_SETTINGS)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, as docs/doctor.rst describes it.")
+@click.option(
+    "--render", type=click.Path(dir_okay=False, writable=True), metavar="FILE.png", help="Save the proof's picture."
+)
+@_python_option
+@_server_options
+def doctor(as_json: bool, render: str | None, python: str, **settings: Any) -> NoReturn:
+    """Say what run would find here, what it would choose and why, and what to install.
+
+    Exit status: 0 when run would work, 1 when not.
+    """
+    from anaheadless import doctor as examination  # only here: a run has no need of it
+
+    environ = launch.inherited_environment()
+    interpreter = target.python(python, (), launch.search_path(environ)).executable
+    report = examination.examine(_launch_options(**settings), environ, interpreter, render)
+    if as_json:
+        click.echo(examination.as_json(report))
+    else:
+        section = ""
+        for finding in examination.findings(report):
+            if finding.section != section:
+                section = finding.section
+                click.secho(section, bold=True)
+            mark, colour = {True: ("ok", "green"), False: ("!!", "red"), None: ("  ", None)}[finding.good]
+            click.echo(f"  {click.style(mark, fg=colour)} {finding.text}")
+    sys.exit(0 if report["works"] else 1)
+
+
 def _launch_options(
     gl: str, no_virtualgl: bool, vgl_display: str | None, vgl_no_dlfaker: bool, server_arg: tuple[str, ...], **rest: Any
 ) -> launch.Options:

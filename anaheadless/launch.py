@@ -70,12 +70,9 @@ def run(target: Target, options: Options, environ: Mapping[str, str], python: st
         raise
 
 
-def prepare(
-    options: Options, environ: Mapping[str, str], python: str | None = None, picture: str | None = None
-) -> Launch:
+def prepare(options: Options, environ: Mapping[str, str], python: str | None = None) -> Launch:
     """Start a session and find its OpenGL.
 
-    :param picture: where to save what the candidates draw, the chosen one last.
     :raises LaunchError: there is no session; nothing is left of it.
     """
     _check_proc()
@@ -114,7 +111,7 @@ def prepare(
 
         def proved(candidate: Candidate) -> Proof:
             limit = min(options.probe_timeout, deadline - time.monotonic())
-            return prove(candidate, python or this_python(), environment_with(candidate), limit, picture)
+            return prove(candidate, python or this_python(), environment_with(candidate), limit)
 
         verdict = choose(known, options.wishes, proved, lambda: facts.gather_repairs(environ))
         return Launch(started, environment_with(verdict.chosen), verdict)

@@ -109,12 +109,13 @@ def candidates(facts: Facts, wishes: Wishes) -> Iterator[Candidate]:
         for display in _vgl_displays(facts, wishes):
             yield virtualgl(facts.virtualgl, display, facts.user, dlfaker=wishes.vgl_dlfaker)
     if "nvidia" in wanted and (facts.nvidia or wishes.backend == "nvidia"):
-        yield Candidate("nvidia", variables={"__GLX_VENDOR_LIBRARY_NAME": "nvidia"})
+        # libglvnd takes another vendor, without a word, where it can't load the one that is named.
+        yield Candidate("nvidia", variables={"__GLX_VENDOR_LIBRARY_NAME": "nvidia"}, loads="libGLX_nvidia.so")
     if "native" in wanted:
         yield Candidate("native")
     if "mesa" in wanted and (facts.mesa_vendor or wishes.backend == "mesa"):
         variables = {"__GLX_VENDOR_LIBRARY_NAME": "mesa", "LIBGL_ALWAYS_SOFTWARE": "1"}
-        yield Candidate("mesa", "chosen by libglvnd", variables)
+        yield Candidate("mesa", "chosen by libglvnd", variables, loads="libGLX_mesa.so")
 
 
 def _vgl_displays(facts: Facts, wishes: Wishes) -> Sequence[str]:
@@ -218,8 +219,13 @@ def advice(verdict: Verdict, wishes: Wishes) -> str:
     if not verdict.attempts:
         where = {"virtualgl": "VirtualGL is looked for on PATH, in /opt/VirtualGL and where ld.so looks."}
         return where.get(wishes.backend, "") + " Choose another one, or --gl auto."
-    if any(word in words for word in _LIBSTDCXX_WORDS):
-        return "The interpreter may bring a libstdc++ that is older than the drivers': update it (conda: libstdcxx-ng)."
+    if any(word in words for word in ("GLIBCXX", "CXXABI", "libstdc++.so")):
+        return "The interpreter brings a libstdc++ that is older than the drivers': update it (conda: libstdcxx-ng)."
+    if "failed to load driver" in words:
+        return (
+            "Mesa finds no driver that it can load: install it (Debian: libgl1-mesa-dri), see LIBGL_DRIVERS_PATH, and "
+            "whether the interpreter brings a libstdc++ that is older than the driver's (conda: update libstdcxx-ng)."
+        )
     if "no library" in results:
         return "Install libGL (Debian: libgl1 and libglx-mesa0)."
     if results <= {"no GLX"}:

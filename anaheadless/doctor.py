@@ -1,0 +1,212 @@
+"""What ``run`` would find on this machine: the findings as data, and as lines for people."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from anaheadless import __version__, facts, inspection, launch, packages
+from anaheadless.errors import LaunchError
+from anaheadless.opengl import Verdict, Wishes, advice
+from anaheadless.proof import prove
+from anaheadless.target import find_program
+
+# What each tool prints its version with; and whether nothing works without it.
+_TOOLS = {
+    "Xvfb": (None, True),
+    "xkbcomp": ("-version", True),
+    "xdpyinfo": ("-version", False),
+    "glxinfo": (None, False),
+    "vglrun": ("--version", False),
+}
+_SECONDS = 15.0
+
+
+class Finding(NamedTuple):
+    """A line for people; *good* is None where there is nothing to judge."""
+
+    section: str
+    good: bool | None
+    text: str
+
+
+def examine(
+    options: launch.Options, environ: Mapping[str, str], python: str, picture: str | None = None
+) -> dict[str, Any]:
+    """The findings, as documented in docs/doctor.rst; all of it can be written as JSON.
+
+    :param picture: where to save what the chosen candidate drew, as PNG.
+    """
+    known = facts.gather(environ)
+    report: dict[str, Any] = {
+        "version": __version__,
+        "tools": [_tool(name, environ, known) for name in _TOOLS],
+        "python": {"path": python},
+        "outer_display": known.outer_display,
+        "gl_vendors": [name for name, found in (("mesa", known.mesa_vendor), ("nvidia", known.nvidia)) if found],
+        "gpus": [{"path": path, "accessible": path in known.gpus} for path in facts.gpu_devices()],
+        "egl_devices": [],
+        "virtualgl": known.virtualgl and {"folder": known.virtualgl.folder, "vglrun": known.virtualgl.vglrun},
+        "mesa_folder": facts.find_mesa(environ),
+        "qt": [],
+        "display": None,
+        "candidates": [],
+        "choice": None,
+        "works": False,
+        "advice": [],
+    }
+    try:
+        ready = launch.prepare(options, environ, python)
+    except LaunchError as error:
+        report["display"] = {"error": error.message, "details": list(error.details)}
+        report["advice"].append(error.hint)
+        report.update(_inspect(python, dict(environ), report["python"]))
+        return report
+    try:
+        report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.session.glx}
+        report.update(_inspect(python, ready.environ, report["python"]))
+        if ready.verdict is not None:
+            _add_verdict(report, ready.verdict, options.wishes or Wishes())
+            if picture is not None and ready.verdict.chosen is not None:
+                prove(ready.verdict.chosen, python, ready.environ, options.probe_timeout, picture)
+        report["works"] = ready.verdict is None or ready.verdict.chosen is not None
+        report["advice"] += _qt_advice(report["qt"])
+    finally:
+        ready.session.end()
+    return report
+
+
+def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
+    """*report* as lines, section by section."""
+    for tool in report["tools"]:
+        said = " ".join(filter(None, [tool["path"], tool["version"]]))
+        if tool["path"] is None:
+            said = f"not found; {'required' if tool['required'] else 'optional'}. {tool['install']}"
+        yield Finding(
+            "tools", bool(tool["path"]) or (None if not tool["required"] else False), f"{tool['name']}: {said}"
+        )
+    display = report["display"]
+    yield Finding("display", not display["error"], display["error"] or f"{display['screen']}, starts")
+    for line in display.get("details", []):
+        yield Finding("display", None, f"| {line}")
+    if "glx" in display:
+        yield Finding("display", display["glx"], f"GLX is {'' if display['glx'] else 'not '}advertised")
+    yield Finding("display", None, f"the caller's own: {report['outer_display'] or 'none that is local and listens'}")
+
+    yield Finding("OpenGL", bool(report["gl_vendors"]), f"GLX vendors: {', '.join(report['gl_vendors']) or 'none'}")
+    for gpu in report["gpus"]:
+        said = "accessible" if gpu["accessible"] else "no access (see the groups video and render)"
+        yield Finding("OpenGL", gpu["accessible"], f"GPU {gpu['path']}: {said}")
+    if not report["gpus"]:
+        yield Finding("OpenGL", None, "GPUs: no device files")
+    for number, device in enumerate(report["egl_devices"]):
+        yield Finding(
+            "OpenGL", None, f"EGL device egl{number}: {device['file'] or ('software' if device['software'] else '')}"
+        )
+    virtualgl = report["virtualgl"]
+    yield Finding("OpenGL", None, f"VirtualGL: {virtualgl['folder'] if virtualgl else 'not installed'}")
+    yield Finding("OpenGL", None, f"Mesa in a folder of its own: {report['mesa_folder'] or 'none'}")
+
+    yield Finding("target", None, f"interpreter: {report['python']['path']} {report['python'].get('version', '')}")
+    for binding in report["qt"]:
+        lacks = ", ".join(binding["missing"])
+        plugin = f"lacks {lacks}" if lacks else ("loads" if binding["xcb_plugin"] else "not found")
+        yield Finding("target", plugin == "loads", f"{binding['name']}: xcb platform plugin {plugin}")
+    for candidate in report["candidates"]:
+        drawn = candidate["result"] == "drawn"
+        said = f"{candidate['renderer']} ({'hardware' if candidate['hardware'] else 'software'})" if drawn else (
+            f"{candidate['result']}: {candidate['message']}"
+        )  # fmt: skip
+        yield Finding("candidates", drawn, f"{candidate['label']}: {said}, {candidate['seconds']:.2f} s")
+    choice = report["choice"]
+    yield Finding("run", report["works"], f"would use {choice['label']}: {choice['why']}" if choice else (
+        "would start without OpenGL, as asked for" if report["works"] else "would not start the target")
+    )  # fmt: skip
+    for line in report["advice"]:
+        yield Finding("advice", None, line)
+
+
+def _tool(name: str, environ: Mapping[str, str], known: facts.Facts) -> dict[str, Any]:
+    version_option, required = _TOOLS[name]
+    path = find_program(name, launch.search_path(environ))
+    if name == "vglrun" and known.virtualgl is not None:
+        path = known.virtualgl.vglrun  # /opt/VirtualGL is seldom on PATH
+    version = None
+    if path is not None and version_option is not None:
+        try:
+            said = subprocess.run([path, version_option], capture_output=True, text=True, timeout=_SECONDS)
+            version = next(iter((said.stdout + said.stderr).splitlines()), None)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            version = str(error)
+    return {
+        "name": name,
+        "path": path,
+        "version": version,
+        "required": required,
+        "packages": packages.PACKAGES[name],
+        "install": packages.install_hint(name),
+    }
+
+
+def _inspect(python: str, environ: dict[str, str], about: dict[str, Any]) -> dict[str, Any]:
+    """What the target's interpreter says of EGL devices and Qt."""
+    try:
+        output = subprocess.run(
+            [python, inspection.__file__], env=environ, capture_output=True, text=True, timeout=_SECONDS, check=True
+        ).stdout
+        found = json.loads(output)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return {"python": {**about, "error": str(error)}}
+    return {
+        "python": {**about, "version": found["python"]},
+        "egl_devices": found["egl_devices"],
+        "qt": found["qt"],
+    }
+
+
+def _add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> None:
+    report["candidates"] = [
+        {
+            "name": candidate.name,
+            "label": str(candidate),
+            "variables": dict(candidate.variables),
+            "preload": list(candidate.preload),
+            "hardware": proof.hardware,
+            **{
+                name: getattr(proof, name)
+                for name in ("result", "message", "vendor", "renderer", "version", "direct", "seconds")
+            },
+        }
+        for candidate, proof in verdict.attempts
+    ]
+    if verdict.chosen is None or verdict.proof is None:
+        report["advice"].append(advice(verdict, wishes))
+        return
+    if wishes.backend != "auto":
+        why = "asked for, and it draws"
+    elif verdict.proof.hardware:
+        why = "the first that draws on hardware"
+    else:
+        why = "the first that draws; none does on hardware"
+        if any(not device["software"] for device in report["egl_devices"]) or any(
+            g["accessible"] for g in report["gpus"]
+        ):
+            report["advice"].append(
+                "There is a GPU, but no GLX on it. VirtualGL would bring it to every program here; a program that can "
+                "draw through EGL by itself (VTK from 9.4 on) is faster with --gl none, or without anaheadless."
+            )
+    report["choice"] = {"name": verdict.chosen.name, "label": str(verdict.chosen), "why": why}
+
+
+def _qt_advice(bindings: list[dict[str, Any]]) -> list[str]:
+    missing = {library for binding in bindings for library in binding["missing"]}
+    known = sorted(missing & packages.PACKAGES.keys())
+    return [
+        f"{library} is missing, and Qt's xcb plugin needs it. {packages.install_hint(library)}" for library in known
+    ]
+
+
+def as_json(report: Mapping[str, Any]) -> str:
+    return json.dumps(report, indent=2)

@@ -1,0 +1,83 @@
+"""What the doctor asks another interpreter about: EGL devices and Qt bindings, as one JSON object on standard output.
+
+It runs alone, as ``python inspection.py``, in the target's interpreter and environment, and imports nothing that could
+abort: Qt ends the process when its platform plugin can't be loaded, so plugins are only looked at.
+
+Sources: EGL_EXT_device_enumeration, EGL_EXT_device_query, EGL_EXT_device_drm.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from ctypes import CDLL, CFUNCTYPE, byref, c_char_p, c_int, c_void_p
+
+BINDINGS = ("PyQt5", "PyQt6", "PySide2", "PySide6")
+# Where the bindings of PyPI and conda, and those of the distributions, keep Qt's plugins.
+PLUGINS = ("Qt5/plugins", "Qt6/plugins", "Qt/plugins", "plugins")
+SYSTEM_PLUGINS = ("/usr/lib/*/qt{}/plugins", "/usr/lib64/qt{}/plugins", "/usr/lib/qt{}/plugins", "/usr/lib/qt/plugins")
+EGL_EXTENSIONS, EGL_DRM_DEVICE_FILE_EXT = 0x3055, 0x3233
+
+
+def egl_devices() -> list[dict[str, object]]:
+    """The EGL devices in their order, as VirtualGL numbers them: egl0, egl1, and so on."""
+    try:
+        egl = CDLL("libEGL.so.1")
+    except OSError:
+        return []
+    egl.eglGetProcAddress.restype = c_void_p
+    query_devices = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
+    query_string = egl.eglGetProcAddress(b"eglQueryDeviceStringEXT")
+    if not query_devices or not query_string:
+        return []
+    devices, count = (c_void_p * 32)(), c_int()
+    if not CFUNCTYPE(c_int, c_int, c_void_p, c_void_p)(query_devices)(32, devices, byref(count)):
+        return []
+    text = CFUNCTYPE(c_char_p, c_void_p, c_int)(query_string)
+    found: list[dict[str, object]] = []
+    for device in devices[: count.value]:
+        extensions = (text(device, EGL_EXTENSIONS) or b"").decode()
+        file = text(device, EGL_DRM_DEVICE_FILE_EXT) if "EGL_EXT_device_drm" in extensions.split() else None
+        found.append({"file": file.decode() if file else None, "software": "EGL_MESA_device_software" in extensions})
+    return found
+
+
+def qt_bindings() -> list[dict[str, object]]:
+    """The Qt bindings that are installed, and what their xcb platform plugin lacks."""
+    found: list[dict[str, object]] = []
+    for name in BINDINGS:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            continue
+        folder = spec.submodule_search_locations[0]
+        plugin = xcb_plugin(folder, "5" if name[-1] in "52" else "6")
+        found.append({"name": name, "folder": folder, "xcb_plugin": plugin, "missing": missing_libraries(plugin)})
+    return found
+
+
+def xcb_plugin(folder: str, major: str) -> str | None:
+    patterns = [os.path.join(folder, plugins) for plugins in PLUGINS]
+    patterns += [os.path.join(sys.prefix, "lib", f"qt{major}", "plugins"), os.path.join(sys.prefix, "plugins")]
+    patterns += [pattern.format(major) for pattern in SYSTEM_PLUGINS]
+    found = (path for pattern in patterns for path in glob.glob(os.path.join(pattern, "platforms", "libqxcb.so")))
+    return next(found, None)
+
+
+def missing_libraries(plugin: str | None) -> list[str]:
+    """The libraries that ld.so would not find for *plugin*, by their sonames."""
+    if plugin is None:
+        return []
+    try:
+        output = subprocess.run(["ldd", plugin], capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return sorted({line.split()[0] for line in output.splitlines() if line.endswith("=> not found")})
+
+
+if __name__ == "__main__":
+    version = ".".join(map(str, sys.version_info[:3]))
+    print(json.dumps({"python": version, "egl_devices": egl_devices(), "qt": qt_bindings()}))

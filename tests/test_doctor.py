@@ -1,0 +1,171 @@
+"""``anaheadless doctor`` says what run would find, choose and need, and its status is the truth about run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
+
+from helpers import ANAHEADLESS, CHECKOUT, run
+
+NO_GLX = ("--server-arg=-extension", "--server-arg=GLX")
+
+
+def report(*options: str, status: int = 0, **settings: Any) -> dict[str, Any]:
+    output = run("doctor", "--json", *options, **settings)
+    assert (output.returncode, output.stderr) == (status, "")
+    found = json.loads(output.stdout)
+    assert found["works"] is (status == 0)
+    return dict(found)
+
+
+def test_names_are_the_documented_ones() -> None:
+    """Each name that the object has stands in docs/doctor.rst, and each that stands there is in it."""
+    tree = publish_doctree((CHECKOUT / "docs" / "doctor.rst").read_text(), settings_overrides={"halt_level": 2})
+    documented = {
+        literal.astext()
+        for table in tree.findall(nodes.table)
+        for row in table.findall(nodes.row)
+        for literal in next(iter(row.findall(nodes.entry))).findall(nodes.literal)
+    }
+
+    def names(value: Any, prefix: str) -> set[str]:
+        if isinstance(value, dict) and not prefix.endswith((".packages", ".variables")):
+            return {
+                name for key, inner in value.items() for name in {f"{prefix}.{key}", *names(inner, f"{prefix}.{key}")}
+            }
+        if isinstance(value, list):
+            return {name for inner in value for name in names(inner, f"{prefix}[]")}
+        return set()
+
+    found = {name.removeprefix(".") for name in names(report("--gl", "native"), "")}
+    found |= {name.removeprefix(".") for name in names(report("--server-arg=-nonsense", status=1), "")}
+    assert found <= documented
+    only_elsewhere = {name for name in documented if name.startswith(("gpus[]", "virtualgl.", "python.error"))}
+    assert documented - found <= only_elsewhere
+
+
+def test_what_it_finds_here() -> None:
+    found = report()
+    tools = {tool["name"]: tool for tool in found["tools"]}
+    assert tools["Xvfb"]["required"]
+    assert tools["Xvfb"]["path"].endswith("/Xvfb")
+    assert re.search(r"\d", tools["xdpyinfo"]["version"])
+    assert tools["Xvfb"]["packages"]["apt"] == "xvfb"
+    (pyqt5,) = (binding for binding in found["qt"] if binding["name"] == "PyQt5")
+    assert pyqt5["xcb_plugin"].endswith("libqxcb.so")
+    assert pyqt5["missing"] == []
+    proved = found["candidates"][-1]
+    assert (proved["result"], found["choice"]["name"]) == ("drawn", proved["name"])
+    assert proved["renderer"]
+
+
+def test_run_chooses_the_same() -> None:
+    said = run("run", "-v", "-c", "pass").stderr
+    assert f"OpenGL: {report()['choice']['label']}\n" in said
+
+
+def test_works_without_opengl() -> None:
+    found = report("--gl", "none")
+    assert (found["candidates"], found["choice"]) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "words"),
+    [
+        (NO_GLX, {}, ["no GLX", "started without GLX"]),
+        ((), {"LIBGL_DRIVERS_PATH": "/nonexistent"}, ["refused", "failed to load driver", "libgl1-mesa-dri"]),
+        (("--server-arg=-nonsense",), {}, ["Unrecognized option: -nonsense", "--server-arg"]),
+        (("--gl", "nvidia"), {}, ["nvidia: not loaded: libGLX_nvidia.so was ignored"]),
+        (("--gl", "virtualgl", "--vgl-display", ":4999"), {}, ["virtualgl|VirtualGL"]),
+    ],
+    ids=["no GLX", "no drivers", "server refuses", "no NVIDIA", "no 3D X server"],
+)
+def test_broken_machines(options: tuple[str, ...], environ: dict[str, str], words: list[str]) -> None:
+    output = run("doctor", *options, env={**os.environ, **environ})
+    assert (output.returncode, output.stderr) == (1, "")
+    for word in (*words, "would not start the target", "advice"):
+        assert re.search(word, output.stdout), output.stdout
+
+
+def test_missing_xvfb_and_short_path(tmp_path: Path) -> None:
+    output = run("doctor", env={"PATH": str(tmp_path)})
+    assert output.returncode == 1
+    assert "Xvfb: not found; required. Install it" in output.stdout
+
+
+def test_missing_libraries_of_qt_are_named(tmp_path: Path) -> None:
+    """A plugin that needs a library that is not there: Qt would abort, the doctor names the package."""
+    platforms = tmp_path / "PyQt6" / "Qt6" / "plugins" / "platforms"
+    platforms.mkdir(parents=True)
+    (tmp_path / "PyQt6" / "__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "empty.c").write_text("int needed(void) { return 1; }\n")
+    library = tmp_path / "libxcb-cursor.so.0"
+    make = ["gcc", "-shared", "-fPIC", str(tmp_path / "empty.c"), "-o"]
+    subprocess.run([*make, library, "-Wl,-soname,libxcb-cursor.so.0"], check=True)
+    subprocess.run([*make, platforms / "libqxcb.so", "-Wl,--no-as-needed", library], check=True)
+    library.unlink()
+    # By a path that ld.so does not have, whatever is installed here.
+    plugin = platforms / "libqxcb.so"
+    plugin.write_bytes(plugin.read_bytes().replace(b"libxcb-cursor.so.0", b"libxcb-cursor.so.9"))
+    found = report(env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    (pyqt6,) = (binding for binding in found["qt"] if binding["name"] == "PyQt6")
+    assert pyqt6["missing"] == ["libxcb-cursor.so.9"]
+
+
+def test_picture(tmp_path: Path) -> None:
+    """The picture is a PNG of the triangle, and not of nothing."""
+    picture = tmp_path / "proof.png"
+    report("--render", str(picture))
+    data = picture.read_bytes()
+    width, height = struct.unpack(">II", data[16:24])
+    start = data.index(b"IDAT")
+    (length,) = struct.unpack(">I", data[start - 4 : start])
+    rows = zlib.decompress(data[start + 4 : start + 4 + length])
+    assert (width, height, len(rows)) == (128, 128, 128 * (1 + 3 * 128))
+    middle, corner = 64 * (1 + 3 * 128) + 1 + 3 * 64, 1
+    for offset, colour in (middle, (255, 153, 51)), (corner, (51, 102, 153)):
+        assert all(abs(a - b) <= 1 for a, b in zip(rows[offset : offset + 3], colour))
+
+
+def test_another_interpreter(tmp_path: Path) -> None:
+    assert report("--python", "/usr/bin/python3")["python"]["path"] == "/usr/bin/python3"
+    assert run("doctor", "--python", "gone").returncode == 127
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no such luck >&2; exit 3\n")
+    broken.chmod(0o755)
+    found = report("--python", str(broken), status=1)
+    assert found["candidates"][0]["result"] == "ended"
+    assert "no such luck" in found["candidates"][0]["message"]
+
+
+def test_colours_only_on_a_terminal() -> None:
+    assert "\x1b" not in run("doctor").stdout
+    controller, terminal = pty.openpty()
+    with subprocess.Popen([ANAHEADLESS, "doctor"], stdin=terminal, stdout=terminal) as process:
+        os.close(terminal)
+        seen = b""
+        try:
+            while chunk := os.read(controller, 4096):
+                seen += chunk
+        except OSError:  # the other end is closed
+            pass
+        assert process.wait(60) == 0
+    os.close(controller)
+    assert b"\x1b[32mok" in seen
+
+
+def test_leaves_nothing() -> None:
+    before = set(os.listdir("/tmp/.X11-unix"))
+    report()
+    assert set(os.listdir("/tmp/.X11-unix")) <= before
