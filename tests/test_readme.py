@@ -54,7 +54,7 @@ def commands(name: str) -> list[str]:
 
 def test_every_block_is_one_that_is_tested() -> None:
     assert set(BLOCKS) == {
-        *("checkout", "install", "hello", "use"),
+        *("checkout", "install", "hello", "use", "doctor"),
         *("shebang", "shebang-options", "cron", "github", "gitlab"),
     }
     assert len(BLOCKS) == len(list(README.findall(nodes.literal_block)))
@@ -71,10 +71,15 @@ def test_install(home: Path) -> None:
         assert_well(shell(command, home))
 
 
-@pytest.mark.parametrize("command", commands("use"))
+@pytest.mark.parametrize("command", commands("use") + commands("doctor"))
 def test_use(command: str, home: Path) -> None:
     output = shell(command, home)
+    if " -v " in command:
+        assert all(line.startswith("anaheadless: ") for line in output.stderr.splitlines())
+        output.stderr = ""
     assert_well(output)
+    if "--render" in command:
+        assert (home / "proof.png").exists()
     if "hello.py" in command:
         assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
     else:
