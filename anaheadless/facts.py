@@ -109,11 +109,11 @@ def find_mesa(environ: Mapping[str, str] | None = None) -> str | None:
     environ = os.environ if environ is None else environ
     folders = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
     folders += [os.path.dirname(path) for path in linker_cache()]
-    with open("/proc/self/maps") as maps:
+    with open("/proc/self/maps", errors="surrogateescape") as maps:
         folders += [os.path.dirname(line.split(None, 5)[5].rstrip("\n")) for line in maps if ".so" in line]
     for folder in dict.fromkeys(folders):
         for beside in "mesa", "mesalib/lib", "../mesalib/lib":
-            candidate = os.path.normpath(os.path.join(folder, beside))
+            candidate = os.path.abspath(os.path.join(folder, beside))
             if os.path.isfile(os.path.join(candidate, "libGL.so.1")):
                 return candidate
     return None
@@ -128,7 +128,8 @@ def linker_cache() -> list[str]:
     import subprocess  # only here: a run that goes well has no need of it
 
     try:
-        output = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, timeout=10).stdout
+        command = [ldconfig, "-p"]
+        output = os.fsdecode(subprocess.run(command, capture_output=True, timeout=10).stdout)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [line.partition(" => ")[2] for line in output.splitlines() if " => " in line]

@@ -104,6 +104,9 @@ def start_server(command: list[str], activated: bool) -> int:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(MESSAGES, 1)
         environ = dict(os.environ)
+        if os.path.dirname(command[0]) in ("/usr/bin", "/bin"):
+            # Meant for the target: the system's server draws with the system's libraries, and dies of others.
+            environ.pop("LD_LIBRARY_PATH", None)
         if activated:
             # sd_listen_fds(3); the kind of socket is seen by the server itself.
             environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))

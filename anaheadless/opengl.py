@@ -11,7 +11,10 @@ from anaheadless.facts import Facts, Repairs, VirtualGl
 BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
 
 # GL_RENDERER of what draws on the CPU. VirtualGL and the GLX vendor say nothing about it.
-_SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swr", "software rasterizer", "lavapipe", "mesa x11", "mesa offscreen")
+_SOFTWARE = (
+    *("llvmpipe", "softpipe", "swrast", "swr", "lavapipe", "mesa x11", "mesa offscreen"),
+    *("software rasterizer", "basic render driver"),
+)
 
 # What drivers say when an older libstdc++, brought by the interpreter, was loaded before theirs (conda-eda#312,
 # spinalcordtoolbox#3927).
@@ -68,7 +71,7 @@ class Proof:
     @property
     def hardware(self) -> bool:
         renderer = self.renderer.lower()
-        return self.drawn and not any(word in renderer for word in _SOFTWARE)
+        return self.drawn and renderer != "" and not any(word in renderer for word in _SOFTWARE)
 
     def __str__(self) -> str:
         if self.drawn:
@@ -162,10 +165,11 @@ def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wis
             "mesa",
             f"in {repairs.mesa_folder}",
             {"LIBGL_ALWAYS_SOFTWARE": "1"},
-            preload=(library,),
+            # LD_PRELOAD knows no way to write a blank; LD_LIBRARY_PATH then has to do.
+            preload=() if " " in library else (library,),
             library_path=(repairs.mesa_folder,),
             files=(library,),
-            loads="libGL.so",
+            loads=os.path.join(os.path.realpath(repairs.mesa_folder), "libGL.so"),
         )
     for candidate, proof in attempts:
         if repairs.libstdcxx is not None and any(word in proof.message for word in _LIBSTDCXX_WORDS):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import BinaryIO
 
 from anaheadless import rendercheck
 from anaheadless.opengl import Candidate, Proof
@@ -31,25 +34,47 @@ def prove(
         return Proof("not tried", "the time for all proofs was used up")
     command = [python, "-s", "-S", rendercheck.__file__, *([] if picture is None else [picture])]
     start = time.monotonic()
-    with subprocess.Popen(
-        command,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        # Should we be killed meanwhile: an alarm survives the exec, and ends even a library that hangs as it is loaded.
-        preexec_fn=lambda: signal.alarm(int(timeout) + 1),
-    ) as process:
-        try:
-            output, errors = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
+    # Not pipes: a helper that a library starts might hold them open long after the drawing has ended.
+    with _memory_file("output") as output, _memory_file("errors") as errors:
+        process = subprocess.Popen(
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+            # Should we be killed meanwhile: an alarm survives the exec, and ends even a library that hangs as it is
+            # loaded.
+            preexec_fn=lambda: signal.alarm(int(timeout) + 1),
+        )
+        ended = _wait(process, timeout)
+        if not ended:
             os.killpg(process.pid, signal.SIGKILL)
-            _, errors = process.communicate()
-            return Proof("hung", _join(f"no picture within {timeout:g} s", errors), seconds=timeout)
-    return read(candidate, output, errors, process.returncode, time.monotonic() - start)
+            process.wait()
+        said, words = (os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace") for file in (output, errors))
+    if not ended:
+        return Proof("hung", _join(f"no picture within {timeout:g} s", words), seconds=timeout)
+    return read(candidate, said, words, process.returncode, time.monotonic() - start)
+
+
+def _memory_file(name: str) -> BinaryIO:
+    return open(os.memfd_create(f"anaheadless-{name}"), "w+b")
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
+    """Whether *process* ends in time."""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError:  # before Linux 5.3: Python then looks every 50 ms
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout)
+        return process.returncode is not None
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(timeout * 1000)) and process.wait() is not None
+    finally:
+        os.close(pidfd)
 
 
 def read(candidate: Candidate, output: str, errors: str, status: int, seconds: float = 0.0) -> Proof:

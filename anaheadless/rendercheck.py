@@ -224,7 +224,7 @@ def check(pixels: bytes) -> None:
 
 def loaded_libraries() -> list[str]:
     """The libraries of OpenGL, of VirtualGL and of C++ in this process."""
-    with open("/proc/self/maps") as maps:
+    with open("/proc/self/maps", errors="backslashreplace") as maps:
         paths = {line.split(None, 5)[5].rstrip("\n") for line in maps if ".so" in line}
     return sorted(path for path in paths if any(word in path for word in ("libGL", "faker", "libstdc++")))
 
