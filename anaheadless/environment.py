@@ -45,6 +45,8 @@ def build(
     # ld.so takes blanks, too. Two different fakers in one process hang or abort: those of an outer session go.
     preloaded = [path for path in re.split("[: ]+", base.get("LD_PRELOAD", "")) if path]
     kept = [path for path in preloaded if not FAKER_NAME.fullmatch(os.path.basename(path))]
+    if kept != preloaded and "VGL_ISACTIVE" not in opengl.variables:
+        environ.pop("VGL_ISACTIVE", None)
     if opengl.preload or kept != preloaded:
         _set_list(environ, "LD_PRELOAD", (*opengl.preload, *kept))
     if opengl.library_path:

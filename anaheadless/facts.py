@@ -87,15 +87,22 @@ def find_library(name: str, folders: Iterable[str] = LIBRARY_FOLDERS) -> str | N
 def find_virtualgl(search: Sequence[str]) -> VirtualGl | None:
     """The VirtualGL whose vglrun is on PATH or in its own prefix, or whose libraries are where ld.so looks."""
     vglrun = find_program("vglrun", [*search, "/opt/VirtualGL/bin"])
-    folders = list(LIBRARY_FOLDERS)
+    # The last one for a site's own script of that name, which may call the real one there.
+    folders = [*LIBRARY_FOLDERS, "/opt/VirtualGL/lib64", "/opt/VirtualGL/lib"]
     if vglrun is not None:
         prefix = os.path.dirname(os.path.dirname(os.path.realpath(vglrun)))
         folders = [os.path.join(prefix, name) for name in ("lib64", "lib")] + folders
     for folder in folders:
         for faker in "vglfaker", "rrfaker":
             if os.path.isfile(os.path.join(folder, f"lib{faker}.so")):
-                return VirtualGl(folder, faker, folder in LIBRARY_FOLDERS, vglrun)
+                return VirtualGl(folder, faker, _is_searched(folder), vglrun)
     return None
+
+
+def _is_searched(folder: str) -> bool:
+    """Whether ld.so surely looks there by itself: Debian's does not in /usr/lib64, the others' do."""
+    debian = os.path.isdir(LIBRARY_FOLDERS[0])
+    return folder in ((LIBRARY_FOLDERS[0], "/usr/lib") if debian else ("/usr/lib64", "/lib64", "/usr/lib"))
 
 
 def find_mesa(environ: Mapping[str, str] | None = None) -> str | None:
@@ -141,8 +148,9 @@ def read_authority(environ: Mapping[str, str]) -> bytes:
     entries = b""
     for path in own, "/etc/opt/VirtualGL/vgl_xauth_key":
         try:
-            with open(path, "rb") as file:
-                entries += file.read(1 << 16)
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    entries += file.read(1 << 20)
         except OSError:
             continue
     return entries

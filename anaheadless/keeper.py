@@ -152,7 +152,7 @@ def wait_for_end(target: int, target_start: str, server: int) -> Iterator[bytes]
 def open_pidfd(pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
-    except OSError:  # gone; or a kernel before 5.3, or a sandbox that forbids it: then it is polled
+    except (OSError, AttributeError):  # gone; or forbidden; or a kernel, or a Python's build, before Linux 5.3
         return None
 
 

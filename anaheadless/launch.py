@@ -60,10 +60,12 @@ def run(target: Target, options: Options, environ: Mapping[str, str], python: st
     ready = prepare(options, environ, python)
     try:
         if options.verbose:
-            for line in (*report(options, ready), f"target: {' '.join(target.argv)}"):
+            for line in report(options, ready):
                 say(f"anaheadless: {line}")
         if ready.verdict is not None and ready.verdict.chosen is None:
             raise no_opengl(options, ready.verdict)
+        if options.verbose:
+            say(f"anaheadless: target: {' '.join(target.argv)}")
         _execute(target, ready.environ)
     except BaseException:
         ready.session.end()

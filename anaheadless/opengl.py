@@ -141,6 +141,8 @@ def virtualgl(installed: VirtualGl, display: str, user: Mapping[str, str], *, dl
         suffix = "-opencl"
     names = [*(["libdlfaker.so"] if dlfaker else []), f"lib{installed.faker}{suffix}.so"]
     files = tuple(os.path.join(installed.folder, name) for name in names)
+    # LD_PRELOAD knows no way to write a blank.
+    by_name = installed.in_linker_path or " " in installed.folder
     return Candidate(
         "virtualgl",
         f"on {display}",
@@ -151,7 +153,8 @@ def virtualgl(installed: VirtualGl, display: str, user: Mapping[str, str], *, dl
             "VGL_ISACTIVE": "1",
             "VGL_DISPLAY": display,
         },
-        preload=tuple(names) if installed.in_linker_path else files,
+        preload=tuple(names) if by_name else files,
+        library_path=() if installed.in_linker_path or not by_name else (installed.folder,),
         files=files,
         loads=names[-1],
     )
@@ -230,6 +233,8 @@ def advice(verdict: Verdict, wishes: Wishes) -> str:
             "Mesa finds no driver that it can load: install it (Debian: libgl1-mesa-dri), see LIBGL_DRIVERS_PATH, and "
             "whether the interpreter brings a libstdc++ that is older than the driver's (conda: update libstdcxx-ng)."
         )
+    if "[VGL] ERROR" in words:
+        return "VirtualGL can't render there: see --vgl-display and VGL_DISPLAY, and the groups video and render."
     if "no library" in results:
         return "Install libGL (Debian: libgl1 and libglx-mesa0)."
     if results <= {"no GLX"}:

@@ -9,9 +9,9 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import BinaryIO
 
 from anaheadless import rendercheck
+from anaheadless.memfile import memory_file
 from anaheadless.opengl import Candidate, Proof
 
 _WORDS = 4  # lines of a library's own
@@ -35,7 +35,7 @@ def prove(
     command = [python, "-s", "-S", rendercheck.__file__, *([] if picture is None else [picture])]
     start = time.monotonic()
     # Not pipes: a helper that a library starts might hold them open long after the drawing has ended.
-    with _memory_file("output") as output, _memory_file("errors") as errors:
+    with memory_file("output") as output, memory_file("errors") as errors:
         process = subprocess.Popen(
             command,
             env=environ,
@@ -57,15 +57,11 @@ def prove(
     return read(candidate, said, words, process.returncode, time.monotonic() - start)
 
 
-def _memory_file(name: str) -> BinaryIO:
-    return open(os.memfd_create(f"anaheadless-{name}"), "w+b")
-
-
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
     """Whether *process* ends in time."""
     try:
         pidfd = os.pidfd_open(process.pid)
-    except OSError:  # before Linux 5.3: Python then looks every 50 ms
+    except (OSError, AttributeError):  # before Linux 5.3, or built before it: Python then looks every 50 ms
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout)
         return process.returncode is not None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from anaheadless import display, keeper, xproto
 from anaheadless.display import Screen
 from anaheadless.errors import LaunchError
+from anaheadless.memfile import memory_file
 from anaheadless.target import this_python
 
 # What a server may need to run at all, or to draw; nothing that was meant for the target, LD_PRELOAD above all.
@@ -97,8 +98,8 @@ def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
 def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, *, activate: bool) -> Session:
     cookie = os.urandom(16)
     with ExitStack() as stack:
-        messages = _memory_file("messages", stack)
-        authority = _memory_file("authority", stack)
+        messages = stack.enter_context(memory_file("messages")).fileno()
+        authority = stack.enter_context(memory_file("authority")).fileno()
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
         with _signals_blocked():
             claim = stack.enter_context(display.claim())
@@ -226,9 +227,3 @@ def _end(control: socket.socket) -> None:
         control.send(keeper.END, socket.MSG_NOSIGNAL)
         while control.recv(64):
             pass
-
-
-def _memory_file(name: str, stack: ExitStack) -> int:
-    descriptor = os.memfd_create(f"anaheadless-{name}")
-    stack.callback(os.close, descriptor)
-    return descriptor

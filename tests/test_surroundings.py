@@ -296,6 +296,16 @@ def test_server_behind_a_wrapper_that_stays(tmp_path: Path) -> None:
         wait_until(lambda: not is_running(server), "the real server is gone")
 
 
+def test_interpreter_built_for_an_old_system(tmp_path: Path) -> None:
+    """Conda's and uv's lack these; the keeper, which reads no sitecustomize, is tested by test_without_pidfd."""
+    (tmp_path / "sitecustomize.py").write_text("import os\ndel os.memfd_create, os.pidfd_open\n")
+    assert_draws(env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    before = set(os.listdir(tempfile.gettempdir()))
+    with holding(env={**os.environ, "PYTHONPATH": str(tmp_path)}) as session:
+        subprocess.run(["xdpyinfo"], env=session.environ, check=True, stdout=subprocess.DEVNULL)
+        assert not [name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("tmp")]
+
+
 def test_moved_interpreter() -> None:
     """It finds its own library only through PYTHONHOME."""
     assert_draws(env={**os.environ, "PYTHONHOME": sys.base_prefix})

@@ -1,0 +1,16 @@
+"""Files without a name: nothing to be left behind, and nothing for others to open."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+
+def memory_file(name: str) -> BinaryIO:
+    """A new file for reading and writing that is on no disk; *name* is for people who look at /proc only."""
+    # Not there in a Python that was built for glibc before 2.27: conda's and uv's (globus-compute#2204, uv#15081).
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create(f"anaheadless-{name}"), "w+b", buffering=0)
+    import tempfile  # no small import
+
+    return tempfile.TemporaryFile(buffering=0)
