@@ -151,7 +151,16 @@ _python_option = _option(
 _SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
 
 
-@click.group(context_settings=_SETTINGS, epilog=EPILOG)
+class Commands(click.Group):
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and os.path.exists(args[0]):
+            raise click.UsageError(
+                f"There is no command {args[0]!r}. To run a script: {ctx.info_name} run {args[0]}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings=_SETTINGS, epilog=EPILOG)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
     """Run a graphical program on a machine without a screen.
@@ -173,7 +182,7 @@ def run(args: tuple[str, ...], module: str | None, code: str | None, python: str
     All that comes after it, or after -m MODULE or -c CODE, is the program's own.
     """
     environ = launch.inherited_environment()
-    search = launch.search_path(environ)
+    search = os.get_exec_path(environ)
     if module is not None:
         program = target.python(python, ("-m", module, *args), search)
     elif code is not None:
@@ -192,18 +201,18 @@ def run(args: tuple[str, ...], module: str | None, code: str | None, python: str
 def exec_(command: str, args: tuple[str, ...], **settings: Any) -> NoReturn:
     """Run any COMMAND, with its own ARGS."""
     environ = launch.inherited_environment()
-    program = target.command(command, args, launch.search_path(environ))
+    program = target.command(command, args, os.get_exec_path(environ))
     launch.run(program, _launch_options(**settings), environ)
 
 
-@cli.command(context_settings=_SETTINGS, hidden=True)
+@click.command(context_settings=_SETTINGS)
 @_python_option
 @_server_options
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def python(args: tuple[str, ...], python: str, **settings: Any) -> NoReturn:
     """What anaheadless-python is: the interpreter, with its own options and arguments."""
     environ = launch.inherited_environment()
-    search = launch.search_path(environ)
+    search = os.get_exec_path(environ)
     if args and not args[0].startswith("-"):
         program = target.script(python, args[0], args[1:], search)
     else:
@@ -225,8 +234,10 @@ def doctor(as_json: bool, render: str | None, python: str, **settings: Any) -> N
     """
     from anaheadless import doctor as examination  # only here: a run has no need of it
 
+    if render is not None and settings["gl"] == "none":
+        raise click.UsageError("--render and --gl none contradict each other.")
     environ = launch.inherited_environment()
-    interpreter = target.python(python, (), launch.search_path(environ)).executable
+    interpreter = target.python(python, (), os.get_exec_path(environ)).executable
     report = examination.examine(_launch_options(**settings), environ, interpreter, render)
     if as_json:
         click.echo(examination.as_json(report))
@@ -252,22 +263,22 @@ def _launch_options(
 
 def main() -> None:
     """The command ``anaheadless``."""
-    _main(sys.argv[1:], "anaheadless")
+    _main(cli, sys.argv[1:], "anaheadless")
 
 
 def main_python() -> None:
     """The command ``anaheadless-python``: an interpreter with a display, whose options are all python's own."""
-    _main(["python", "--", *sys.argv[1:]], "anaheadless-python")
+    _main(python, ["--", *sys.argv[1:]], "anaheadless-python")
 
 
-def _main(args: Sequence[str], name: str) -> None:
+def _main(command: click.Command, args: Sequence[str], name: str) -> None:
     # A ^C ends us as it ends any program; what was started by then is cleaned up by the keeper.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # click would take stdout; it is closed again when the target starts
     try:
-        cli.main(args, prog_name=name)
+        command.main(args, prog_name=name)
     except LaunchError as error:
         say(str(error))
         sys.exit(error.exit_code)

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 from anaheadless.errors import LaunchError
-from anaheadless.keeper import COOKIE, file_identity, process_state
+from anaheadless.keeper import COOKIE, file_identity, lock_path, process_state
 from anaheadless.xproto import COOKIE_NAME
 
 SOCKET_FOLDER = "/tmp/.X11-unix"
 
 # Above the numbers of real screens, of ssh (:10 and up), of xvfb-run (:99 and up) and of VirtualGL (:1024).
 NUMBERS = range(2000, 10000)
+SWEEP_LIMIT = 64  # a connection attempt each
 
 # What Xvfb makes a screen of; OpenGL finds no visual below 24 (server 21.1: depths 1, 4, 12 and 32 are refused).
 DEPTHS = (8, 15, 16, 24, 30)
@@ -98,9 +99,10 @@ class Claim:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+        if kind is None:
+            self.close()
+        else:
             self.withdraw()
-        self.close()
 
     def close(self) -> None:
         """Close our copies of the sockets."""
@@ -122,10 +124,6 @@ def abstract_name(number: int) -> str:
     return "\0" + socket_path(number)
 
 
-def lock_path(number: int) -> str:
-    return f"/tmp/.X{number}-lock"
-
-
 def claim() -> Claim:
     """Take a free display number; both its sockets listen when this returns, so nobody else can have it.
 
@@ -144,7 +142,7 @@ def claim() -> Claim:
             continue
         try:
             _remove_if_dead(number)
-            if os.path.lexists(lock_path(number)):  # the server would refuse the number
+            if os.path.lexists(lock_path(str(number))):  # the server would refuse the number
                 abstract.close()
                 continue
             file = _bind(socket_path(number))
@@ -163,12 +161,13 @@ def claim() -> Claim:
     )
 
 
-def sweep(limit: int = 64) -> None:
-    """Remove a few dead sockets of ours, as they are left when a batch system kills a whole session at once."""
+def sweep() -> None:
+    """Remove a few dead sockets and locks of ours: they are left when a batch system kills a whole session at once."""
     with suppress(OSError):
-        found = {int(name[1:]) for name in os.listdir(SOCKET_FOLDER) if re.fullmatch(r"X\d{1,9}", name)}
-        ours = (number for number in _numbers() if number in found and _is_ours(socket_path(number)))
-        for number in islice(ours, limit):
+        names = [*os.listdir(SOCKET_FOLDER), *os.listdir("/tmp")]
+        found = {int(match[1]) for match in map(re.compile(r"\.?X(\d{1,9})(?:-lock)?").fullmatch, names) if match}
+        ours = (n for n in _numbers() if n in found and (_is_ours(socket_path(n)) or _is_ours(lock_path(str(n)))))
+        for number in islice(ours, SWEEP_LIMIT):
             with suppress(OSError), _bind(abstract_name(number)):
                 _remove_if_dead(number)
 
@@ -209,26 +208,37 @@ def _cannot_listen(error: OSError) -> LaunchError:
 
 
 def _remove_if_dead(number: int) -> None:
-    """Remove the socket file *number*, and its server's lock, if they are ours and nobody listens.
+    """Remove the socket file *number*, and its server's lock, where they are ours and nobody listens.
 
     The caller holds the abstract socket, so nobody in this network namespace can be about to listen. Another
     namespace may share /tmp: a file that is younger than a second may be between its bind and its listen there.
     """
-    path, lock = socket_path(number), lock_path(number)
-    with suppress(FileNotFoundError):
-        if not _is_ours(path) or time.time() - os.lstat(path).st_mtime < 1 or not _refuses(path):
-            return
-        if _is_stale(lock):
-            os.unlink(lock)
-        os.unlink(path)
+    path, lock = socket_path(number), lock_path(str(number))
+    if os.path.lexists(path) and not (_is_ours(path) and _is_old(path) and _is_dead(path)):
+        return
+    for dead in [path, *([lock] if _is_ours(lock) and _is_old(lock) and _is_stale(lock) else [])]:
+        with suppress(FileNotFoundError):
+            os.unlink(dead)
 
 
 def _is_ours(path: str) -> bool:
-    status = os.lstat(path)
-    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+    try:
+        return os.lstat(path).st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False
 
 
-def _refuses(path: str) -> bool:
+def _is_old(path: str) -> bool:
+    try:
+        return time.time() - os.lstat(path).st_mtime >= 1
+    except FileNotFoundError:
+        return False
+
+
+def _is_dead(path: str) -> bool:
+    """Whether *path* is a socket that nobody listens on; to connect to another file is refused just so."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.setblocking(False)  # a server whose queue is full is not dead
         try:
@@ -241,10 +251,8 @@ def _refuses(path: str) -> bool:
 
 
 def _is_stale(lock: str) -> bool:
-    """Whether an X lock file is ours and names no process."""
+    """Whether an X lock file names no process."""
     try:
-        if os.lstat(lock).st_uid != os.geteuid():
-            return False
         with open(lock, "rb") as file:
             return process_state(int(file.read(16)))[0] == ""
     except (OSError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -70,7 +71,9 @@ def examine(
         if ready.verdict is not None:
             _add_verdict(report, ready.verdict, options.wishes or Wishes())
             if picture is not None and ready.verdict.chosen is not None:
-                prove(ready.verdict.chosen, python, ready.environ, options.probe_timeout, picture)
+                drawn = prove(ready.verdict.chosen, python, ready.environ, options.probe_timeout, picture)
+                if not drawn.drawn:
+                    report["advice"].append(f"The picture was not saved: {drawn}.")
         report["works"] = ready.verdict is None or ready.verdict.chosen is not None
         report["advice"] += _qt_advice(report["qt"])
     finally:
@@ -92,7 +95,11 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     for line in display.get("details", []):
         yield Finding("display", None, f"| {line}")
     if "glx" in display:
-        yield Finding("display", display["glx"], f"GLX is {'' if display['glx'] else 'not '}advertised")
+        yield Finding(
+            "display",
+            display["glx"] or (None if report["works"] else False),
+            f"GLX is {'' if display['glx'] else 'not '}advertised",
+        )
     yield Finding("display", None, f"the caller's own: {report['outer_display'] or 'none that is local and listens'}")
 
     yield Finding("OpenGL", bool(report["gl_vendors"]), f"GLX vendors: {', '.join(report['gl_vendors']) or 'none'}")
@@ -109,7 +116,9 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("OpenGL", None, f"VirtualGL: {virtualgl['folder'] if virtualgl else 'not installed'}")
     yield Finding("OpenGL", None, f"Mesa in a folder of its own: {report['mesa_folder'] or 'none'}")
 
-    yield Finding("target", None, f"interpreter: {report['python']['path']} {report['python'].get('version', '')}")
+    about = report["python"]
+    said = about.get("error") or about.get("version", "")
+    yield Finding("target", False if "error" in about else None, f"interpreter: {about['path']} {said}")
     for binding in report["qt"]:
         lacks = ", ".join(binding["missing"])
         plugin = f"lacks {lacks}" if lacks else ("loads" if binding["xcb_plugin"] else "not found")
@@ -130,14 +139,13 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _tool(name: str, environ: Mapping[str, str], known: facts.Facts) -> dict[str, Any]:
     version_option, required = _TOOLS[name]
-    path = find_program(name, launch.search_path(environ))
+    path = find_program(name, os.get_exec_path(environ))
     if name == "vglrun" and known.virtualgl is not None:
         path = known.virtualgl.vglrun  # /opt/VirtualGL is seldom on PATH
     version = None
     if path is not None and version_option is not None:
         try:
-            said = subprocess.run([path, version_option], capture_output=True, text=True, timeout=_SECONDS)
-            version = next(iter((said.stdout + said.stderr).splitlines()), None)
+            version = next(iter(_ask([path, version_option], environ).splitlines()), None)
         except (OSError, subprocess.TimeoutExpired) as error:
             version = str(error)
     return {
@@ -150,13 +158,25 @@ def _tool(name: str, environ: Mapping[str, str], known: facts.Facts) -> dict[str
     }
 
 
+def _ask(command: list[str], environ: Mapping[str, str]) -> str:
+    """What *command* says, on both streams."""
+    return subprocess.run(
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=_SECONDS,
+    ).stdout
+
+
 def _inspect(python: str, environ: dict[str, str], about: dict[str, Any]) -> dict[str, Any]:
     """What the target's interpreter says of EGL devices and Qt."""
     try:
-        output = subprocess.run(
-            [python, inspection.__file__], env=environ, capture_output=True, text=True, timeout=_SECONDS, check=True
-        ).stdout
-        found = json.loads(output)
+        # The last line: a sitecustomize may have something to say first.
+        found = json.loads(_ask([python, inspection.__file__], environ).strip().rpartition("\n")[2])
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return {"python": {**about, "error": str(error)}}
     return {
@@ -173,6 +193,7 @@ def _add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> No
             "label": str(candidate),
             "variables": dict(candidate.variables),
             "preload": list(candidate.preload),
+            "library_path": list(candidate.library_path),
             "hardware": proof.hardware,
             **{
                 name: getattr(proof, name)
@@ -182,7 +203,7 @@ def _add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> No
         for candidate, proof in verdict.attempts
     ]
     if verdict.chosen is None or verdict.proof is None:
-        report["advice"].append(advice(verdict, wishes))
+        report["advice"].append(advice(verdict))
         return
     if wishes.backend != "auto":
         why = "asked for, and it draws"

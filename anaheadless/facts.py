@@ -6,9 +6,10 @@ import glob
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from anaheadless.display import socket_path
 from anaheadless.target import find_program
 
 # The standard search path of ld.so on the systems that people have; Debian's names its architecture.
@@ -80,8 +81,8 @@ def gpu_devices() -> list[str]:
     return sorted(glob.glob("/dev/dri/card*") + glob.glob("/dev/nvidia[0-9]*"))
 
 
-def find_library(name: str, folders: Iterable[str] = LIBRARY_FOLDERS) -> str | None:
-    return next((path for folder in folders if os.path.isfile(path := os.path.join(folder, name))), None)
+def find_library(name: str) -> str | None:
+    return next((path for folder in LIBRARY_FOLDERS if os.path.isfile(path := os.path.join(folder, name))), None)
 
 
 def find_virtualgl(search: Sequence[str]) -> VirtualGl | None:
@@ -158,13 +159,13 @@ def read_authority(environ: Mapping[str, str]) -> bytes:
 
 def _outer_display(environ: Mapping[str, str]) -> str | None:
     """The caller's DISPLAY, if VirtualGL could render on it: not one that ssh forwards, nor one of ours."""
-    match = re.fullmatch(r"(?:unix)?:(\d+)(?:\.\d+)?", environ.get("DISPLAY", ""))
-    if not match or environ.get("ANAHEADLESS_SESSION", "").startswith(f":{match[1]},"):
+    match = re.fullmatch(r"(?:unix)?(:(\d+)(?:\.\d+)?)", environ.get("DISPLAY", ""))
+    if not match or environ.get("ANAHEADLESS_SESSION", "").startswith(f":{match[2]},"):
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.setblocking(False)
         try:
-            client.connect(f"/tmp/.X11-unix/X{match[1]}")
+            client.connect(socket_path(int(match[2])))
         except OSError:
             return None
-    return f":{match[1]}"
+    return match[1]

@@ -40,8 +40,8 @@ def egl_devices() -> list[dict[str, object]]:
     text = CFUNCTYPE(c_char_p, c_void_p, c_int)(query_string)
     found: list[dict[str, object]] = []
     for device in devices[: count.value]:
-        extensions = (text(device, EGL_EXTENSIONS) or b"").decode()
-        file = text(device, EGL_DRM_DEVICE_FILE_EXT) if "EGL_EXT_device_drm" in extensions.split() else None
+        extensions = (text(device, EGL_EXTENSIONS) or b"").decode().split()
+        file = text(device, EGL_DRM_DEVICE_FILE_EXT) if "EGL_EXT_device_drm" in extensions else None
         found.append({"file": file.decode() if file else None, "software": "EGL_MESA_device_software" in extensions})
     return found
 
@@ -72,7 +72,8 @@ def missing_libraries(plugin: str | None) -> list[str]:
     if plugin is None:
         return []
     try:
-        output = subprocess.run(["ldd", plugin], capture_output=True, text=True, timeout=10).stdout
+        command = ["ldd", plugin]
+        output = os.fsdecode(subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=10).stdout)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return sorted({line.split()[0] for line in output.splitlines() if line.endswith("=> not found")})

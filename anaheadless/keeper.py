@@ -40,6 +40,7 @@ def main(argv: list[str]) -> None:
     for number in DEAF_TO:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.setsid()  # ^Z, or a KILL of the target's group, is not for us
     if os.fork():
         os._exit(0)
     os.umask(0o077)
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
     # Who waits for the end of a pipe must not wait for the keeper.
     close_descriptors_except({0, CONTROL, MESSAGES, COOKIE} | passed_on)
 
-    lock = f"/tmp/.X{display[1:]}-lock"
+    lock = lock_path(display[1:])
     identity = file_identity(socket_path) if activated else None
     server = None
     try:
@@ -181,6 +182,10 @@ def thread_count(pid: int) -> int:
         return len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return 0
+
+
+def lock_path(number: str) -> str:
+    return f"/tmp/.X{number}-lock"
 
 
 def names(lock: str, server: int) -> bool:

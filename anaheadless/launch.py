@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from anaheadless import environment, facts, session
 from anaheadless.display import Screen
-from anaheadless.errors import NOT_EXECUTABLE, LaunchError, say
+from anaheadless.errors import LaunchError, say
 from anaheadless.opengl import Candidate, Proof, Verdict, Wishes, advice, choose
-from anaheadless.target import Target, find_program, this_python
+from anaheadless.target import Target, cannot_execute, find_program, this_python
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,6 @@ def prepare(options: Options, environ: Mapping[str, str], python: str | None = N
 
     :raises LaunchError: there is no session; nothing is left of it.
     """
-    _check_proc()
     runtime_folder = None if _is_private(environ.get("XDG_RUNTIME_DIR")) else _private_folder()
     known = facts.gather(environ)
     started = session.start(
@@ -127,13 +125,9 @@ def inherited_environment() -> dict[str, str]:
 
     Not :data:`os.environ`: in the C locale Python puts an LC_CTYPE there that nobody asked for (PEP 538).
     """
+    _check_proc()
     with open("/proc/self/environ", "rb") as file:
         return environment.parse_block(file.read())
-
-
-def search_path(environ: Mapping[str, str]) -> Sequence[str]:
-    """The folders in which *environ* has programs looked for."""
-    return os.get_exec_path(environ)
 
 
 def _check_proc() -> None:
@@ -151,11 +145,12 @@ def _check_proc() -> None:
 
 def _find_server(environ: Mapping[str, str]) -> str:
     # Beside the interpreter too: a conda environment brings its own, activated or not.
-    program = find_program("Xvfb", [*search_path(environ), os.path.dirname(this_python())])
+    program = find_program("Xvfb", [*os.get_exec_path(environ), os.path.dirname(this_python())])
     if program is None:
         from anaheadless import packages  # only here: a run that goes well has no need of it
 
-        raise LaunchError("Xvfb is not installed", hint=packages.install_hint("Xvfb"))
+        searched = os.pathsep.join(os.get_exec_path(environ))
+        raise LaunchError(f"Xvfb is not installed, or not on PATH ({searched})", hint=packages.install_hint("Xvfb"))
     return os.path.abspath(program)
 
 
@@ -203,7 +198,7 @@ def no_opengl(options: Options, verdict: Verdict) -> LaunchError:
     return LaunchError(
         "no OpenGL: nothing could be drawn" if verdict.attempts else f"no OpenGL: {wishes.backend} is not there",
         details=tuple(f"{candidate}: {proof}" for candidate, proof in verdict.attempts),
-        hint=f"{advice(verdict, wishes)} To go without OpenGL: --gl none. To see more: anaheadless doctor.",
+        hint=f"{advice(verdict)} To go without OpenGL: --gl none. To see more: anaheadless doctor.",
     )
 
 
@@ -215,12 +210,4 @@ def _execute(target: Target, environ: Mapping[str, str]) -> NoReturn:
     try:
         os.execve(target.executable, target.argv, environ)
     except OSError as error:
-        if error.errno == errno.ENOEXEC:
-            hint = "It is no program for this machine, or a script without a #! line."
-        elif error.errno == errno.E2BIG:
-            hint = "Its arguments and the environment are too long together."
-        else:
-            hint = "The interpreter that its first line names may be missing."
-        raise LaunchError(
-            f"{target.executable} can't be executed: {error.strerror}", hint=hint, exit_code=NOT_EXECUTABLE
-        ) from error
+        raise cannot_execute(target.executable, error) from error

@@ -7,10 +7,10 @@ from typing import BinaryIO
 
 
 def memory_file(name: str) -> BinaryIO:
-    """A new file for reading and writing that is on no disk; *name* is for people who look at /proc only."""
+    """A new file for reading and writing, in memory where that can be had; *name* is for people who look at /proc."""
     # Not there in a Python that was built for glibc before 2.27: conda's and uv's (globus-compute#2204, uv#15081).
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create(f"anaheadless-{name}"), "w+b", buffering=0)
     import tempfile  # no small import
 
-    return tempfile.TemporaryFile(buffering=0)
+    return tempfile.TemporaryFile(buffering=0, dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)

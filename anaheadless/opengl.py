@@ -219,13 +219,12 @@ def choose(
     return Verdict(chosen, tuple(attempts))
 
 
-def advice(verdict: Verdict, wishes: Wishes) -> str:
+def advice(verdict: Verdict) -> str:
     """What would help, in a sentence or two, when nothing has drawn."""
     results = {proof.result for _, proof in verdict.attempts}
     words = " ".join(proof.message for _, proof in verdict.attempts)
-    if not verdict.attempts:
-        where = {"virtualgl": "VirtualGL is looked for on PATH, in /opt/VirtualGL and where ld.so looks."}
-        return where.get(wishes.backend, "") + " Choose another one, or --gl auto."
+    if not verdict.attempts:  # only virtualgl has nothing to try
+        return "VirtualGL is looked for on PATH, in /opt/VirtualGL and where ld.so looks. Choose another, or --gl auto."
     if any(word in words for word in ("GLIBCXX", "CXXABI", "libstdc++.so")):
         return "The interpreter brings a libstdc++ that is older than the drivers': update it (conda: libstdcxx-ng)."
     if "failed to load driver" in words:
@@ -235,10 +234,12 @@ def advice(verdict: Verdict, wishes: Wishes) -> str:
         )
     if "[VGL] ERROR" in words:
         return "VirtualGL can't render there: see --vgl-display and VGL_DISPLAY, and the groups video and render."
+    if results == {"not loaded"}:
+        return "Another vendor's library drew instead: the one that was asked for is not installed, or can't be loaded."
     if "no library" in results:
         return "Install libGL (Debian: libgl1 and libglx-mesa0)."
     if results <= {"no GLX"}:
         return "The X server was started without GLX: see --server-arg."
     if "hung" in results:
-        return "A library hangs: see LD_PRELOAD and LD_LIBRARY_PATH, or give it more time with --probe-timeout."
+        return "Give it more time with --probe-timeout; or a library hangs: see LD_PRELOAD and LD_LIBRARY_PATH."
     return "See LD_PRELOAD and LD_LIBRARY_PATH, and whether Mesa's drivers are installed (Debian: libgl1-mesa-dri)."

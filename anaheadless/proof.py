@@ -13,6 +13,7 @@ from contextlib import suppress
 from anaheadless import rendercheck
 from anaheadless.memfile import memory_file
 from anaheadless.opengl import Candidate, Proof
+from anaheadless.target import cannot_execute
 
 _WORDS = 4  # lines of a library's own
 
@@ -26,6 +27,7 @@ def prove(
     :param environ: the environment that the target would get with this candidate.
     :param timeout: seconds, after which it counts as hung.
     :param picture: where to save what was drawn, as PNG.
+    :raises LaunchError: the interpreter can't be executed.
     """
     missing = next((path for path in candidate.files if not os.path.isfile(path)), None)
     if missing is not None:
@@ -36,17 +38,20 @@ def prove(
     start = time.monotonic()
     # Not pipes: a helper that a library starts might hold them open long after the drawing has ended.
     with memory_file("output") as output, memory_file("errors") as errors:
-        process = subprocess.Popen(
-            command,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            start_new_session=True,
-            # Should we be killed meanwhile: an alarm survives the exec, and ends even a library that hangs as it is
-            # loaded.
-            preexec_fn=lambda: signal.alarm(int(timeout) + 1),
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+                # Should we be killed meanwhile: an alarm survives the exec, and ends even a library that hangs as it
+                # is loaded.
+                preexec_fn=lambda: signal.alarm(int(timeout) + 1),
+            )
+        except OSError as error:
+            raise cannot_execute(python, error) from error
         ended = _wait(process, timeout)
         if not ended:
             os.killpg(process.pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ result    ``drawn``, or what failed: ``no library``, ``no display``, ``no GLX``,
           ``refused`` (the context), ``wrong pixels``
 message   the X error, or the pixels that were wrong
 vendor    of the GLX client library ("VirtualGL" under VirtualGL, whatever the renderer)
-renderer  GL_RENDERER, and likewise ``version`` and ``gl_vendor``
+renderer  GL_RENDERER, and likewise ``version``
 direct    ``yes`` or ``no``
 libraries the OpenGL libraries that were loaded for it
 ========= ======================================================================================
@@ -49,7 +49,7 @@ TOLERANCE = 16  # of 255: a screen of 16 bits has steps of 8
 GLX_RGBA, GLX_DOUBLEBUFFER, GLX_RED_SIZE, GLX_GREEN_SIZE, GLX_BLUE_SIZE, GLX_DEPTH_SIZE = 4, 5, 8, 9, 10, 12
 GLX_VENDOR = 1
 GL_TRIANGLES, GL_COLOR_BUFFER_BIT, GL_RGB, GL_UNSIGNED_BYTE, GL_PACK_ALIGNMENT = 4, 0x4000, 0x1907, 0x1401, 0x0D05
-GL_VENDOR, GL_RENDERER, GL_VERSION = 0x1F00, 0x1F01, 0x1F02
+GL_RENDERER, GL_VERSION = 0x1F01, 0x1F02
 ALLOC_NONE, INPUT_OUTPUT, CW_BORDER_PIXEL, CW_OVERRIDE_REDIRECT, CW_COLORMAP = 0, 1, 1 << 3, 1 << 9, 1 << 13
 
 
@@ -190,7 +190,6 @@ def draw() -> tuple[dict[str, str], bytes]:
         raise DrawingError("refused", "; ".join(x_errors))
     facts = {
         "vendor": text(gl.glXGetClientString(display, GLX_VENDOR)),
-        "gl_vendor": text(gl.glGetString(GL_VENDOR)),
         "renderer": text(gl.glGetString(GL_RENDERER)),
         "version": text(gl.glGetString(GL_VERSION)),
         "direct": "yes" if gl.glXIsDirect(display, context) else "no",

@@ -36,12 +36,12 @@ class ServerOptions:
     """
 
     program: str
-    screen: Screen = Screen()
-    dpi: int | None = None
-    glx: bool = True
-    extra: tuple[str, ...] = ()
-    start_timeout: float = 30.0
-    further_authority: bytes = b""
+    screen: Screen
+    dpi: int | None
+    glx: bool
+    extra: tuple[str, ...]
+    start_timeout: float
+    further_authority: bytes
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,12 @@ class Session:
         return f"/proc/{self.keeper}/fd/{keeper.COOKIE}"
 
     def end(self) -> None:
-        """End the X server, and wait until nothing is left of it."""
+        """End the X server, and wait (END_SECONDS at most) until nothing is left of it."""
         _end(self.control)
+
+
+class _NoKeeperError(Exception):
+    """The keeper ended before it had said anything on the control socket."""
 
 
 class _DisplayInUseError(Exception):
@@ -114,15 +118,16 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
                 descriptors.update(enumerate((s.fileno() for s in claim.listeners), keeper.FIRST_LISTENER))
             else:
                 claim.withdraw()
-            control = _spawn_keeper(claim.number, command, descriptors, environ)
+            control, first = _spawn_keeper(claim.number, command, descriptors, environ)
         # From here on, the end of server and keeper is the end of the connections to them.
         claim.close()
         # By the abstract name: the owner of the socket folder could have put another socket in the place of the file.
         address = display.abstract_name(claim.number) if activate else display.socket_path(claim.number)
         try:
-            pids, glx = _await_ready(address, cookie, control, deadline)
+            pids = _await_keeper(control, first, deadline)
+            glx = _await_ready(address, cookie, control, deadline)
             control.send(keeper.READY, socket.MSG_NOSIGNAL)
-        except (OSError, xproto.RefusedError) as error:
+        except (OSError, xproto.RefusedError, _NoKeeperError) as error:
             _end(control)
             raise _not_ready(error, os.pread(messages, 1 << 16, 0), options) from error
     return Session(f":{claim.number}", *pids, control, glx)
@@ -130,8 +135,8 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
 
 def _spawn_keeper(
     number: int, command: Sequence[str], descriptors: Mapping[int, int], environ: Mapping[str, str]
-) -> socket.socket:
-    """Start the keeper and return the control socket."""
+) -> tuple[socket.socket, int]:
+    """Start the keeper; return the control socket, and the PID of its first process, which is to be reaped."""
     pid = os.getpid()
     keeper_environ = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
     isolated = "-I"
@@ -162,9 +167,7 @@ def _spawn_keeper(
             setsigmask=keeper.DEAF_TO,
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
-    with suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has reaped it
-        os.waitpid(first, 0)
-    return ours
+    return ours, first
 
 
 @contextmanager
@@ -176,17 +179,28 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: float) -> tuple[tuple[int, int], bool]:
-    """Keeper's and server's PID, and whether the server has GLX; OSError or RefusedError when it is not ready."""
-    control.settimeout(max(0.001, deadline - time.monotonic()))
-    said = control.recv(64).split()
+def _await_keeper(control: socket.socket, first: int, deadline: float) -> tuple[int, int]:
+    """Keeper's and server's PID; its first process is reaped, so that the target has no child."""
+    try:
+        control.settimeout(max(0.001, deadline - time.monotonic()))
+        said = control.recv(64).split()
+    except socket.timeout:
+        os.kill(first, signal.SIGKILL)
+        raise
+    finally:
+        with suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has reaped it
+            os.waitpid(first, 0)
     if len(said) != 2:
-        raise ConnectionError("the keeper could not be started")
-    pids = int(said[0]), int(said[1])
+        raise _NoKeeperError
+    return int(said[0]), int(said[1])
+
+
+def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: float) -> bool:
+    """Whether the server has GLX; OSError or RefusedError when it does not become ready."""
     while True:
         try:
             with xproto.connect(address, cookie, deadline) as connection:
-                return pids, xproto.has_extension(connection, "GLX", deadline)
+                return xproto.has_extension(connection, "GLX", deadline)
         except (FileNotFoundError, ConnectionRefusedError):
             # Not there yet (a server that makes its own sockets), or no more: then the keeper ends.
             if time.monotonic() > deadline:
@@ -201,10 +215,15 @@ def _not_ready(error: Exception, messages: bytes, options: ServerOptions) -> Exc
     text = messages.decode(errors="replace")
     if "already running" in text or "already active" in text:
         return _DisplayInUseError()
+    # An X server that does not know an option prints all the options that it knows, and then what is wrong.
+    text = text[max(0, text.find("Fatal server error")) :]
     lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", "(EE)")]
     if isinstance(error, socket.timeout):
         message = f"the X server was not ready within {options.start_timeout:g} s"
         hint = "Give it more time with --start-timeout, or see what it says about itself."
+    elif isinstance(error, _NoKeeperError):
+        message = "the keeper could not be started"
+        hint = "See the limits on processes, files and memory (ulimit -a)."
     elif isinstance(error, xproto.RefusedError):
         message = f"the X server refused the launcher's own connection: {error}"
         hint = "See what --server-arg asks of it."
@@ -221,7 +240,7 @@ def _not_ready(error: Exception, messages: bytes, options: ServerOptions) -> Exc
 
 
 def _end(control: socket.socket) -> None:
-    """Have the keeper end, and wait until it has."""
+    """Have the keeper end, and wait until it has; no longer than END_SECONDS, it ends all the same."""
     control.settimeout(END_SECONDS)
     with control, suppress(OSError):
         control.send(keeper.END, socket.MSG_NOSIGNAL)

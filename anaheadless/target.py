@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -81,6 +82,17 @@ def _executable(kind: str, name: str, search: Sequence[str]) -> str:
     else:
         hint = f"Give its full path, or add its folder to PATH ({os.pathsep.join(search)})."
     raise LaunchError(f"{kind} not found: {name}", hint=hint, exit_code=NOT_FOUND)
+
+
+def cannot_execute(path: str, error: OSError) -> LaunchError:
+    """Why the kernel would not execute *path*, which looked as if it could be."""
+    if error.errno == errno.ENOEXEC:
+        hint = "It is no program for this machine, or a script without a #! line."
+    elif error.errno == errno.E2BIG:
+        hint = "Its arguments and the environment are too long together."
+    else:
+        hint = "The interpreter that its first line names may be missing."
+    return LaunchError(f"{path} can't be executed: {error.strerror}", hint=hint, exit_code=NOT_EXECUTABLE)
 
 
 def _check_script(path: str) -> None:

@@ -18,8 +18,8 @@ class RefusedError(Exception):
     """The server answered, and refused the connection; the text is its reason."""
 
 
-def connect(path: str, cookie: bytes, deadline: float) -> socket.socket:
-    """A connection that the server behind the socket file *path* has accepted.
+def connect(address: str, cookie: bytes, deadline: float) -> socket.socket:
+    """A connection that the server behind a socket's *address* has accepted.
 
     A listening socket takes connections before its server runs: this waits for the server's own answer, which is
     its first when it is ready.
@@ -32,7 +32,7 @@ def connect(path: str, cookie: bytes, deadline: float) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _limit(connection, deadline)
-        connection.connect(path)
+        connection.connect(address)
         connection.sendall(
             struct.pack("<BxHHHHxx", ord("l"), 11, 0, len(COOKIE_NAME), len(cookie)) + _pad(COOKIE_NAME) + _pad(cookie)
         )

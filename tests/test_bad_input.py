@@ -55,6 +55,8 @@ REFUSED = [
     (["run", "-m"], 2, ["-m"]),
     (["run", "--nonsense", "plain"], 2, ["--nonsense"]),
     (["frobnicate"], 2, ["frobnicate"]),
+    (["plain"], 2, ["anaheadless run plain"]),
+    (["doctor", "--render", "proof.png", "--gl", "none"], 2, ["--render"]),
     (["run", "--gl", "magic", "plain"], 2, ["magic", "native"]),
     (["run", "--dpi", "0", "plain"], 2, ["--dpi"]),
     (["run", "--start-timeout", "0", "plain"], 2, ["--start-timeout"]),
@@ -111,6 +113,18 @@ def test_target_that_the_kernel_refuses(tmp_path: Path) -> None:
         before = sockets()
         assert_refused(run("exec", "--gl", "none", tmp_path / "target"), 126, words)
         assert sockets() == before
+
+
+def test_interpreter_that_the_kernel_refuses(tmp_path: Path) -> None:
+    """It is the proof of OpenGL that executes it first."""
+    (tmp_path / "python").write_text("no program")
+    (tmp_path / "python").chmod(0o755)
+    before = sockets()
+    for command in ("run", "--python", tmp_path / "python", "-c", ""), ("doctor", "--python", tmp_path / "python"):
+        output = run(*command)
+        assert "Exec format error" in output.stderr + output.stdout
+        assert output.returncode == (126 if command[0] == "run" else 1)
+    assert sockets() == before
 
 
 def test_no_xvfb(tmp_path: Path) -> None:

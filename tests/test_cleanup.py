@@ -140,6 +140,16 @@ def test_sockets_of_others_are_left_alone() -> None:
                 os.unlink(SOCKETS / name)
 
 
+def test_keeper_is_out_of_the_targets_group_and_session() -> None:
+    """Neither ^Z and `kill -9 %1` of a shell nor a SIGKILL of the group is for it."""
+    with holding(start_new_session=True) as session:
+        assert os.getsid(session.keeper.pid) not in (os.getsid(session.target.pid), os.getsid(0))
+        os.killpg(session.process.pid, signal.SIGSTOP)
+        os.killpg(session.process.pid, signal.SIGKILL)
+        session.process.wait(PATIENCE)
+        session.wait_until_nothing_is_left()
+
+
 def test_interrupt_of_the_group_leaves_the_target_its_display() -> None:
     """^C goes to every process of the foreground group; the script's own clean-up draws its last picture."""
     with holding(args=("SIGINT=42",), start_new_session=True) as session:

@@ -8,6 +8,7 @@ import pty
 import re
 import struct
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,18 @@ def test_picture(tmp_path: Path) -> None:
     middle, corner = 64 * (1 + 3 * 128) + 1 + 3 * 64, 1
     for offset, colour in (middle, (255, 153, 51)), (corner, (51, 102, 153)):
         assert all(abs(a - b) <= 1 for a, b in zip(rows[offset : offset + 3], colour))
+
+
+def test_picture_that_can_not_be_saved(tmp_path: Path) -> None:
+    assert "not saved" in run("doctor", "--render", tmp_path / "gone" / "proof.png").stdout
+
+
+def test_sitecustomize_that_talks(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('hello')\n")
+    talking = tmp_path / "python"
+    talking.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+    talking.chmod(0o755)
+    assert report("--python", str(talking))["qt"]
 
 
 def test_another_interpreter(tmp_path: Path) -> None:

@@ -588,7 +588,7 @@ ADVICE = (
 )
 def test_advice(backend: str, results: list[Proof], advised: str) -> None:
     attempts = tuple((Candidate(f"candidate {number}"), result) for number, result in enumerate(results))
-    given = opengl.advice(Verdict(None, attempts), Wishes(backend))
+    given = opengl.advice(Verdict(None, attempts))
     assert [words for words in ADVICE if words in given] == [advised]
     assert given.endswith(".")
 
