@@ -199,7 +199,7 @@ def test_libgl_that_is_none(surroundings: dict[str, str], tmp_path: Path) -> Non
 def test_hanging_libgl(arguments: list[str], surroundings: dict[str, str], tmp_path: Path) -> None:
     environ = {**surroundings, "LD_LIBRARY_PATH": str(broken_gl(tmp_path / "lib", *arguments).parent)}
     outcome = Outcome("--probe-timeout", "0.6", "-c", "print('run')", env=environ, timeout=20)
-    outcome.assert_failed_closed("A library hangs", "--probe-timeout")
+    outcome.assert_failed_closed("a library hangs", "--probe-timeout")
     words = "; waiting for the GPU" if "waiting" in arguments[0] else ""
     assert outcome.tried == dict.fromkeys(NEITHER, f"hung: no picture within 0.6 s{words}")
     wait_until(lambda: not processes_of(tmp_path), "keeper and proofs have ended", timeout=5)
