@@ -69,7 +69,7 @@ def examine(
         report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.session.glx}
         report.update(_inspect(python, ready.environ, report["python"]))
         if ready.verdict is not None:
-            _add_verdict(report, ready.verdict, options.wishes or Wishes())
+            add_verdict(report, ready.verdict, options.wishes or Wishes())
             if picture is not None and ready.verdict.chosen is not None:
                 drawn = prove(ready.verdict.chosen, python, ready.environ, options.probe_timeout, picture)
                 if not drawn.drawn:
@@ -186,7 +186,8 @@ def _inspect(python: str, environ: dict[str, str], about: dict[str, Any]) -> dic
     }
 
 
-def _add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> None:
+def add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> None:
+    """Add what was tried, what is chosen and why, and what would be better."""
     report["candidates"] = [
         {
             "name": candidate.name,

@@ -17,7 +17,9 @@ import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
 
+from anaheadless import doctor, opengl
 from helpers import ANAHEADLESS, CHECKOUT, run
+from test_broken_drivers import BROKEN, HANGS, broken_gl
 
 NO_GLX = ("--server-arg=-extension", "--server-arg=GLX")
 
@@ -97,6 +99,42 @@ def test_broken_machines(options: tuple[str, ...], environ: dict[str, str], word
     assert (output.returncode, output.stderr) == (1, "")
     for word in (*words, "would not start the target", "advice"):
         assert re.search(word, output.stdout), output.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result", "advised"),
+    [
+        *((arguments, result, "LD_PRELOAD") for arguments, result in BROKEN.values()),
+        (HANGS["when loaded"], "hung", "--probe-timeout"),
+    ],
+    ids=[*BROKEN, "hangs"],
+)
+def test_broken_libgl(arguments: list[str], result: str, advised: str, tmp_path: Path) -> None:
+    folder = broken_gl(tmp_path, *arguments).parent
+    environ = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
+    output = run("doctor", "--no-virtualgl", "--probe-timeout", "1", env=environ)
+    assert (output.returncode, output.stderr) == (1, "")
+    assert f"!! native: {result}" in output.stdout
+    assert advised in output.stdout[output.stdout.index("\nadvice\n") :]
+
+
+@pytest.mark.parametrize(
+    ("device", "renderer", "advised"),
+    [
+        ({"file": "/dev/dri/card0", "software": False}, "llvmpipe", True),
+        ({"file": None, "software": True}, "llvmpipe", False),
+        ({"file": "/dev/dri/card0", "software": False}, "AMD Radeon", False),
+    ],
+    ids=["GPU but software GLX", "no GPU", "GPU that draws"],
+)
+def test_gpu_that_only_egl_reaches(device: dict[str, Any], renderer: str, advised: bool) -> None:
+    """VTK from 9.4 on, and what else chooses EGL by itself, is better off without a display then."""
+    found: dict[str, Any] = {"egl_devices": [device], "gpus": [], "advice": []}
+    native = opengl.Candidate("native")
+    verdict = opengl.Verdict(native, ((native, opengl.Proof("drawn", renderer=renderer)),))
+    doctor.add_verdict(found, verdict, opengl.Wishes())
+    assert found["choice"]["name"] == "native"
+    assert any("--gl none" in line for line in found["advice"]) is advised
 
 
 def test_missing_xvfb_and_short_path(tmp_path: Path) -> None:
