@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 
@@ -38,5 +39,6 @@ class LaunchError(Exception):
 def say(text: str) -> None:
     """Put *text* on stderr, if anybody listens there; it is never a reason to fail."""
     if sys.stderr is not None:  # print() would take None for stdout
+        # Past Python's buffer: what is left in it makes an exit status of 120.
         with suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+            os.write(sys.stderr.fileno(), f"{text}\n".encode("utf-8", "surrogateescape"))
