@@ -127,7 +127,7 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
     _option(
         "--start-timeout",
         type=Seconds(),
-        default=30.0,
+        default=launch.Options.start_timeout,
         show_default=True,
         metavar="SECONDS",
         help="How long the X server may take until it is ready.",
@@ -135,7 +135,7 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
     _option(
         "--probe-timeout",
         type=Seconds(),
-        default=10.0,
+        default=launch.Options.probe_timeout,
         show_default=True,
         metavar="SECONDS",
         help="How long one way to OpenGL may take to prove itself; all of them, three times as long.",

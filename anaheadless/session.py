@@ -107,7 +107,6 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
         with _signals_blocked():
             claim = stack.enter_context(display.claim())
-            display.sweep()
             entries = display.authority(claim.number, cookie, os.uname().nodename)
             os.write(authority, entries + options.further_authority)
             command = display.server_command(
@@ -121,6 +120,7 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
             control, first = _spawn_keeper(claim.number, command, descriptors, environ)
         # From here on, the end of server and keeper is the end of the connections to them.
         claim.close()
+        display.sweep()  # while keeper and server start
         # By the abstract name: the owner of the socket folder could have put another socket in the place of the file.
         address = display.abstract_name(claim.number) if activate else display.socket_path(claim.number)
         try:
