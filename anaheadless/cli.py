@@ -140,6 +140,11 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
         metavar="SECONDS",
         help="How long one way to OpenGL may take to prove itself; all of them, three times as long.",
     ),
+    _option(
+        "--no-shim",
+        is_flag=True,
+        help="Leave import anatomist.headless, in Python programs, to the one that is installed.",
+    ),
     _option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."),
 )
 _python_option = _option(
@@ -253,12 +258,20 @@ def doctor(as_json: bool, render: str | None, python: str, **settings: Any) -> N
 
 
 def _launch_options(
-    gl: str, no_virtualgl: bool, vgl_display: str | None, vgl_no_dlfaker: bool, server_arg: tuple[str, ...], **rest: Any
+    gl: str,
+    no_virtualgl: bool,
+    vgl_display: str | None,
+    vgl_no_dlfaker: bool,
+    server_arg: tuple[str, ...],
+    no_shim: bool,
+    **rest: Any,
 ) -> launch.Options:
     if no_virtualgl and gl == "virtualgl":
         raise click.UsageError("--gl virtualgl and --no-virtualgl contradict each other.")
-    wishes = None if gl == "none" else Wishes(gl, not no_virtualgl, vgl_display, not vgl_no_dlfaker)
-    return launch.Options(wishes=wishes, server_args=server_arg, **rest)
+    wishes = None
+    if gl != "none":
+        wishes = Wishes(gl, not no_virtualgl, vgl_display=vgl_display, vgl_dlfaker=not vgl_no_dlfaker)
+    return launch.Options(wishes=wishes, server_args=server_arg, shim=not no_shim, **rest)
 
 
 def main() -> None:

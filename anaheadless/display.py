@@ -84,6 +84,20 @@ def authority(number: int, cookie: bytes, host: str) -> bytes:
     return entry(256, host.encode(errors="surrogateescape")) + entry(65535, b"")
 
 
+def find_cookie(entries: bytes, number: int) -> bytes:
+    """The cookie for display *number* in the contents of an X authority file; :raises ValueError: there is none."""
+    while entries:
+        fields = []
+        entries = entries[2:]
+        for _ in range(4):
+            end = 2 + int.from_bytes(entries[:2], "big")
+            fields.append(entries[2:end])
+            entries = entries[end:]
+        if fields[1:3] == [b"%d" % number, COOKIE_NAME]:
+            return fields[3]
+    raise ValueError(f"no cookie for display :{number}")
+
+
 @dataclass(frozen=True)
 class Claim:
     """A display number that is ours, and the listening sockets that make it so: file, then abstract.

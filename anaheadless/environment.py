@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from anaheadless.facts import FAKER_NAME
 from anaheadless.opengl import Candidate
 
+# Holds the sitecustomize.py that makes ``import anatomist.headless`` ours.
+SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim")
+
 # Where programs choose another window system than X by themselves. Kept when the first choice is X.
 _PLATFORM_CHOICES = {"QT_QPA_PLATFORM": "xcb", "GDK_BACKEND": "x11"}
 
@@ -21,11 +24,13 @@ def build(
     keeper: int,
     runtime_folder: str | None = None,
     opengl: Candidate | None = None,
+    shim: bool = False,
 ) -> dict[str, str]:
     """*base* with the session put in; all else is untouched.
 
     :param runtime_folder: what XDG_RUNTIME_DIR is to be, or None where it is good as it is.
     :param opengl: where OpenGL comes from.
+    :param shim: whether Python programs get our ``anatomist.headless``.
     """
     environ = dict(base)
     environ.pop("WAYLAND_DISPLAY", None)
@@ -40,8 +45,18 @@ def build(
     )
     if runtime_folder is not None:
         environ["XDG_RUNTIME_DIR"] = runtime_folder
-    opengl = opengl or Candidate("none")
-    environ.update(opengl.variables)
+    searched = base["PYTHONPATH"].split(":") if base.get("PYTHONPATH") else []
+    # A session around this one has put it there, too.
+    others = [folder for folder in searched if folder != SHIM]
+    wanted = [SHIM, *others] if shim else others
+    if wanted != searched:
+        _set_list(environ, "PYTHONPATH", wanted)
+    return with_opengl(environ, opengl or Candidate("none"))
+
+
+def with_opengl(base: Mapping[str, str], opengl: Candidate) -> dict[str, str]:
+    """*base* with the variables of *opengl*, and of no other."""
+    environ = {**base, **opengl.variables}
     # ld.so takes blanks, too. Two different fakers in one process hang or abort: those of an outer session go.
     preloaded = [path for path in re.split("[: ]+", base.get("LD_PRELOAD", "")) if path]
     kept = [path for path in preloaded if not FAKER_NAME.fullmatch(os.path.basename(path))]

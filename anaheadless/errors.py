@@ -12,8 +12,8 @@ NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
 
-class LaunchError(Exception):
-    """The target was not started.
+class LaunchError(RuntimeError):
+    """The target was not started, or the display of a running program not set up.
 
     :param message: what failed and what the tool or the kernel said, one sentence without a full stop.
     :param hint: what to do about it.

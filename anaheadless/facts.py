@@ -73,8 +73,16 @@ def gather(environ: Mapping[str, str]) -> Facts:
     )
 
 
-def gather_repairs(environ: Mapping[str, str]) -> Repairs:
-    return Repairs(mesa_folder=find_mesa(environ), libstdcxx=find_library("libstdc++.so.6"))
+def gather_repairs(environ: Mapping[str, str], *, running: bool = False) -> Repairs:
+    """:param running: the program runs already: what it has loaded can't be replaced."""
+    late = running and any("libstdc++.so" in path for path in loaded_libraries())
+    return Repairs(find_mesa(environ), None if late else find_library("libstdc++.so.6"))
+
+
+def loaded_libraries(pid: int | None = None) -> list[str]:
+    """The shared libraries of a process, of this one by default; OSError when it is gone, or another user's."""
+    with open(f"/proc/{pid or 'self'}/maps", errors="surrogateescape") as maps:
+        return sorted({line.split(None, 5)[5].rstrip("\n") for line in maps if ".so" in line})
 
 
 def gpu_devices() -> list[str]:
@@ -117,8 +125,7 @@ def find_mesa(environ: Mapping[str, str] | None = None) -> str | None:
     environ = os.environ if environ is None else environ
     folders = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
     folders += [os.path.dirname(path) for path in linker_cache()]
-    with open("/proc/self/maps", errors="surrogateescape") as maps:
-        folders += [os.path.dirname(line.split(None, 5)[5].rstrip("\n")) for line in maps if ".so" in line]
+    folders += [os.path.dirname(path) for path in loaded_libraries()]
     for folder in dict.fromkeys(folders):
         for beside in "mesa", "mesalib/lib", "../mesalib/lib":
             candidate = os.path.abspath(os.path.join(folder, beside))

@@ -10,6 +10,7 @@ descriptors and reaps its first process; the second one is in nobody's way.
 2     the server's messages (and its own), a memfd
 3, 4  the display's listening sockets, for the server; LISTENERS is 2 (or 0: the server makes its own)
 5     the cookie, a memfd
+6     what the launcher has to say of the session, a memfd
 ====  ==========================================================================================
 
 Clients and the launcher reach the memfds as ``/proc/KEEPER_PID/fd/N``: there is no file to be left behind.
@@ -24,7 +25,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
-CONTROL, MESSAGES, FIRST_LISTENER, COOKIE = 1, 2, 3, 5
+CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES = 1, 2, 3, 5, 6
 READY, END = b"R", b"E"
 
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> None:
     os.chdir("/")
     passed_on = {FIRST_LISTENER, FIRST_LISTENER + 1} if activated else set()
     # Who waits for the end of a pipe must not wait for the keeper.
-    close_descriptors_except({0, CONTROL, MESSAGES, COOKIE} | passed_on)
+    close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES} | passed_on)
 
     lock = lock_path(display[1:])
     identity = file_identity(socket_path) if activated else None

@@ -6,14 +6,15 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from anaheadless import environment, facts, session
-from anaheadless.display import Screen
+from anaheadless.display import Screen, parse_screen
 from anaheadless.errors import LaunchError, say
-from anaheadless.opengl import Candidate, Proof, Verdict, Wishes, advice, choose
+from anaheadless.live import Notes
+from anaheadless.opengl import BACKENDS, Candidate, Proof, Verdict, Wishes, advice, choose, in_process
 from anaheadless.target import Target, cannot_execute, find_program, this_python
 
 
@@ -25,6 +26,7 @@ class Options:
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
     :param probe_timeout: seconds that the proof of one candidate may take; all of them may take three times as long.
+    :param shim: whether ``import anatomist.headless`` is ours in the target.
     """
 
     screen: Screen = Screen()
@@ -33,7 +35,36 @@ class Options:
     server_args: tuple[str, ...] = ()
     start_timeout: float = 30.0
     probe_timeout: float = 10.0
+    shim: bool = True
     verbose: bool = False
+
+
+def options(
+    *,
+    screen: str = str(Screen()),
+    dpi: int | None = None,
+    gl: str = "auto",
+    virtualgl: bool = True,
+    vgl_display: str | None = None,
+    vgl_dlfaker: bool = True,
+    server_args: Sequence[str] = (),
+    start_timeout: float = Options.start_timeout,
+    probe_timeout: float = Options.probe_timeout,
+    shim: bool = True,
+) -> Options:
+    """What Python code may ask for; the names are those of the command line's options.
+
+    :raises ValueError: with a sentence that says what would do.
+    """
+    if gl not in BACKENDS:
+        raise ValueError(f"gl is {gl!r}, but can be {', '.join(BACKENDS)}.")
+    for seconds in start_timeout, probe_timeout:
+        if not 0 < seconds <= 3600:
+            raise ValueError(f"A time limit of {seconds} is not between 0 and 3600 seconds.")
+    wishes = None
+    if gl != "none":
+        wishes = Wishes(gl, virtualgl, vgl_display=vgl_display, vgl_dlfaker=vgl_dlfaker)
+    return Options(parse_screen(screen), dpi, wishes, tuple(server_args), start_timeout, probe_timeout, shim)
 
 
 @dataclass(frozen=True)
@@ -71,9 +102,12 @@ def run(target: Target, options: Options, environ: Mapping[str, str], python: st
         raise
 
 
-def prepare(options: Options, environ: Mapping[str, str], python: str | None = None) -> Launch:
+def prepare(
+    options: Options, environ: Mapping[str, str], python: str | None = None, *, running: bool = False
+) -> Launch:
     """Start a session and find its OpenGL.
 
+    :param running: the target is this very process: what is preloaded in others, it will load by itself.
     :raises LaunchError: there is no session; nothing is left of it.
     """
     runtime_folder = None if _is_private(environ.get("XDG_RUNTIME_DIR")) else _private_folder()
@@ -100,10 +134,15 @@ def prepare(options: Options, environ: Mapping[str, str], python: str | None = N
             keeper=started.keeper,
             runtime_folder=runtime_folder,
             opengl=candidate,
+            shim=options.shim,
         )
+
+    def note(glx: int, backend: str, renderer: str = "") -> None:
+        started.note(Notes(started.server, glx, backend, renderer, environ.get("DISPLAY", "")))
 
     try:
         if options.wishes is None:
+            note(int(started.glx), "none")
             return Launch(started, environment_with(None), None)
         from anaheadless.proof import prove  # only here: subprocess is no small import
 
@@ -111,9 +150,12 @@ def prepare(options: Options, environ: Mapping[str, str], python: str | None = N
 
         def proved(candidate: Candidate) -> Proof:
             limit = min(options.probe_timeout, deadline - time.monotonic())
-            return prove(candidate, python or this_python(), environment_with(candidate), limit)
+            tried = in_process(candidate) if running else candidate
+            return prove(tried, python or this_python(), environment_with(tried), limit)
 
-        verdict = choose(known, options.wishes, proved, lambda: facts.gather_repairs(environ))
+        verdict = choose(known, options.wishes, proved, lambda: facts.gather_repairs(environ, running=running))
+        if verdict.chosen is not None and verdict.proof is not None:
+            note(2, verdict.chosen.name, verdict.proof.renderer)
         return Launch(started, environment_with(verdict.chosen), verdict)
     except BaseException:
         started.end()
@@ -192,13 +234,16 @@ def report(options: Options, ready: Launch) -> list[str]:
     return [*lines, f"OpenGL: {verdict.chosen or 'none could be proved'}"]
 
 
-def no_opengl(options: Options, verdict: Verdict) -> LaunchError:
-    """Why there is no OpenGL: a line for each candidate, and what to do."""
+def no_opengl(options: Options, verdict: Verdict, without: str = "--gl none") -> LaunchError:
+    """Why there is no OpenGL: a line for each candidate, and what to do.
+
+    :param without: how to ask for none.
+    """
     wishes = options.wishes or Wishes()
     return LaunchError(
         "no OpenGL: nothing could be drawn" if verdict.attempts else f"no OpenGL: {wishes.backend} is not there",
         details=tuple(f"{candidate}: {proof}" for candidate, proof in verdict.attempts),
-        hint=f"{advice(verdict)} To go without OpenGL: --gl none. To see more: anaheadless doctor.",
+        hint=f"{advice(verdict)} To go without OpenGL: {without}. To see more: anaheadless doctor.",
     )
 
 

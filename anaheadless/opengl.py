@@ -32,6 +32,7 @@ class Candidate:
     :param library_path: to stand first in LD_LIBRARY_PATH.
     :param files: what must be there; ld.so only mutters about a missing preload, and runs the program without it.
     :param loads: a library that the proof must have loaded, by its name.
+    :param load: what the process has to load first by itself, where it runs already and preload comes too late.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Candidate:
     library_path: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     loads: str | None = None
+    load: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} ({self.detail})" if self.detail else self.name
@@ -96,11 +98,15 @@ class Wishes:
     """What the caller asked for.
 
     :param backend: one of BACKENDS but ``none``.
+    :param force_virtualgl: take VirtualGL even where it renders in software.
+    :param preload: whether libraries may be put in front of the program's own.
     :param vgl_display: what VirtualGL is to render on, or None for the user's VGL_DISPLAY or what there is.
     """
 
     backend: str = "auto"
     virtualgl: bool = True
+    force_virtualgl: bool = False
+    preload: bool = True
     vgl_display: str | None = None
     vgl_dlfaker: bool = True
 
@@ -108,7 +114,7 @@ class Wishes:
 def candidates(facts: Facts, wishes: Wishes) -> Iterator[Candidate]:
     """The ways to get OpenGL here, in the order in which they are to be tried."""
     wanted = [wishes.backend] if wishes.backend != "auto" else ["virtualgl", "nvidia", "native", "mesa"]
-    if "virtualgl" in wanted and wishes.virtualgl and facts.virtualgl is not None:
+    if "virtualgl" in wanted and wishes.virtualgl and wishes.preload and facts.virtualgl is not None:
         for display in _vgl_displays(facts, wishes):
             yield virtualgl(facts.virtualgl, display, facts.user, dlfaker=wishes.vgl_dlfaker)
     if "nvidia" in wanted and (facts.nvidia or wishes.backend == "nvidia"):
@@ -127,7 +133,7 @@ def _vgl_displays(facts: Facts, wishes: Wishes) -> Sequence[str]:
         return [asked]
     found = [*(["egl"] if facts.gpus else []), *([facts.outer_display] if facts.outer_display else [])]
     # Without a GPU or a 3D X server, there is a software EGL device at most: only for who insists.
-    return found or (["egl"] if wishes.backend == "virtualgl" else [])
+    return found or (["egl"] if wishes.force_virtualgl or wishes.backend == "virtualgl" else [])
 
 
 def virtualgl(installed: VirtualGl, display: str, user: Mapping[str, str], *, dlfaker: bool) -> Candidate:
@@ -160,8 +166,19 @@ def virtualgl(installed: VirtualGl, display: str, user: Mapping[str, str], *, dl
     )
 
 
+def in_process(candidate: Candidate) -> Candidate:
+    """*candidate* for a program that runs already: what would be preloaded, it loads by itself.
+
+    All but VirtualGL's interposer of dlopen(), which comes too late for that.
+    """
+    load = tuple(path for path in candidate.files if os.path.basename(path) != "libdlfaker.so")
+    return replace(candidate, preload=(), library_path=(), load=load)
+
+
 def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wishes: Wishes) -> Iterator[Candidate]:
     """What is left to try when none of the *attempts* has drawn."""
+    if not wishes.preload:
+        return
     if repairs.mesa_folder is not None and wishes.backend in ("auto", "mesa"):
         library = os.path.join(repairs.mesa_folder, "libGL.so.1")
         yield Candidate(
@@ -205,7 +222,7 @@ def choose(
                 continue
             proof = prove(candidate)
             attempts.append((candidate, proof))
-            if proof.hardware:
+            if proof.hardware or (proof.drawn and candidate.name == "virtualgl" and wishes.force_virtualgl):
                 return candidate
             if proof.drawn:
                 software.append(candidate)

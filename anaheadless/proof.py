@@ -6,9 +6,11 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from anaheadless import rendercheck
 from anaheadless.memfile import memory_file
@@ -34,32 +36,53 @@ def prove(
         return Proof("missing file", missing)
     if timeout <= 0:
         return Proof("not tried", "the time for all proofs was used up")
-    command = [python, "-s", "-S", rendercheck.__file__, *([] if picture is None else [picture])]
+    # Should we be killed meanwhile, an alarm ends it: its own, or where a library that hangs as it is preloaded would
+    # keep it from that, one that survives the exec. (Not with threads, where Python warns of code after a fork.)
+    limit = int(timeout) + 1
+    alone = candidate.preload and threading.active_count() == 1
+    command = [python, "-s", "-S", rendercheck.__file__, str(limit), picture or "", *candidate.load]
     start = time.monotonic()
+    try:
+        ended = run(command, environ, timeout, alarm=limit if alone else 0)
+    except OSError as error:
+        raise cannot_execute(python, error) from error
+    if ended.status is None:
+        return Proof("hung", _join(f"no picture within {timeout:g} s", ended.errors), seconds=timeout)
+    return read(candidate, ended.output, ended.errors, ended.status, time.monotonic() - start)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of a program: the first 64 KiB of what it said; a status of None: it was killed, its time was up."""
+
+    status: int | None
+    output: str
+    errors: str
+
+
+def run(command: Sequence[str], environ: Mapping[str, str], timeout: float, alarm: int = 0) -> Ended:
+    """Run *command* for *timeout* seconds at most, and all that it starts.
+
+    :param alarm: seconds until a signal ends it, even when this process was killed meanwhile; 0: none does.
+    :raises OSError: it can't be executed.
+    """
     # Not pipes: a helper that a library starts might hold them open long after the drawing has ended.
     with memory_file("output") as output, memory_file("errors") as errors:
-        try:
-            process = subprocess.Popen(
-                command,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
-                # Should we be killed meanwhile: an alarm survives the exec, and ends even a library that hangs as it
-                # is loaded.
-                preexec_fn=lambda: signal.alarm(int(timeout) + 1),
-            )
-        except OSError as error:
-            raise cannot_execute(python, error) from error
+        process = subprocess.Popen(
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+            preexec_fn=(lambda: signal.alarm(alarm)) if alarm else None,
+        )
         ended = _wait(process, timeout)
         if not ended:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        said, words = (os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace") for file in (output, errors))
-    if not ended:
-        return Proof("hung", _join(f"no picture within {timeout:g} s", words), seconds=timeout)
-    return read(candidate, said, words, process.returncode, time.monotonic() - start)
+        said = [os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace") for file in (output, errors)]
+    return Ended(process.returncode if ended else None, *said)
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:

@@ -1,7 +1,9 @@
 """The proof of OpenGL: draws a picture through GLX, reads its pixels back, and says what drew it.
 
 It runs alone, in the target's own interpreter and environment, on the standard library of Python 3.8 or newer:
-``python -s -S rendercheck.py [PICTURE.png]``. What it finds is one ``name: value`` line each on standard output:
+``python -s -S rendercheck.py [SECONDS PICTURE [LIBRARY]...]``. After SECONDS an alarm ends it (0: none does), PICTURE
+is the PNG file that it writes, or empty, each LIBRARY is loaded before all others. What it finds is one ``name: value``
+line each on standard output:
 
 ========= ======================================================================================
 result    ``drawn``, or what failed: ``no library``, ``no display``, ``no GLX``, ``no config``,
@@ -21,6 +23,7 @@ Sources: GLX 1.4 and Xlib specifications; the numbers are those of <GL/gl.h>, <G
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from ctypes import (
     CDLL,
@@ -119,6 +122,19 @@ def note_x_error(display, event):  # type: ignore[no-untyped-def]
     codes = f"error {event[0].error_code}, request {event[0].request_code}.{event[0].minor_code}"
     x_errors.append(f"{text.value.decode(errors='replace')} ({codes})")
     return 0
+
+
+def load_first(library: str) -> None:
+    """Load *library* for all that come later, as a preload would; :raises OSError: it can't be."""
+    try:
+        CDLL(library, RTLD_GLOBAL)
+    except OSError:
+        # A Mesa in a folder that ld.so does not search does not find its own parts.
+        part = os.path.join(os.path.dirname(library), "libglapi.so.0")
+        if not os.path.isfile(part):
+            raise
+        CDLL(part, RTLD_GLOBAL)
+        CDLL(library, RTLD_GLOBAL)
 
 
 def load() -> CDLL:
@@ -232,15 +248,14 @@ def text(value: bytes | None) -> str:
     return (value or b"").decode(errors="replace")
 
 
-def write_png(path: str, pixels: bytes) -> None:
-    """Portable Network Graphics, second edition: one IDAT chunk of unfiltered RGB rows, the uppermost first."""
+def write_png(path: str, width: int, rows: list[bytes]) -> None:
+    """Portable Network Graphics, second edition: one IDAT chunk of unfiltered *rows* of RGB, the uppermost first."""
     import struct
     import zlib
 
-    rows = [pixels[start : start + 3 * SIZE] for start in range(0, len(pixels), 3 * SIZE)]
     chunks = {
-        b"IHDR": struct.pack(">IIBBBBB", SIZE, SIZE, 8, 2, 0, 0, 0),
-        b"IDAT": zlib.compress(b"".join(b"\0" + row for row in reversed(rows))),
+        b"IHDR": struct.pack(">IIBBBBB", width, len(rows), 8, 2, 0, 0, 0),
+        b"IDAT": zlib.compress(b"".join(b"\0" + row for row in rows)),
         b"IEND": b"",
     }
     with open(path, "wb") as file:
@@ -249,14 +264,20 @@ def write_png(path: str, pixels: bytes) -> None:
             file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
 
 
-def main(picture: str | None) -> int:
+def main(picture: str, libraries: list[str]) -> int:
     global functions
     facts: dict[str, str] = {}
     try:
+        try:
+            for library in libraries:
+                load_first(library)
+        except OSError as error:
+            raise DrawingError("no library", str(error)) from error
         functions = load()
         facts, pixels = draw()
-        if picture is not None:
-            write_png(picture, pixels)
+        if picture:
+            rows = [pixels[start : start + 3 * SIZE] for start in range(0, len(pixels), 3 * SIZE)]
+            write_png(picture, SIZE, rows[::-1])
         check(pixels)
         facts["result"] = "drawn"
     except DrawingError as failure:
@@ -269,6 +290,8 @@ def main(picture: str | None) -> int:
 functions: CDLL
 
 if __name__ == "__main__":
-    status = main(sys.argv[1] if sys.argv[1:] else None)
+    seconds, picture, *libraries = sys.argv[1:] or ("0", "")
+    signal.alarm(int(seconds))
+    status = main(picture, libraries)
     sys.stdout.flush()
     os._exit(status)  # not sys.exit(): a driver's own clean-up may crash, after all has been said

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from anaheadless import display, keeper, xproto
 from anaheadless.display import Screen
 from anaheadless.errors import LaunchError
+from anaheadless.live import Notes
 from anaheadless.memfile import memory_file
 from anaheadless.target import this_python
 
@@ -63,6 +64,11 @@ class Session:
         """The X authority file."""
         return f"/proc/{self.keeper}/fd/{keeper.COOKIE}"
 
+    def note(self, notes: Notes) -> None:
+        """Have the keeper say *notes* to whoever looks at the session, see :mod:`anaheadless.live`."""
+        with open(f"/proc/{self.keeper}/fd/{keeper.NOTES}", "wb") as file:
+            file.write(notes.as_text().encode("utf-8", "surrogateescape"))
+
     def end(self) -> None:
         """End the X server, and wait (END_SECONDS at most) until nothing is left of it."""
         _end(self.control)
@@ -104,6 +110,7 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
     with ExitStack() as stack:
         messages = stack.enter_context(memory_file("messages")).fileno()
         authority = stack.enter_context(memory_file("authority")).fileno()
+        notes = stack.enter_context(memory_file("notes")).fileno()
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
         with _signals_blocked():
             claim = stack.enter_context(display.claim())
@@ -112,7 +119,7 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
             command = display.server_command(
                 options.program, claim.number, options.screen, options.dpi, glx=options.glx, extra=options.extra
             )
-            descriptors = {keeper.MESSAGES: messages, keeper.COOKIE: authority}
+            descriptors = {keeper.MESSAGES: messages, keeper.COOKIE: authority, keeper.NOTES: notes}
             if activate:
                 descriptors.update(enumerate((s.fileno() for s in claim.listeners), keeper.FIRST_LISTENER))
             else:
@@ -200,7 +207,7 @@ def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: 
     while True:
         try:
             with xproto.connect(address, cookie, deadline) as connection:
-                return xproto.has_extension(connection, "GLX", deadline)
+                return xproto.has_extension(connection, "GLX")
         except (FileNotFoundError, ConnectionRefusedError):
             # Not there yet (a server that makes its own sockets), or no more: then the keeper ends.
             if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
 """As much of the X protocol as it takes to know that a server is ready, lets us in, and has an extension.
 
-Source: X Window System Protocol, X Version 11, Encoding (connection setup; QueryExtension).
+Source: X Window System Protocol, X Version 11, Encoding (connection setup; errors; QueryExtension).
 """
 
 from __future__ import annotations
@@ -8,17 +8,51 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from dataclasses import dataclass
 
-SETUP_SUCCESS = 1
+SETUP_SUCCESS, REPLY = 1, 1
 QUERY_EXTENSION = 98
 COOKIE_NAME = b"MIT-MAGIC-COOKIE-1"
 
 
 class RefusedError(Exception):
-    """The server answered, and refused the connection; the text is its reason."""
+    """The server answered, and refused the connection or a request; the text is its reason."""
 
 
-def connect(address: str, cookie: bytes, deadline: float) -> socket.socket:
+@dataclass(frozen=True)
+class Connection:
+    """A connection to an X server; as a context, it is closed at the end.
+
+    :param setup: what the server said of itself, from the release number on.
+    :param deadline: of all that is asked of it, in seconds of :func:`time.monotonic`.
+    """
+
+    socket: socket.socket
+    setup: bytes
+    deadline: float
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def ask(self, opcode: int, data: int, body: bytes) -> bytes:
+        """The reply to a request: its first 32 bytes, and what comes after them.
+
+        :param data: the request's second byte.
+        :raises OSError: as :func:`connect` does.
+        :raises RefusedError: the server answered with an error.
+        """
+        _limit(self.socket, self.deadline)
+        self.socket.sendall(struct.pack("<BBH", opcode, data, 1 + len(body) // 4) + body)
+        reply = _receive(self.socket, 32, self.deadline)
+        if reply[0] != REPLY:
+            raise RefusedError(f"X error {reply[1]} for request {opcode}")
+        return reply + _receive(self.socket, 4 * int.from_bytes(reply[4:8], "little"), self.deadline)
+
+
+def connect(address: str, cookie: bytes, deadline: float) -> Connection:
     """A connection that the server behind a socket's *address* has accepted.
 
     A listening socket takes connections before its server runs: this waits for the server's own answer, which is
@@ -43,15 +77,12 @@ def connect(address: str, cookie: bytes, deadline: float) -> socket.socket:
     except BaseException:
         connection.close()
         raise
-    return connection
+    return Connection(connection, body, deadline)
 
 
-def has_extension(connection: socket.socket, name: str, deadline: float) -> bool:
-    """Whether the server advertises the extension *name*; raises as :func:`connect` does."""
-    encoded = _pad(name.encode())
-    _limit(connection, deadline)
-    connection.sendall(struct.pack("<BxHHxx", QUERY_EXTENSION, 2 + len(encoded) // 4, len(name)) + encoded)
-    return bool(_receive(connection, 32, deadline)[8])
+def has_extension(connection: Connection, name: str) -> bool:
+    """Whether the server advertises the extension *name*; raises as :meth:`Connection.ask` does."""
+    return bool(connection.ask(QUERY_EXTENSION, 0, struct.pack("<Hxx", len(name)) + _pad(name.encode()))[8])
 
 
 def _pad(data: bytes) -> bytes:
@@ -59,14 +90,14 @@ def _pad(data: bytes) -> bytes:
 
 
 def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
-    data = b""
+    data = bytearray()
     while len(data) < size:
         _limit(connection, deadline)
         chunk = connection.recv(size - len(data))
         if not chunk:
             raise ConnectionError("the server closed the connection")
         data += chunk
-    return data
+    return bytes(data)
 
 
 def _limit(connection: socket.socket, deadline: float) -> None:

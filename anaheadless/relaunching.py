@@ -1,0 +1,73 @@
+"""A script that was started plainly, and launches itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from anaheadless.errors import LaunchError, say
+
+
+def relaunch(**options: Any) -> None:
+    """Start this program again by the launcher, unless it is in a session already: one line at the top of a script.
+
+    It is the same process, with the same arguments, from the beginning. What goes wrong is said, and is the status, as
+    by the launcher's own command. On systems other than Linux nothing is done.
+
+    :param options: as of :func:`anaheadless.virtual_display`.
+    :raises LaunchError: this is not a program that could be started again: an interactive or embedded interpreter, a
+        Jupyter kernel, a script from standard input.
+    :raises ValueError: an option makes no sense, and likewise TypeError.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    from anaheadless import launch, live
+    from anaheadless.target import Target
+
+    wanted = launch.options(**options)
+    if live.current({**os.environ, "DISPLAY": os.environ.get("ANAHEADLESS_SESSION", "").partition(",")[0]}):
+        return
+    target = Target(sys.executable, (sys.executable, *_arguments()))
+    for stream in sys.stdout, sys.stderr:
+        if stream is not None:
+            stream.flush()
+    try:
+        launch.run(target, wanted, os.environ, sys.executable)
+    except LaunchError as error:
+        say(str(error))
+        sys.exit(error.exit_code)
+
+
+def _arguments() -> list[str]:
+    """What came after the interpreter on the command line; :raises LaunchError: it can't be used, or be known."""
+    words = getattr(sys, "orig_argv", None)
+    if words is None:  # Python 3.9
+        with open("/proc/self/cmdline", "rb") as file:
+            words = os.fsdecode(file.read()).split("\0")[:-1]
+    reason = _why_not(words)
+    if reason is not None:
+        raise LaunchError(
+            f"this program can't be relaunched: {reason}",
+            hint="Start it with 'anaheadless run', or use anaheadless.setup_headless() in it.",
+        )
+    return list(words[1:])
+
+
+def _why_not(words: Sequence[str]) -> str | None:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    workers = getattr(sys.modules.get("multiprocessing"), "parent_process", None)
+    if shell is not None and shell() is not None:
+        return "it is an IPython shell or a Jupyter kernel"
+    if hasattr(sys, "ps1") or sys.flags.interactive:
+        return "it is an interactive interpreter"
+    if getattr(sys, "frozen", False) or not sys.executable or not os.path.samefile(sys.executable, "/proc/self/exe"):
+        return "its interpreter is embedded in another program"
+    if workers is not None and workers() is not None:
+        return "it is a worker process of multiprocessing"
+    if sys.argv[:1] in ([], [""], ["-"]):
+        return "it was read from standard input"
+    if words[len(words) - len(sys.argv) + 1 :] != sys.argv[1:]:
+        return "its arguments have been changed"
+    return None
