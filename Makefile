@@ -44,7 +44,7 @@ apt-install = { command -v apt-get >/dev/null && $(APT) update && $(APT) install
 
 .venv/installed-for-tests: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[test,lint]'
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[test,lint,docs]'
 	touch $@ .venv/installed
 
 clean:
