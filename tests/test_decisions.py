@@ -8,6 +8,7 @@ import pytest
 
 from anaheadless import display, environment, packages
 from anaheadless.display import Screen
+from anaheadless.environment import SHIM
 
 BASE = {"HOME": "/home/me", "DISPLAY": "localhost:10.0", "LD_PRELOAD": "mine.so", "ODD\udcff": "\udcfe"}
 SESSION = {
@@ -42,6 +43,27 @@ def test_environment(extra: dict[str, str], runtime_folder: str | None, expected
     )
     assert built == {**BASE, **SESSION, **expected}
     assert base == untouched
+
+
+MINE = "/mine"
+
+
+@pytest.mark.parametrize(
+    ("before", "with_shim", "without"),
+    [
+        (None, SHIM, None),
+        ("", SHIM, ""),
+        (MINE, f"{SHIM}:{MINE}", MINE),
+        (f":{MINE}:", f"{SHIM}::{MINE}", f":{MINE}:"),
+        (SHIM, SHIM, None),
+        (f"{MINE}:{SHIM}", f"{SHIM}:{MINE}", MINE),
+    ],
+)
+def test_environment_of_the_shim(before: str | None, with_shim: str, without: str | None) -> None:
+    base = {} if before is None else {"PYTHONPATH": before}
+    for shim, expected in (True, with_shim), (False, without):
+        built = environment.build(base, display=":2345", authority="/proc/77/fd/5", keeper=77, shim=shim)
+        assert built.get("PYTHONPATH") == expected
 
 
 def test_environment_block() -> None:

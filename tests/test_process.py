@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from anaheadless.environment import SHIM
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, holding, run, wait_until
 
 
@@ -69,6 +70,7 @@ def test_surroundings_are_those_of_a_direct_call() -> None:
     for facts in direct, launched:
         for number in "12":  # pipes of each call's own
             facts["descriptors"].pop(number)
+    assert launched["environ"].pop("PYTHONPATH") == SHIM
     assert launched == direct
     assert launched["children"] == "no children"
 
@@ -78,7 +80,7 @@ def test_environment_gains_nothing_in_the_c_locale() -> None:
     launched = subprocess.check_output([ANAHEADLESS, "exec", "env", "-0"], env=bare, timeout=60).split(b"\0")
     names = {entry.split(b"=")[0] for entry in launched if entry}
     session = {b"DISPLAY", b"XAUTHORITY", b"XDG_SESSION_TYPE", b"XDG_RUNTIME_DIR", b"ANAHEADLESS_SESSION"}
-    assert names == {b"PATH", b"ODD", b"EMPTY"} | session
+    assert names == {b"PATH", b"ODD", b"EMPTY", b"PYTHONPATH"} | session
     assert b"ODD=a=b=\xff" in launched
 
 

@@ -562,7 +562,7 @@ def test_environment_is_that_of_vglrun(server: Server, preset: dict[str, str], n
     def compared(found: dict[str, str]) -> dict[str, str]:
         preload = ":".join(map(os.path.basename, found["LD_PRELOAD"].split(":")))
         session = ("DISPLAY", "XAUTHORITY", "XDG_SESSION_TYPE", "XDG_RUNTIME_DIR", "ANAHEADLESS_SESSION")
-        others = (*session, "PWD", "OLDPWD", "SHLVL", "_", "LD_LIBRARY_PATH")
+        others = (*session, "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "LD_LIBRARY_PATH")
         return {**{name: found[name] for name in found if name not in others}, "LD_PRELOAD": preload}
 
     ours = parsed(output.stdout)
