@@ -9,7 +9,7 @@ in a process that runs.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import sys
 import threading
@@ -24,7 +24,7 @@ from anaheadless.virtual import VirtualDisplay, virtual_display
 
 if TYPE_CHECKING:
     from anaheadless.inprocess import Changes
-    from anaheadless.live import LiveSession
+    from anaheadless.live import Notes
     from anaheadless.session import Session
 
 __all__ = [
@@ -134,8 +134,9 @@ def HeadlessAnatomist(  # noqa: N802
     """
     with _lock:
         if _state.anatomist is None:
+            name = _find_implementation(implementation)
             info = setup_headless(allow_virtualgl, force_virtualgl, need_opengl=True)
-            found = _implementation(implementation)(*args, **kwargs)
+            found = _import_implementation(*name)(*args, **kwargs)
             found.headless_info = info
             _state.anatomist = found
         return _state.anatomist
@@ -144,12 +145,11 @@ def HeadlessAnatomist(  # noqa: N802
 Anatomist = HeadlessAnatomist
 
 
-def _implementation(name: str | None) -> Any:
-    """The Anatomist class that *name* stands for."""
+def _find_implementation(name: str | None) -> tuple[str, str]:
+    """Module and class that *name* stands for. Only looked for: Anatomist's implementations load Qt."""
     try:
         anatomist = importlib.import_module("anatomist")
-        if name is None:
-            name = anatomist.getDefaultImplementationModuleName().rpartition(".")[2]
+        default = anatomist.getDefaultImplementationModuleName().rpartition(".")[2]
     except (ImportError, AttributeError) as error:
         raise ImportError(
             "Anatomist is not installed for this Python: there is no package 'anatomist', or not all of it. It comes "
@@ -157,11 +157,17 @@ def _implementation(name: str | None) -> Any:
             "program as 'anaheadless run --python PATH'.",
             name="anatomist",
         ) from error
-    if name == "headless":  # as the default: it is this function
-        name = "direct"
+    if name is None:
+        name = default if default != "headless" else "direct"  # headless: this very function
     if name == "nbanatomist":  # what it was called before BrainVISA 5
         name = "anatomist.notebook.api.NotebookAnatomist"
     module, _, attribute = (name if "." in name else f"anatomist.{name}.Anatomist").rpartition(".")
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(f"there is no implementation {name!r} of Anatomist: no module {module}", name=module)
+    return module, attribute
+
+
+def _import_implementation(module: str, attribute: str) -> Any:
     for path in module, f"{module}.api":
         found = getattr(importlib.import_module(path), attribute, None)
         if found is not None:
@@ -202,9 +208,9 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
     info.qtapp = test_qapp()
     if not sys.platform.startswith("linux"):
         return info
-    inside = _current_session()
-    if inside is not None:
-        return _report(info, inside, need_opengl)
+    notes = _session_notes()
+    if notes is not None:
+        return _report(info, notes, need_opengl)
     if info.qtapp == "QApp":
         return _stay_on_display(info, need_opengl, LaunchError(_connected_already(info)))
     from anaheadless import inprocess
@@ -223,22 +229,23 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
         return _stay_on_display(info, need_opengl, failure)
     _state.session = ready.session
     _state.changes += (inprocess.change(ready.environ),)
-    inside = _current_session()
-    assert inside is not None, "a session that has just been started"
-    return _report(info, inside, need_opengl)
+    notes = _session_notes()
+    assert notes is not None, "a session that has just been started"
+    return _report(info, notes, need_opengl)
 
 
-def _current_session() -> LiveSession | None:
+def _session_notes() -> Notes | None:
+    """What the keeper says of the session that this process is in, or None where it is in none."""
     from anaheadless import live
 
-    return live.current(os.environ)
+    found = live.current(os.environ)
+    return None if found is None else found.notes
 
 
-def _report(info: HeadlessInfo, inside: LiveSession, need_opengl: bool) -> HeadlessInfo:
-    notes = inside.notes
+def _report(info: HeadlessInfo, notes: Notes, need_opengl: bool) -> HeadlessInfo:
     info.virtual_display_proc = ServerProcess(notes.server)
     info.original_display = notes.original_display or None
-    info.display = inside.display
+    info.display = os.environ["DISPLAY"]
     info.headless = True
     info.glx = notes.glx if need_opengl else None
     info.backend = notes.backend
@@ -300,7 +307,7 @@ def setup_virtualGL() -> bool:  # noqa: N802
 
     if any("faker" in os.path.basename(path) for path in facts.loaded_libraries()):
         return True
-    if _current_session() is not None:
+    if _session_notes() is not None:
         return False
     from anaheadless import inprocess
 
@@ -327,10 +334,10 @@ def test_glx(
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0.
     """
-    inside = _current_session() if sys.platform.startswith("linux") else None
+    notes = _session_notes() if sys.platform.startswith("linux") else None
     if xdpyinfo_cmd is None and glxinfo_cmd is None:
-        if inside is not None:
-            return inside.notes.glx
+        if notes is not None:
+            return notes.glx
         from anaheadless import inprocess
 
         return _poll(timeout, lambda limit: _grade(inprocess.look_at_display(limit).result))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from anaheadless import keeper
@@ -46,11 +47,17 @@ def parse_notes(text: str) -> Notes:
 
 @dataclass(frozen=True)
 class LiveSession:
-    """A session whose keeper is alive."""
+    """A session whose keeper is alive.
+
+    :param target: the process that it lives as long as, and likewise its start time, see keeper.process_state().
+    :param notes: None while the launcher has nothing to say yet.
+    """
 
     display: str
     keeper: int
-    notes: Notes
+    target: int
+    target_start: str
+    notes: Notes | None
 
 
 def current(environ: Mapping[str, str]) -> LiveSession | None:
@@ -58,19 +65,52 @@ def current(environ: Mapping[str, str]) -> LiveSession | None:
     match = re.fullmatch(r"(:\d+),(\d+)", environ.get("ANAHEADLESS_SESSION", ""), re.ASCII)
     if not match or environ.get("DISPLAY", "").partition(".")[0] != match[1]:
         return None
-    display, pid = match[1], int(match[2])
+    found = look(int(match[2]))
+    return found if found is not None and found.display == match[1] else None
+
+
+def sessions() -> list[LiveSession]:
+    """All sessions of this user, by their displays."""
+    found: dict[str, LiveSession] = {}
+    for name in os.listdir("/proc"):
+        session = look(int(name)) if name.isdecimal() else None
+        # A keeper that is only starting is two processes for a moment, and so is one that starts its server.
+        if session is not None and (session.notes is not None or session.display not in found):
+            found[session.display] = session
+    return sorted(found.values(), key=lambda session: int(session.display[1:]))
+
+
+def look(pid: int) -> LiveSession | None:
+    """The session that process *pid* keeps, or None where it keeps none, or is not ours."""
     try:
-        if os.stat(f"/proc/{pid}").st_uid != os.geteuid() or not _keeps(pid, display):
+        if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
             return None
-        with open(f"/proc/{pid}/fd/{keeper.NOTES}", "rb") as file:
-            return LiveSession(display, pid, parse_notes(os.fsdecode(file.read())))
-    except (OSError, ValueError):
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            call = parse_command(os.fsdecode(file.read()).split("\0"))
+        return call and LiveSession(call[0], pid, call[1], call[2], _read_notes(pid))
+    except OSError:
         return None
 
 
-def _keeps(pid: int, display: str) -> bool:
-    """Whether process *pid* has the command line of the keeper of *display*: a PID is given out again one day."""
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        words = os.fsdecode(file.read()).split("\0")
-    name = os.path.basename(keeper.__file__)
-    return any(os.path.basename(word) == name and after == display for word, after in zip(words, words[1:]))
+def parse_command(words: Sequence[str]) -> tuple[str, int, str] | None:
+    """Display, target and its start time in the command line of a keeper, or None where it is none."""
+    for place, word in enumerate(words[:-3]):
+        display, target, start = words[place + 1 : place + 4]
+        if os.path.basename(word) == os.path.basename(keeper.__file__):
+            if re.fullmatch(r":\d{1,9}", display, re.ASCII) and re.fullmatch(r"\d{1,9}", target, re.ASCII):
+                return display, int(target), start
+            return None
+    return None
+
+
+def _read_notes(pid: int) -> Notes | None:
+    # Without blocking: whoever only looks like a keeper may have anything there.
+    descriptor = os.open(f"/proc/{pid}/fd/{keeper.NOTES}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return parse_notes(os.fsdecode(os.pread(descriptor, 1 << 16, 0)))
+    except ValueError:
+        pass
+    finally:
+        os.close(descriptor)
+    return None

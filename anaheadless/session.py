@@ -51,6 +51,7 @@ class Session:
 
     :param control: the keeper's control socket; the session ends when END is said there, or with the target.
     :param glx: whether the server advertises GLX.
+    :param target: the PID of the process that it is for.
     """
 
     display: str
@@ -58,6 +59,7 @@ class Session:
     server: int
     control: socket.socket
     glx: bool
+    target: int
 
     @property
     def authority(self) -> str:
@@ -71,7 +73,8 @@ class Session:
 
     def end(self) -> None:
         """End the X server, and wait (END_SECONDS at most) until nothing is left of it."""
-        _end(self.control)
+        if os.getpid() == self.target:  # in a child that was forked, it is still the parent's
+            _end(self.control)
 
 
 class _NoKeeperError(Exception):
@@ -137,7 +140,7 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
         except (OSError, xproto.RefusedError, _NoKeeperError) as error:
             _end(control)
             raise _not_ready(error, os.pread(messages, 1 << 16, 0), options) from error
-    return Session(f":{claim.number}", *pids, control, glx)
+    return Session(f":{claim.number}", *pids, control, glx, os.getpid())
 
 
 def _spawn_keeper(
