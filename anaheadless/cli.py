@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import os
 import re
@@ -12,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from anaheadless import __version__, launch, target
+from anaheadless import __version__, exports, keeper, launch, session, target
 from anaheadless.display import Screen, parse_screen
 from anaheadless.errors import LaunchError, say
 from anaheadless.opengl import BACKENDS, Wishes
@@ -52,6 +53,21 @@ class VglDisplay(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return str(value)
 
 
+class Area(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A part of a screen, as X clients' -geometry names it."""
+
+    name = "WIDTHxHEIGHT+X+Y"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})", value, re.ASCII)
+        if not match or not int(match[1]) or not int(match[2]):
+            self.fail(f"{value!r} is not {self.name}, as in 640x480+0+0.", param, ctx)
+        width, height, x, y = map(int, match.groups())
+        return width, height, x, y
+
+
 class Seconds(click.FloatRange):
     """A time limit: more than none, and no more than an hour."""
 
@@ -62,6 +78,21 @@ class Seconds(click.FloatRange):
         seconds = float(super().convert(value, param, ctx))
         if math.isnan(seconds):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A time as coreutils' timeout takes it: 90, 90s, 1.5m, 2h, 1d; in seconds."""
+
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})([smhd]?)", value, re.ASCII)
+        seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+        if not 0 < seconds <= 366 * 86400:
+            self.fail(f"{value!r} is not a time, as in 90, 90s, 1.5m, 2h or 1d, of a year at most.", param, ctx)
         return seconds
 
 
@@ -90,6 +121,12 @@ def _option(*names: str, **settings: Any) -> Decorator:
 def _server_options(function: Function) -> Function:
     for option in reversed(_SERVER_OPTIONS):
         option(function)  # click notes it on the function itself
+    return function
+
+
+def _watch_options(function: Function) -> Function:
+    for option in reversed(_WATCH_OPTIONS):
+        option(function)
     return function
 
 
@@ -147,6 +184,31 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
     ),
     _option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."),
 )
+_WATCH_OPTIONS: tuple[Decorator, ...] = (
+    _option(
+        "--timeout", type=Duration(), metavar="DURATION", help="End the target after that time: 90, 90s, 1.5m, 2h."
+    ),
+    _option(
+        "--grace",
+        type=Duration(),
+        metavar="DURATION",
+        default=session.Watch.grace,
+        show_default="10s",
+        help="How long it may take to end, after SIGTERM, before SIGKILL.",
+    ),
+    _option(
+        "--screenshot-on-timeout",
+        type=click.Path(dir_okay=False, writable=True),
+        metavar="FILE.png",
+        help="Save the screen when the time is up.",
+    ),
+    _option(
+        "--log",
+        type=click.Path(dir_okay=False, writable=True, allow_dash=False),
+        metavar="FILE",
+        help="Append there what happens to the session, and what the X server says.",
+    ),
+)
 _python_option = _option(
     "--python",
     default=target.this_python,
@@ -180,6 +242,7 @@ def cli() -> None:
 @click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does.")
 @_python_option
 @_server_options
+@_watch_options
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...")
 def run(args: tuple[str, ...], module: str | None, code: str | None, python: str, **settings: Any) -> NoReturn:
     """Run a Python program: SCRIPT is a file, a directory or zip file with a __main__, or - for standard input.
@@ -201,6 +264,7 @@ def run(args: tuple[str, ...], module: str | None, code: str | None, python: str
 
 @cli.command("exec", context_settings=_SETTINGS, epilog=EPILOG)
 @_server_options
+@_watch_options
 @click.argument("command", type=click.UNPROCESSED)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def exec_(command: str, args: tuple[str, ...], **settings: Any) -> NoReturn:
@@ -213,6 +277,7 @@ def exec_(command: str, args: tuple[str, ...], **settings: Any) -> NoReturn:
 @click.command(context_settings=_SETTINGS)
 @_python_option
 @_server_options
+@_watch_options
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def python(args: tuple[str, ...], python: str, **settings: Any) -> NoReturn:
     """What anaheadless-python is: the interpreter, with its own options and arguments."""
@@ -257,6 +322,136 @@ def doctor(as_json: bool, render: str | None, python: str, **settings: Any) -> N
     sys.exit(0 if report["works"] else 1)
 
 
+@cli.command(context_settings=_SETTINGS)
+@click.option(
+    "--pid",
+    type=click.IntRange(1, 2**22),
+    metavar="PID",
+    help="Live as long as this process.  [default: the calling shell]",
+)
+@click.option(
+    "--shell", type=click.Choice(exports.SHELLS), default="sh", show_default=True, help="Whose words to print."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; null: the variable is to be removed.")
+@click.option("--github", is_flag=True, help="Append to the file that GITHUB_ENV names, and live as long as the job.")
+@_python_option
+@_server_options
+@click.option("--log", type=click.Path(dir_okay=False, writable=True), metavar="FILE", help="As of run.")
+def start(pid: int | None, shell: str, as_json: bool, github: bool, python: str, **settings: Any) -> None:
+    r"""Start a display for all that a shell, or a CI job, does next.
+
+    \b
+      eval "$(anaheadless start)"
+      anaheadless start --shell fish | source
+
+    It lives until anaheadless stop, and no longer than the calling shell.
+    """
+    environ = launch.inherited_environment()
+    if github and not environ.get("GITHUB_ENV"):
+        raise click.UsageError("GITHUB_ENV is not set: --github is for the steps of a GitHub Actions job.")
+    interpreter = target.python(python, (), os.get_exec_path(environ)).executable
+    options = _launch_options(**settings)
+    ready = launch.prepare(options, environ, interpreter, target=pid or _calling_process(github), purpose="start")
+    try:
+        if ready.verdict is not None and ready.verdict.chosen is None:
+            raise launch.no_opengl(options, ready.verdict)
+        if options.verbose:
+            for line in launch.report(options, ready):
+                say(f"anaheadless: {line}")
+        changed = exports.changes(environ, ready.environ)
+        if github:
+            with open(environ["GITHUB_ENV"], "a") as file:
+                file.writelines(f"{line}\n" for line in exports.for_github(changed))
+        elif as_json:
+            import json
+
+            click.echo(json.dumps(changed))
+        else:
+            for line in exports.for_shell(changed, shell):
+                click.echo(line)
+    except BaseException:
+        ready.session.end()
+        raise
+
+
+def _calling_process(github: bool) -> int:
+    """The PID of the shell that has called us, or in a GitHub Actions step, of the runner that has called the shell."""
+    parent = os.getppid()
+    if github:
+        with open(f"/proc/{parent}/stat") as file:
+            parent = int(file.read().rpartition(")")[2].split()[1])
+    return parent
+
+
+_session_argument = click.argument("session", required=False)
+
+
+@cli.command("list", context_settings=_SETTINGS)
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, an object for each.")
+def list_(as_json: bool) -> None:
+    """Show the live sessions of this user.
+
+    A line for each: its name, which is its display; the PID of its target; its state and age; the X server's memory;
+    where OpenGL comes from; and the target's command.
+    """
+    from anaheadless import roster  # only here: psutil is no small import
+
+    found = roster.rows()
+    if as_json:
+        import json
+
+        click.echo(json.dumps([row.as_dict() for row in found], indent=2))
+        return
+    for row in found:
+        memory = f"{row.server_memory / 2**20:.0f}M"
+        age = str(datetime.timedelta(seconds=int(row.age)))
+        click.echo(f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {row.command}")
+
+
+@cli.command(context_settings=_SETTINGS)
+def clean() -> None:
+    """Remove what dead sessions of this user have left: sockets that nobody listens on, locks of ended servers.
+
+    Living ones are not touched. Each run does some of this by itself.
+    """
+    from anaheadless import display
+
+    for path in display.sweep(None):
+        click.echo(f"removed {path}")
+
+
+@cli.command(context_settings=_SETTINGS)
+@_session_argument
+@click.option("--grace", type=Duration(), default=session.Watch.grace, show_default="10s", help="As of run --timeout.")
+def stop(session: str | None, grace: float) -> None:
+    """End a SESSION, and with it a target that was run: SIGTERM, then SIGKILL.
+
+    SESSION is a display, as 4711 or :4711, or the PID of a target. Default: the one that this is called in, or the
+    only one.
+    """
+    from anaheadless import roster
+
+    roster.stop(roster.find(session, launch.inherited_environment()), grace)
+
+
+@cli.command(context_settings=_SETTINGS)
+@click.argument("args", nargs=-1, metavar="[SESSION] FILE.png")
+@click.option("--crop", type=Area(), metavar=Area.name, help="Only this part of the screen.")
+def screenshot(args: tuple[str, ...], crop: Any) -> None:
+    """Save what a SESSION shows now, as a PNG file; its target may be hung, or stopped.
+
+    SESSION is a display, as 4711 or :4711, or the PID of a target. Default: the one that this is called in, or the
+    only one.
+    """
+    from anaheadless import roster
+    from anaheadless import screenshot as camera
+
+    if not 1 <= len(args) <= 2:
+        raise click.UsageError("Missing FILE.png, or more than that and a SESSION.")
+    found = roster.find(args[0] if args[1:] else None, launch.inherited_environment())
+    camera.save(found.display, f"/proc/{found.keeper}/fd/{keeper.COOKIE}", args[-1], crop)
+
+
 def _launch_options(
     gl: str,
     no_virtualgl: bool,
@@ -264,6 +459,10 @@ def _launch_options(
     vgl_no_dlfaker: bool,
     server_arg: tuple[str, ...],
     no_shim: bool,
+    timeout: float | None = None,
+    grace: float = session.Watch.grace,
+    screenshot_on_timeout: str | None = None,
+    log: str | None = None,
     **rest: Any,
 ) -> launch.Options:
     if no_virtualgl and gl == "virtualgl":
@@ -271,7 +470,11 @@ def _launch_options(
     wishes = None
     if gl != "none":
         wishes = Wishes(gl, not no_virtualgl, vgl_display=vgl_display, vgl_dlfaker=not vgl_no_dlfaker)
-    return launch.Options(wishes=wishes, server_args=server_arg, shim=not no_shim, **rest)
+    if screenshot_on_timeout and not timeout:
+        raise click.UsageError("--screenshot-on-timeout needs a --timeout.")
+    picture = os.path.abspath(screenshot_on_timeout) if screenshot_on_timeout else ""
+    watch = session.Watch(timeout or 0.0, grace, picture, log or "")
+    return launch.Options(wishes=wishes, server_args=server_arg, shim=not no_shim, watch=watch, **rest)
 
 
 def main() -> None:

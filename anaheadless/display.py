@@ -175,15 +175,21 @@ def claim() -> Claim:
     )
 
 
-def sweep() -> None:
-    """Remove a few dead sockets and locks of ours: they are left when a batch system kills a whole session at once."""
+def sweep(limit: int | None = SWEEP_LIMIT) -> list[str]:
+    """Remove dead sockets and locks of ours: they are left when a batch system kills a whole session at once.
+
+    :param limit: how many numbers to look at, or None for all of them.
+    :return: the paths that were removed.
+    """
+    removed = []
     with suppress(OSError):
         names = [*os.listdir(SOCKET_FOLDER), *os.listdir("/tmp")]
         found = {int(match[1]) for match in map(re.compile(r"\.?X(\d{1,9})(?:-lock)?").fullmatch, names) if match}
         ours = (n for n in _numbers() if n in found and (_is_ours(socket_path(n)) or _is_ours(lock_path(str(n)))))
-        for number in islice(ours, SWEEP_LIMIT):
+        for number in islice(ours, limit):
             with suppress(OSError), _bind(abstract_name(number)):
-                _remove_if_dead(number)
+                removed += _remove_if_dead(number)
+    return removed
 
 
 def _numbers() -> Iterator[int]:
@@ -221,18 +227,21 @@ def _cannot_listen(error: OSError) -> LaunchError:
     )
 
 
-def _remove_if_dead(number: int) -> None:
-    """Remove the socket file *number*, and its server's lock, where they are ours and nobody listens.
+def _remove_if_dead(number: int) -> list[str]:
+    """Remove the socket file *number*, and its server's lock, where they are ours and nobody listens; which those were.
 
     The caller holds the abstract socket, so nobody in this network namespace can be about to listen. Another
     namespace may share /tmp: a file that is younger than a second may be between its bind and its listen there.
     """
     path, lock = socket_path(number), lock_path(str(number))
     if os.path.lexists(path) and not (_is_ours(path) and _is_old(path) and _is_dead(path)):
-        return
+        return []
+    removed = []
     for dead in [path, *([lock] if _is_ours(lock) and _is_old(lock) and _is_stale(lock) else [])]:
         with suppress(FileNotFoundError):
             os.unlink(dead)
+            removed.append(dead)
+    return removed
 
 
 def _is_ours(path: str) -> bool:

@@ -1,8 +1,8 @@
 """The resident process of a session: starts the X server, ends it when the target has ended, leaves nothing.
 
-It runs alone, as ``python -I -S keeper.py DISPLAY TARGET_PID TARGET_START SOCKET LISTENERS SERVER [ARGUMENT]...``,
-on the standard library and little of it, since it stays for as long as the target. Whoever starts it gives it these
-descriptors and reaps its first process; the second one is in nobody's way.
+It runs alone, as ``python -I -S keeper.py DISPLAY TARGET_PID TARGET_START SOCKET LISTENERS TIMEOUT GRACE PICTURE SERVER
+[ARGUMENT]...``, on the standard library and little of it, since it stays for as long as the target. Whoever starts it
+gives it these descriptors and reaps its first process; the second one is in nobody's way.
 
 ====  ==========================================================================================
 0     /dev/null
@@ -11,9 +11,13 @@ descriptors and reaps its first process; the second one is in nobody's way.
 3, 4  the display's listening sockets, for the server; LISTENERS is 2 (or 0: the server makes its own)
 5     the cookie, a memfd
 6     what the launcher has to say of the session, a memfd
+7     the log
 ====  ==========================================================================================
 
 Clients and the launcher reach the memfds as ``/proc/KEEPER_PID/fd/N``: there is no file to be left behind.
+
+TIMEOUT seconds after the launcher has become the target (0: never), it saves the screen as PICTURE, if that is not
+empty, and sends SIGTERM to the target, and to its process group where that is its own; GRACE seconds later, SIGKILL.
 """
 
 from __future__ import annotations
@@ -22,20 +26,31 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES = 1, 2, 3, 5, 6
+CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES, LOG = 1, 2, 3, 5, 6, 7
 READY, END = b"R", b"E"
 
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
 DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+STOP = signal.SIGRTMIN  # ends the session, and is sent by nobody else
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 POLL_SECONDS = 0.1
 
+# Takes the picture, in a process of its own: it is no small import, and may hang as the server does.
+CAMERA = """\
+import signal, sys
+signal.alarm(10)
+sys.path.insert(0, sys.argv.pop(1))
+from anaheadless import screenshot
+screenshot.save(*sys.argv[1:])
+"""
+
 
 def main(argv: list[str]) -> None:
-    display, target, target_start, socket_path, listeners, *command = argv
+    display, target, target_start, socket_path, listeners, timeout, grace, picture, *command = argv
     activated = listeners != "0"
     # Whoever started us has blocked these, so that none could come before we are deaf.
     for number in DEAF_TO:
@@ -44,17 +59,19 @@ def main(argv: list[str]) -> None:
     os.setsid()  # ^Z, or a KILL of the target's group, is not for us
     if os.fork():
         os._exit(0)
-    os.umask(0o077)
+    mask = os.umask(0o077)
     os.chdir("/")
     passed_on = {FIRST_LISTENER, FIRST_LISTENER + 1} if activated else set()
     # Who waits for the end of a pipe must not wait for the keeper.
-    close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES} | passed_on)
+    close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES, LOG} | passed_on)
 
     lock = lock_path(display[1:])
     identity = file_identity(socket_path) if activated else None
     server = None
+    signal.signal(STOP, stop)
     try:
         server = start_server(command, activated)
+        log(f"display {display} for process {target}: X server {server}, keeper {os.getpid()}")
         if activated:
             # The abstract socket stays open here: nobody gets the number before all is cleaned up.
             os.close(FIRST_LISTENER)
@@ -65,8 +82,89 @@ def main(argv: list[str]) -> None:
             # Without it, even a SIGKILL of every process of the session leaves no file that could mislead anyone.
             if word == READY and activated and names(lock, server):
                 os.unlink(lock)
+            if not word and float(timeout):
+                limit(
+                    int(target), target_start, float(timeout), float(grace), lambda: photograph(display, picture, mask)
+                )
+        log("the target has ended" if is_running(server) else "the X server has ended")
     finally:
         end(server, lock, socket_path, identity)
+        log_messages()
+        log("nothing is left")
+
+
+def stop(*_: object) -> None:
+    signal.signal(STOP, signal.SIG_IGN)  # what ends now must not be interrupted
+    log("stopped")
+    sys.exit()
+
+
+def limit(target: int, target_start: str, timeout: float, grace: float, photograph: Callable[[], None]) -> None:
+    """Have the target end within *timeout* and *grace* seconds."""
+    steps = [(signal.SIGKILL, grace), (signal.SIGTERM, timeout)]
+    due = time.monotonic() + timeout
+
+    def step(*_: object) -> None:
+        nonlocal due
+        left = due - time.monotonic()
+        if left > 0:  # somebody else's signal
+            signal.setitimer(signal.ITIMER_REAL, left)
+            return
+        number, seconds = steps.pop()
+        if number == signal.SIGTERM:
+            photograph()
+            due = time.monotonic() + grace
+            signal.setitimer(signal.ITIMER_REAL, max(grace, 0.001))
+        log(f"the target is still there after {seconds:g} s: {number.name}")
+        with suppress(ProcessLookupError):
+            if is_alive(target, target_start):
+                own_group = os.getpgid(target) == target
+                os.killpg(target, number) if own_group else os.kill(target, number)
+
+    signal.signal(signal.SIGALRM, step)
+    signal.setitimer(signal.ITIMER_REAL, timeout)
+
+
+def photograph(display: str, picture: str, mask: int) -> None:
+    """Save the screen as the file *picture*, if that is not empty; what goes wrong is in the log."""
+    if not picture:
+        return
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    isolated = "-I" if sys.flags.isolated else "-s"
+    words = [
+        sys.executable,
+        isolated,
+        "-S",
+        "-c",
+        CAMERA,
+        package,
+        display,
+        f"/proc/{os.getpid()}/fd/{COOKIE}",
+        picture,
+    ]
+    streams = [(os.POSIX_SPAWN_DUP2, LOG, 1), (os.POSIX_SPAWN_DUP2, LOG, 2)]
+    os.umask(mask)
+    camera = os.posix_spawn(words[0], words, os.environ, file_actions=streams, setsigdef=[signal.SIGALRM])
+    os.umask(0o077)
+    _, status = os.waitpid(camera, 0)
+    log(f"the screen is saved as {picture}" if status == 0 else "the screen could not be saved")
+
+
+def log(event: str) -> None:
+    text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} anaheadless: {event}\n"
+    with suppress(OSError):  # its disk is full: no reason to leave a server behind
+        os.write(LOG, text.encode(errors="surrogateescape"))
+
+
+def log_messages() -> None:
+    """What the server has said."""
+    with suppress(OSError):
+        for line in os.pread(MESSAGES, 1 << 16, 0).decode(errors="replace").splitlines():
+            log(f"X server: {line}")
+
+
+def is_running(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def end(server: int | None, lock: str, socket_path: str, identity: tuple[int, int] | None) -> None:

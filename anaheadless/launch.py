@@ -7,6 +7,7 @@ import signal
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -27,6 +28,7 @@ class Options:
     :param start_timeout: seconds until the X server must be ready.
     :param probe_timeout: seconds that the proof of one candidate may take; all of them may take three times as long.
     :param shim: whether ``import anatomist.headless`` is ours in the target.
+    :param watch: the time limit, and the log.
     """
 
     screen: Screen = Screen()
@@ -36,6 +38,7 @@ class Options:
     start_timeout: float = 30.0
     probe_timeout: float = 10.0
     shim: bool = True
+    watch: session.Watch = session.Watch()
     verbose: bool = False
 
 
@@ -87,7 +90,7 @@ def run(target: Target, options: Options, environ: Mapping[str, str], python: st
     :param python: the interpreter that OpenGL is proved in: the target's own, where it has one.
     :raises LaunchError: the target was not started, and nothing is left of what was.
     """
-    ready = prepare(options, environ, python)
+    ready = prepare(options, environ, python, purpose="run")
     try:
         if options.verbose:
             for line in report(options, ready):
@@ -96,6 +99,11 @@ def run(target: Target, options: Options, environ: Mapping[str, str], python: st
             raise no_opengl(options, ready.verdict)
         if options.verbose:
             say(f"anaheadless: target: {' '.join(target.argv)}")
+        if options.watch.timeout and not _has_terminal():
+            # As coreutils' timeout does it: the end of the time is for all that the target has started. Not on a
+            # terminal, whose ^C would reach it no more.
+            with suppress(PermissionError):  # it leads a whole session already
+                os.setpgid(0, 0)
         _execute(target, ready.environ)
     except BaseException:
         ready.session.end()
@@ -103,10 +111,18 @@ def run(target: Target, options: Options, environ: Mapping[str, str], python: st
 
 
 def prepare(
-    options: Options, environ: Mapping[str, str], python: str | None = None, *, running: bool = False
+    options: Options,
+    environ: Mapping[str, str],
+    python: str | None = None,
+    *,
+    running: bool = False,
+    target: int | None = None,
+    purpose: str = "display",
 ) -> Launch:
     """Start a session and find its OpenGL.
 
+    :param target: the PID of the process that it is to live as long as, or None for this one.
+    :param purpose: see :class:`anaheadless.live.Notes`.
     :param running: the target is this very process: what is preloaded in others, it will load by itself.
     :raises LaunchError: there is no session; nothing is left of it.
     """
@@ -122,6 +138,8 @@ def prepare(
             start_timeout=options.start_timeout,
             # VirtualGL renders on the caller's own display, whose cookie is in the file that ours is put in front of.
             further_authority=facts.read_authority(environ) if known.virtualgl is not None else b"",
+            watch=options.watch,
+            target=target,
         ),
         environ,
     )
@@ -138,7 +156,7 @@ def prepare(
         )
 
     def note(glx: int, backend: str, renderer: str = "") -> None:
-        started.note(Notes(started.server, glx, backend, renderer, environ.get("DISPLAY", "")))
+        started.note(Notes(started.server, glx, backend, renderer, environ.get("DISPLAY", ""), purpose))
 
     try:
         if options.wishes is None:
@@ -245,6 +263,14 @@ def no_opengl(options: Options, verdict: Verdict, without: str = "--gl none") ->
         details=tuple(f"{candidate}: {proof}" for candidate, proof in verdict.attempts),
         hint=f"{advice(verdict)} To go without OpenGL: {without}. To see more: anaheadless doctor.",
     )
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _execute(target: Target, environ: Mapping[str, str]) -> NoReturn:

@@ -23,6 +23,8 @@ class Notes:
     :param backend: where OpenGL comes from, one of :data:`anaheadless.opengl.BACKENDS`.
     :param renderer: GL_RENDERER, or nothing.
     :param original_display: the launcher's own DISPLAY, or nothing.
+    :param purpose: ``run``: the target is what the launcher became; ``start``: it is somebody's shell or job;
+        ``display``: it is a program with a display of its own.
     """
 
     server: int
@@ -30,17 +32,21 @@ class Notes:
     backend: str
     renderer: str = ""
     original_display: str = ""
+    purpose: str = "display"
 
     def as_text(self) -> str:
         """A line for each, ``name: value``."""
         return "".join(f"{name}: {' '.join(str(value).split())}\n" for name, value in asdict(self).items())
 
 
+_WORDS = ("backend", "renderer", "original_display", "purpose")
+
+
 def parse_notes(text: str) -> Notes:
     """What :meth:`Notes.as_text` has written; :raises ValueError: it was something else."""
     said = dict(line.partition(": ")[::2] for line in text.splitlines())
     try:
-        return Notes(int(said["server"]), int(said["glx"]), said["backend"], said["renderer"], said["original_display"])
+        return Notes(int(said["server"]), int(said["glx"]), *(said[name] for name in _WORDS))
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in these notes") from missing
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anaheadless import rendercheck, xproto
 from anaheadless.display import abstract_name, find_cookie, socket_path
@@ -38,15 +38,16 @@ class Format:
     masks: tuple[int, int, int] | None
 
 
-def save(display: str, authority: str, path: str) -> None:
+def save(display: str, authority: str, path: str, area: tuple[int, int, int, int] | None = None) -> None:
     """Save what *display* shows now as a PNG file: all of its first screen, one pixel each, without the pointer.
 
     :param authority: the X authority file of the display.
+    :param area: only this part of it: width, height, and the left upper corner's place, in pixels.
     :raises LaunchError: the server does not answer, or in an unknown way.
     :raises OSError: *path* can't be written.
     """
     try:
-        width, rows = _take(display, authority)
+        width, rows = _take(display, authority, area)
     except (OSError, ValueError, xproto.RefusedError) as error:
         raise LaunchError(
             f"display {display} can't be looked at: {error}", hint="Its session may have ended, or it hangs."
@@ -54,7 +55,7 @@ def save(display: str, authority: str, path: str) -> None:
     rendercheck.write_png(path, width, rows)
 
 
-def _take(display: str, authority: str) -> tuple[int, list[bytes]]:
+def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) -> tuple[int, list[bytes]]:
     number = int(display.lstrip(":"))
     with open(authority, "rb") as file:
         cookie = find_cookie(file.read(), number)
@@ -65,13 +66,16 @@ def _take(display: str, authority: str) -> tuple[int, list[bytes]]:
         connection = xproto.connect(socket_path(number), cookie, deadline)
     with connection:
         form = parse_setup(connection.setup)
-        area = struct.pack("<IhhHHI", form.root, 0, 0, form.width, form.height, ALL_PLANES)
-        pixels = connection.ask(GET_IMAGE, Z_PIXMAP, area)[32:]
+        width, height, x, y = area or (form.width, form.height, 0, 0)
+        if x + width > form.width or y + height > form.height:
+            raise ValueError(f"its screen has {form.width}x{form.height} pixels only")
+        request = struct.pack("<IhhHHI", form.root, x, y, width, height, ALL_PLANES)
+        pixels = connection.ask(GET_IMAGE, Z_PIXMAP, request)[32:]
         palette = None
         if form.masks is None:
             colours = connection.ask(QUERY_COLORS, 0, struct.pack("<257I", form.colormap, *range(256)))[32:]
             palette = [colours[high::8] for high in (1, 3, 5)]  # of 16 bits each, the lower half first
-    return form.width, to_rgb(pixels, form, palette)
+    return width, to_rgb(pixels, replace(form, width=width, height=height), palette)
 
 
 def parse_setup(setup: bytes) -> Format:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from anaheadless import display, keeper, xproto
 from anaheadless.display import Screen
@@ -25,6 +26,22 @@ END_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
+class Watch:
+    """What the keeper does beside keeping.
+
+    :param timeout: seconds that the target may run, or 0 for no limit.
+    :param grace: seconds that it then has between SIGTERM and SIGKILL.
+    :param picture: an absolute path: where to save the screen when the time is up, or empty.
+    :param log: a path: the file that its log is appended to, or empty.
+    """
+
+    timeout: float = 0.0
+    grace: float = 10.0
+    picture: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
 class ServerOptions:
     """What the X server is to be.
 
@@ -34,6 +51,7 @@ class ServerOptions:
     :param extra: further arguments for it.
     :param start_timeout: seconds until it must be ready.
     :param further_authority: X authority entries of other displays, to stand after ours.
+    :param target: the PID of the process that the session lives as long as, or None for this one.
     """
 
     program: str
@@ -43,6 +61,8 @@ class ServerOptions:
     extra: tuple[str, ...]
     start_timeout: float
     further_authority: bytes
+    watch: Watch = Watch()
+    target: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +71,7 @@ class Session:
 
     :param control: the keeper's control socket; the session ends when END is said there, or with the target.
     :param glx: whether the server advertises GLX.
-    :param target: the PID of the process that it is for.
+    :param starter: the PID of the process that has started it.
     """
 
     display: str
@@ -59,7 +79,7 @@ class Session:
     server: int
     control: socket.socket
     glx: bool
-    target: int
+    starter: int
 
     @property
     def authority(self) -> str:
@@ -73,7 +93,7 @@ class Session:
 
     def end(self) -> None:
         """End the X server, and wait (END_SECONDS at most) until nothing is left of it."""
-        if os.getpid() == self.target:  # in a child that was forked, it is still the parent's
+        if os.getpid() == self.starter:  # in a child that was forked, it is still the parent's
             _end(self.control)
 
 
@@ -86,7 +106,7 @@ class _DisplayInUseError(Exception):
 
 
 def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
-    """Start an X server that lives no longer than the calling process.
+    """Start an X server that lives no longer than its target.
 
     :param environ: where the server's own variables are taken from.
     :raises LaunchError: it could not be started, or was not ready in time; nothing is left of it.
@@ -114,6 +134,7 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
         messages = stack.enter_context(memory_file("messages")).fileno()
         authority = stack.enter_context(memory_file("authority")).fileno()
         notes = stack.enter_context(memory_file("notes")).fileno()
+        log = stack.enter_context(_open_log(options.watch.log)).fileno()
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
         with _signals_blocked():
             claim = stack.enter_context(display.claim())
@@ -122,12 +143,12 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
             command = display.server_command(
                 options.program, claim.number, options.screen, options.dpi, glx=options.glx, extra=options.extra
             )
-            descriptors = {keeper.MESSAGES: messages, keeper.COOKIE: authority, keeper.NOTES: notes}
+            descriptors = {keeper.MESSAGES: messages, keeper.COOKIE: authority, keeper.NOTES: notes, keeper.LOG: log}
             if activate:
                 descriptors.update(enumerate((s.fileno() for s in claim.listeners), keeper.FIRST_LISTENER))
             else:
                 claim.withdraw()
-            control, first = _spawn_keeper(claim.number, command, descriptors, environ)
+            control, first = _spawn_keeper(claim.number, command, descriptors, environ, options)
         # From here on, the end of server and keeper is the end of the connections to them.
         claim.close()
         display.sweep()  # while keeper and server start
@@ -143,11 +164,28 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
     return Session(f":{claim.number}", *pids, control, glx, os.getpid())
 
 
+def _open_log(path: str) -> BinaryIO:
+    try:
+        # Not to wait for whoever reads a FIFO.
+        return open(
+            os.open(path or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666),
+            "wb",
+            buffering=0,
+        )
+    except OSError as error:
+        raise LaunchError(f"the log can't be written: {path}: {error.strerror}", hint="See --log.") from error
+
+
 def _spawn_keeper(
-    number: int, command: Sequence[str], descriptors: Mapping[int, int], environ: Mapping[str, str]
+    number: int,
+    command: Sequence[str],
+    descriptors: Mapping[int, int],
+    environ: Mapping[str, str],
+    options: ServerOptions,
 ) -> tuple[socket.socket, int]:
     """Start the keeper; return the control socket, and the PID of its first process, which is to be reaped."""
-    pid = os.getpid()
+    pid = options.target or os.getpid()
+    watch = options.watch
     keeper_environ = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
     isolated = "-I"
     if "PYTHONHOME" in os.environ and not sys.flags.ignore_environment:
@@ -157,6 +195,7 @@ def _spawn_keeper(
         *(this_python(), isolated, "-S", keeper.__file__),
         *(f":{number}", str(pid), keeper.process_state(pid)[1], display.socket_path(number)),
         str(2 if keeper.FIRST_LISTENER in descriptors else 0),
+        *(str(watch.timeout), str(watch.grace), watch.picture),
         *command,
     ]
     with ExitStack() as stack:

@@ -1,0 +1,153 @@
+"""The live sessions: which there are, what they are doing, and their end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+from anaheadless import display, keeper, live
+from anaheadless.errors import LaunchError
+from anaheadless.live import LiveSession
+
+END_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A session as ``anaheadless list`` shows it.
+
+    :param state: ``running``; ``starting``: the launcher is still at work; ``stale``: the target has ended, the keeper
+        has not.
+    :param age: seconds.
+    :param server_memory: of the X server, in bytes (resident set).
+    """
+
+    session: str
+    state: str
+    purpose: str
+    target: int
+    command: str
+    backend: str
+    renderer: str
+    age: float
+    keeper: int
+    server: int | None
+    server_memory: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rows() -> list[Row]:
+    """All sessions of this user."""
+    return [row for row in map(_row, live.sessions()) if row is not None]
+
+
+def _row(session: LiveSession) -> Row | None:
+    notes = session.notes
+    state = "running" if notes is not None else "starting"
+    if not keeper.is_alive(session.target, session.target_start):
+        state = "stale"
+    command, memory = "", 0
+    with suppress(psutil.Error):
+        command = " ".join(" ".join(psutil.Process(session.target).cmdline()).split())
+    if notes is not None:
+        with suppress(psutil.Error):
+            memory = psutil.Process(notes.server).memory_info().rss
+    try:
+        age = time.time() - psutil.Process(session.keeper).create_time()
+    except psutil.Error:  # it has ended just now
+        return None
+    return Row(
+        session=session.display,
+        state=state,
+        purpose=notes.purpose if notes else "",
+        target=session.target,
+        command=command,
+        backend=notes.backend if notes else "",
+        renderer=notes.renderer if notes else "",
+        age=max(0.0, age),
+        keeper=session.keeper,
+        server=notes.server if notes else None,
+        server_memory=memory,
+    )
+
+
+def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
+    """The session called *name*: its display, with or without the colon, or the PID of its target or keeper.
+
+    Without a name, the one that *environ* is in, or the only one that there is.
+
+    :raises LaunchError: there is none, or more than one.
+    """
+    found = live.sessions()
+    hint = "anaheadless list shows those that there are."
+    if name is not None:
+        number = name.lstrip(":")
+        if re.fullmatch(r":?\d{1,9}", name, re.ASCII):
+            for session in found:
+                numbers = (
+                    {session.display[1:]}
+                    if name.startswith(":")
+                    else {session.display[1:], str(session.target), str(session.keeper)}
+                )
+                if number in numbers:
+                    return session
+        raise LaunchError(f"there is no session {name}", hint=hint)
+    inside = live.current(environ)
+    if inside is not None:
+        return inside
+    if len(found) != 1:
+        raise LaunchError(
+            "there is no session" if not found else f"there are {len(found)} sessions",
+            hint=f"Say which: {hint}" if found else "",
+        )
+    return found[0]
+
+
+def stop(session: LiveSession, grace: float) -> None:
+    """End *session*, and the target with it, where that is what the launcher became.
+
+    :param grace: seconds that the target has between SIGTERM and SIGKILL.
+    :raises LaunchError: it could not be ended.
+    """
+    try:
+        # From here on, psutil makes sure that a number still means the process that it means now.
+        watched = psutil.Process(session.keeper)
+        if live.look(session.keeper) != session:
+            return
+        if session.notes is not None and session.notes.purpose == "run":
+            _end_target(session, grace)
+        else:
+            watched.send_signal(keeper.STOP)
+            watched.send_signal(signal.SIGCONT)
+        _wait_or_kill(watched, END_SECONDS)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.Error as error:
+        raise LaunchError(f"session {session.display} can't be ended: {error}") from error
+    display.sweep(None)
+
+
+def _end_target(session: LiveSession, grace: float) -> None:
+    with suppress(psutil.NoSuchProcess):
+        target = psutil.Process(session.target)
+        if keeper.is_alive(session.target, session.target_start):
+            target.terminate()
+            target.send_signal(signal.SIGCONT)  # it may be stopped
+            _wait_or_kill(target, grace)
+
+
+def _wait_or_kill(process: psutil.Process, seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(END_SECONDS)
