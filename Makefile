@@ -5,7 +5,7 @@ BIN := .venv/bin
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 
-.PHONY: demo test lint soak bench system test-system clean
+.PHONY: demo test lint docs soak bench system test-system clean
 
 demo: system .venv/installed
 	$(BIN)/anaheadless run examples/brain.py brain.png
@@ -23,6 +23,9 @@ lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/installed-for-tests
+	$(BIN)/sphinx-build -q -W --keep-going -n -d build/doctrees docs build/docs
 
 # What is missing is asked of anaheadless itself; only Python has to be there for that.
 system:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import math
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ import click
 from anaheadless import __version__, exports, keeper, launch, session, target
 from anaheadless.display import Screen, parse_screen
 from anaheadless.errors import LaunchError, say
-from anaheadless.opengl import BACKENDS, Wishes
+from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -48,7 +47,7 @@ class VglDisplay(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     name = "egl|eglN|/dev/dri/cardN|:N"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", value):
+        if not VGL_DISPLAY.fullmatch(value):
             self.fail(f"{value!r} is none of {self.name}.", param, ctx)
         return str(value)
 

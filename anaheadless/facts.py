@@ -117,7 +117,7 @@ def _is_searched(folder: str) -> bool:
 def find_mesa(environ: Mapping[str, str] | None = None) -> str | None:
     """A folder with a Mesa ``libGL.so.1`` that stands apart from the system's, as BrainVISA and others ship it.
 
-    It is looked for as ``mesa``, ``mesalib/lib`` and ``../mesalib/lib`` beside each folder of LD_LIBRARY_PATH, of
+    It is looked for as ``mesa``, ``mesalib/lib`` and ``../mesalib/lib`` in each folder of LD_LIBRARY_PATH, of
     ld.so's cache, and of the libraries that this process has loaded.
 
     :return: the folder's path, or None.

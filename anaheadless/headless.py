@@ -1,6 +1,6 @@
 """The in-process side: what code asks for that runs inside a launched program, or was started without one.
 
-The functions are those of BrainVISA's ``anatomist.headless``, with its names, parameters and meanings, and two more for
+The functions are those of BrainVISA's ``anatomist.headless``, with its names and meanings, and two more for
 everybody: :func:`relaunch` and :func:`virtual_display`. Importing this loads neither Qt nor OpenGL, and little else.
 
 Inside a launched program, nothing is started: the functions report the session. Outside, they do what can still be done
@@ -67,8 +67,8 @@ class HeadlessInfo:
     """What :func:`setup_headless` has found or done; not frozen, since soma puts its QApplication in.
 
     :param virtual_display_proc: the X server (``pid``, ``poll()``), or None where the display is a regular one.
-    :param original_display: DISPLAY before, or None.
-    :param display: DISPLAY now, or None.
+    :param original_display: DISPLAY before, as ``:0``, or None.
+    :param display: DISPLAY now, as ``:2000``, or None.
     :param glx: 2: OpenGL has drawn; 1: GLX is advertised only; 0: there is none; None: it was not asked for.
     :param virtualgl: whether VirtualGL renders.
     :param mesa: whether a software Mesa was chosen for it.
@@ -180,9 +180,10 @@ def setup_headless(
 ) -> HeadlessInfo:
     """Give this process a display that needs no screen, with OpenGL that has drawn.
 
-    Inside a launched program there is one already. Otherwise a session is started, which ends with this process, and
-    :data:`os.environ` is changed as the environment of a launched program is; :func:`stop_headless` undoes that.
-    A second call returns the same object, and starts nothing.
+    Inside a launched program there is one already, whatever the parameters. Otherwise a session is started, which ends
+    with this process, and :data:`os.environ` is changed as the environment of a launched program is, PYTHONPATH apart;
+    :func:`stop_headless` undoes that. Its screen has 1280x1024 pixels of 24 bits. A second call returns the same
+    object, and starts nothing.
 
     Where it comes too late, less is done. With a QApplication, the display is what it is: the regular one, if it works.
     With a QCoreApplication, QtGui, libGL or libX11 in the process, nothing can be put in front of them: VirtualGL, and
@@ -296,8 +297,10 @@ def setup_virtualGL() -> bool:  # noqa: N802
     """Have VirtualGL render for this process, on the display that it has; whether it does.
 
     Inside a launched program, only reported. Otherwise it has to draw in another process first, and is loaded into this
-    one then: before Qt's QtGui, libGL or libX11, or not at all. It renders on VGL_DISPLAY, else on the first GPU,
-    else on a software EGL device.
+    one then: before Qt's QtGui, libGL or libX11, or not at all. It renders on VGL_DISPLAY, else on the first GPU, else
+    on DISPLAY itself, or, where there is neither, on a software EGL device. :func:`stop_headless` undoes the variables.
+
+    :raises LaunchError: it has drawn there, but can't be loaded here.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0, and VirtualGL's own ``vglrun``.
     """
@@ -327,7 +330,8 @@ def test_glx(
     """How far the OpenGL of the display can be trusted: 2: it has drawn; 1: it is advertised only; 0: there is none.
 
     Inside a launched program, that is known. Otherwise a picture is drawn in another process. With a command, its word
-    is taken: 2 if *glxinfo_cmd* lists visuals, else 1 if *xdpyinfo_cmd* lists GLX.
+    is taken: 2 if *glxinfo_cmd* lists visuals, else 1 if *xdpyinfo_cmd* lists GLX. One that can't be executed says
+    nothing. soma's function has these parameters in another order: give them by name.
 
     :param xdpyinfo_cmd: a command, as ``xdpyinfo`` or ``["vglrun", "xdpyinfo"]``, likewise ``glxinfo_cmd``.
     :param timeout: seconds to wait for an X server that is only starting. 0: there is one try, of 5 seconds at most.
@@ -428,7 +432,7 @@ def test_qapp() -> str | None:
 def find_mesa() -> str | None:
     """The path of a software Mesa's ``libGL.so.1`` that stands apart from the system's, or None.
 
-    It is looked for as ``mesa``, ``mesalib/lib`` and ``../mesalib/lib`` beside each folder of LD_LIBRARY_PATH, of
+    It is looked for in ``mesa``, ``mesalib/lib`` and ``../mesalib/lib``, seen from each folder of LD_LIBRARY_PATH, of
     ld.so's cache, and of the libraries that this process has loaded.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0.

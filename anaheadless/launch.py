@@ -15,7 +15,7 @@ from anaheadless import environment, facts, session
 from anaheadless.display import Screen, parse_screen
 from anaheadless.errors import LaunchError, say
 from anaheadless.live import Notes
-from anaheadless.opengl import BACKENDS, Candidate, Proof, Verdict, Wishes, advice, choose, in_process
+from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Candidate, Proof, Verdict, Wishes, advice, choose, in_process
 from anaheadless.target import Target, cannot_execute, find_program, this_python
 
 
@@ -59,8 +59,18 @@ def options(
 
     :raises ValueError: with a sentence that says what would do.
     """
+    if not isinstance(screen, str):
+        raise TypeError(f"screen is {screen!r}, but has to be text, as in '1280x1024x24'.")
+    if isinstance(server_args, str):
+        raise TypeError(f"server_args is {server_args!r}, but has to be a list of such texts.")
+    if dpi is not None and not (isinstance(dpi, int) and 1 <= dpi <= 1000):
+        raise ValueError(f"dpi is {dpi!r}, but can be a whole number from 1 to 1000.")
     if gl not in BACKENDS:
         raise ValueError(f"gl is {gl!r}, but can be {', '.join(BACKENDS)}.")
+    if gl == "virtualgl" and not virtualgl:
+        raise ValueError("gl='virtualgl' and virtualgl=False contradict each other.")
+    if vgl_display is not None and not VGL_DISPLAY.fullmatch(vgl_display):
+        raise ValueError(f"vgl_display is {vgl_display!r}, but can be egl, eglN, /dev/dri/cardN or :N.")
     for seconds in start_timeout, probe_timeout:
         if not 0 < seconds <= 3600:
             raise ValueError(f"A time limit of {seconds} is not between 0 and 3600 seconds.")

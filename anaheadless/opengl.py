@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from anaheadless.facts import Facts, Repairs, VirtualGl
 
 BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
+
+# What VirtualGL can render on: an EGL device, a DRI device, or a 3D X server.
+VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", re.ASCII)
 
 # GL_RENDERER of what draws on the CPU. VirtualGL and the GLX vendor say nothing about it.
 _SOFTWARE = (

@@ -13,12 +13,14 @@ from anaheadless.errors import LaunchError, say
 def relaunch(**options: Any) -> None:
     """Start this program again by the launcher, unless it is in a session already: one line at the top of a script.
 
-    It is the same process, with the same arguments, from the beginning. What goes wrong is said, and is the status, as
-    by the launcher's own command. On systems other than Linux nothing is done.
+    It is the same process, with the same arguments, from the beginning: what stands before the call is run
+    twice. What goes wrong is said, and is the status, as by the launcher's own command. On systems other than Linux
+    nothing is done.
 
     :param options: as of :func:`anaheadless.virtual_display`.
     :raises LaunchError: this is not a program that could be started again: an interactive or embedded interpreter, a
-        Jupyter kernel, a script from standard input.
+        Jupyter kernel, a worker of multiprocessing, a script from standard input, or one that has changed its
+        arguments.
     :raises ValueError: an option makes no sense, and likewise TypeError.
     """
     if not sys.platform.startswith("linux"):

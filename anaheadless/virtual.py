@@ -25,8 +25,9 @@ class VirtualDisplay:
     renderer: str | None
 
     def screenshot(self, path: str | os.PathLike[str]) -> None:
-        """Save what the display shows now, as a PNG file of its first screen's size.
+        """Save what the display shows now, as a PNG file: all of its first screen, RGB of 8 bits each, no pointer.
 
+        :param path: of the file; one that is there is replaced.
         :raises LaunchError: the X server does not answer.
         :raises OSError: the file can't be written.
         """
@@ -41,7 +42,7 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) ->
 
     Several may be there at a time, and in any thread. Nothing of this process is changed.
 
-    :param environ: what to put the display into; default: :data:`os.environ`.
+    :param environ: what to put the display into, a copy of it; default: :data:`os.environ`.
     :param options: as of the command line: ``screen="1280x1024x24"`` (pixels, and bits), ``dpi`` (dots per inch),
         ``gl="auto"``, ``virtualgl=True``, ``vgl_display``, ``vgl_dlfaker=True``, ``server_args=()``,
         ``start_timeout=30.0`` and ``probe_timeout=10.0`` (seconds), ``shim=True``.

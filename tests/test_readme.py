@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 import yaml
 from docutils import nodes
 from docutils.core import publish_doctree
+from PyQt5.QtCore import QSize
+from PyQt5.QtGui import QImage
 
-from helpers import BIN, CHECKOUT, run
+from helpers import BIN, CHECKOUT, TESTS, run
 
 README = publish_doctree((CHECKOUT / "README.rst").read_text(), settings_overrides={"report_level": 2, "halt_level": 2})
 BLOCKS = {name: block.astext() for block in README.findall(nodes.literal_block) for name in block["names"]}
@@ -56,6 +59,7 @@ def test_every_block_is_one_that_is_tested() -> None:
     assert set(BLOCKS) == {
         *("checkout", "install", "hello", "use", "doctor"),
         *("shebang", "shebang-options", "cron", "github", "gitlab"),
+        *("relaunch", "setup", "displays", "anatomist"),
     }
     assert len(BLOCKS) == len(list(README.findall(nodes.literal_block)))
 
@@ -109,6 +113,34 @@ def test_cron_mails_nothing(home: Path) -> None:
     assert (home / "hello.png").exists()
 
 
+@pytest.mark.parametrize("command", ["python", "anaheadless run"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("relaunch", {"python": r"PyQt5.QtCore.QSize\(1920, 1080\)", "run": r"PyQt5.QtCore.QSize\(1280, 1024\)"}),
+        ("setup", r":\d+ (virtualgl|nvidia|native|mesa) .+\nxcb"),
+        ("displays", ""),
+    ],
+)
+def test_from_python(name: str, said: str | dict[str, str], command: str, home: Path) -> None:
+    (home / "script.py").write_text(BLOCKS[name])
+    output = shell(f"{command} script.py", home)
+    assert_well(output)
+    expected = said if isinstance(said, str) else said[command.split()[-1]]
+    assert re.fullmatch(expected, output.stdout.rstrip("\n")), output.stdout
+    if name == "displays":
+        assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+        assert QImage(str(home / "screen.png")).size() == QSize(800, 600)
+
+
+def test_anatomist_in_a_session(home: Path) -> None:
+    """Anatomist comes with BrainVISA only: the one here is a double."""
+    (home / "script.py").write_text(BLOCKS["anatomist"])
+    output = shell(f"PYTHONPATH={TESTS}/doubles anaheadless run script.py", home)
+    assert_well(output)
+    assert QImage(str(home / "brain.png")).size() == QSize(1920, 1080)
+
+
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
 def test_github_actions_steps(home: Path) -> None:
     for step in yaml.safe_load(BLOCKS["github"]):
@@ -139,3 +171,9 @@ def test_options_are_those_of_the_help() -> None:
 def test_picture_is_there() -> None:
     for image in README.findall(nodes.image):
         assert (CHECKOUT / image["uri"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_links_are_to_files_of_the_repository() -> None:
+    for link in README.findall(nodes.reference):
+        if "refuri" in link and "://" not in link["refuri"]:
+            assert (CHECKOUT / link["refuri"]).is_file(), link["refuri"]

@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+import anatomist.direct.api
+
+
+class Anatomist(anatomist.direct.api.Anatomist):
+    pass

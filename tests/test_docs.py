@@ -1,0 +1,97 @@
+"""What docs/ shows is what happens, and nothing that is public is missing there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
+
+import anaheadless
+from anaheadless import launch
+from helpers import ANAHEADLESS, CHECKOUT, TESTS
+from test_readme import BLOCKS, assert_well, home, shell
+
+DOCS = CHECKOUT / "docs"
+API = (DOCS / "api.rst").read_text()
+COMING_FROM = publish_doctree(
+    (DOCS / "coming-from.rst").read_text(), settings_overrides={"report_level": 2, "halt_level": 2}
+)
+OURS = {name: block.astext() for block in COMING_FROM.findall(nodes.literal_block) for name in block["names"]}
+FUNCTIONS = [name for name in anaheadless.__all__ if inspect.isroutine(getattr(anaheadless, name))]
+
+__all__ = ["home"]
+
+
+def test_every_block_is_one_that_is_tested() -> None:
+    assert set(OURS) == {
+        f"from-{name}" for name in ("xvfb-run", "pyvirtualdisplay", "xvfbwrapper", "soma", "anatomist")
+    }
+    assert len(OURS) == len(list(COMING_FROM.findall(nodes.literal_block)))
+    assert not set(OURS) & set(BLOCKS)  # they are labels of one documentation
+
+
+@pytest.mark.parametrize("command", [line[2:] for line in OURS["from-xvfb-run"].splitlines()])
+def test_coming_from_xvfb_run(command: str, home: Path) -> None:
+    output = shell(command, home)
+    assert_well(output)
+    if "--screen" in command:
+        assert re.search(r"dimensions: +1920x1080 .*\s+resolution: +96x96", output.stdout)
+
+
+@pytest.mark.parametrize(("name", "last"), [("from-pyvirtualdisplay", "800x600"), ("from-xvfbwrapper", "1280x720")])
+def test_coming_from_a_package(name: str, last: str, home: Path) -> None:
+    (home / "script.py").write_text(OURS[name])
+    output = shell("python script.py", home)
+    assert_well(output)
+    assert re.findall(r"dimensions: +(\S+)", output.stdout)[-1] == last
+
+
+@pytest.mark.parametrize(("name", "said"), [("from-soma", "xcb\n"), ("from-anatomist", "True 2\n")])
+def test_coming_from_brainvisa(name: str, said: str, home: Path) -> None:
+    (home / "script.py").write_text(OURS[name])
+    output = shell(f"PYTHONPATH={TESTS}/doubles {ANAHEADLESS} run script.py", home)
+    assert_well(output)
+    assert output.stdout == said
+
+
+def test_every_public_name_is_on_the_api_page() -> None:
+    shown = re.findall(r"^\.\. (?:autofunction|autoclass|autoexception|data):: anaheadless\.(\w+)", API, re.MULTILINE)
+    assert sorted(shown) == sorted(anaheadless.__all__)
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "VirtualDisplay.screenshot", "HeadlessInfo", "VirtualDisplay"])
+def test_parameters_are_those_of_the_signature(name: str) -> None:
+    found: Any = anaheadless
+    for part in name.split("."):
+        found = getattr(found, part)
+    parameters = [parameter for parameter in inspect.signature(found).parameters if parameter != "self"]
+    described = re.findall(r":param (\w+):", found.__doc__)
+    assert set(described) <= set(parameters)
+    # What is not described on its own is named in the description of another, or stands for all the rest.
+    assert all(
+        parameter == "kwargs" or f"``{parameter}``" in found.__doc__ for parameter in {*parameters} - {*described}
+    )
+
+
+def test_options_are_those_of_the_functions() -> None:
+    """Names and defaults, in the docstring of virtual_display() and in the table."""
+    doc = inspect.getdoc(anaheadless.virtual_display) or ""
+    for name, parameter in inspect.signature(launch.options).parameters.items():
+        row = re.search(rf"^``{name}`` +\S.*", API, re.MULTILINE)
+        assert row, name
+        assert str(parameter.default).split("x")[0] in row[0], name
+        assert f"``{name}" in doc, name
+
+
+def test_links_are_to_pages() -> None:
+    for page in DOCS.glob("*.rst"):
+        for target in re.findall(r"<([\w/-]+\.rst)>`_", page.read_text()):
+            assert (page.parent / target).is_file(), (page, target)
+    assert set(re.findall(r"^   ([\w-]+)$", (DOCS / "index.rst").read_text(), re.MULTILINE)) == {
+        page.stem for page in DOCS.glob("*.rst")
+    } - {"index"}
