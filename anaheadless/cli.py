@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -359,7 +360,7 @@ def start(pid: int | None, shell: str, as_json: bool, github: bool, python: str,
                 say(f"anaheadless: {line}")
         changed = exports.changes(environ, ready.environ)
         if github:
-            with open(environ["GITHUB_ENV"], "a") as file:
+            with open(environ["GITHUB_ENV"], "a", encoding="utf-8", errors="surrogateescape") as file:
                 file.writelines(f"{line}\n" for line in exports.for_github(changed))
         elif as_json:
             import json
@@ -448,7 +449,10 @@ def screenshot(args: tuple[str, ...], crop: Any) -> None:
     if not 1 <= len(args) <= 2:
         raise click.UsageError("Missing FILE.png, or more than that and a SESSION.")
     found = roster.find(args[0] if args[1:] else None, launch.inherited_environment())
-    camera.save(found.display, f"/proc/{found.keeper}/fd/{keeper.COOKIE}", args[-1], crop)
+    try:
+        camera.save(found.display, f"/proc/{found.keeper}/fd/{keeper.COOKIE}", args[-1], crop)
+    except OSError as error:
+        raise LaunchError(f"the picture can't be saved: {args[-1]}: {error.strerror}") from error
 
 
 def _launch_options(

@@ -112,6 +112,8 @@ def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
     :raises LaunchError: it could not be started, or was not ready in time; nothing is left of it.
     """
     deadline = time.monotonic() + options.start_timeout
+    if options.target is not None and not keeper.is_alive(options.target):
+        raise LaunchError(f"there is no process {options.target} for a display to live as long as", hint="See --pid.")
     try:
         with suppress(_DisplayInUseError):
             return _start(options, environ, deadline, activate=True)

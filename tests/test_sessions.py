@@ -1,0 +1,348 @@
+"""Sessions can be listed, looked at, and stopped, by their owner, from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PyQt5.QtGui import QColor, QImage
+
+from anaheadless import exports, keeper
+from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, holding, is_running, run, wait_until
+
+
+def listed() -> dict[str, dict[str, object]]:
+    output = run("list", "--json")
+    assert (output.returncode, output.stderr) == (0, "")
+    return {row["session"]: row for row in json.loads(output.stdout)}
+
+
+def test_list_shows_what_a_session_is() -> None:
+    with holding("--screen", "640x480") as session:
+        row = listed()[session.display]
+        facts = session.facts
+        assert {name: row[name] for name in ("target", "keeper", "server")} == {
+            name: facts[name] for name in ("target", "keeper", "server")
+        }
+        assert (row["state"], row["purpose"], row["backend"]) == ("running", "run", "native")
+        assert "hold.py" in str(row["command"])
+        assert str(row["renderer"])
+        assert isinstance(row["age"], float)
+        assert 0 <= row["age"] < PATIENCE
+        assert isinstance(row["server_memory"], int)
+        assert row["server_memory"] > 2**20
+        (line,) = [line for line in run("list").stdout.splitlines() if line.startswith(session.display)]
+        assert line.split()[1:3] == [str(facts["target"]), "running"]
+        assert "hold.py" in line
+    assert session.display not in listed()
+
+
+def test_list_shows_what_programs_have_of_their_own() -> None:
+    code = "import anaheadless; print(anaheadless.setup_headless(need_opengl=False).display, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        row = listed()[process.stdout.readline().strip()]
+        process.stdin.close()
+    assert (row["purpose"], row["target"]) == ("display", process.pid)
+
+
+@contextlib.contextmanager
+def pretender(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of ours with the command line of a keeper, and a FIFO where a keeper has its notes."""
+    script = tmp_path / os.path.basename(keeper.__file__)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    script.write_text(
+        f"import os, sys\nos.dup2(os.open({str(fifo)!r}, os.O_RDWR), 6)\nprint(flush=True)\nsys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_a_pretender_is_neither_waited_for_nor_ended(tmp_path: Path) -> None:
+    with pretender(tmp_path, ":4", str(os.getpid()), "1") as process:
+        assert listed()[":4"]["state"] == "stale"
+        output = run("screenshot", ":4", tmp_path / "picture.png")
+        assert output.returncode == 125
+        assert ":4 can't be looked at" in output.stderr
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("arguments", [(), (":4",), ("x", "y", "z"), (":99999999999", "1", "1"), (":1", "x", "1")])
+def test_other_programs_called_so_are_no_sessions(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with pretender(tmp_path, *arguments) as process:
+        assert process.pid not in {row["keeper"] for row in listed().values()}
+
+
+@pytest.mark.parametrize("way", ["display", "number", "target", "keeper", "inside"])
+def test_stop_ends_the_target_and_leaves_others(way: str) -> None:
+    with holding("--gl", "none") as other, holding("--gl", "none") as session:
+        environ = dict(os.environ)
+        name = {
+            "display": [session.display],
+            "number": [str(session.number)],
+            "target": [str(session.target.pid)],
+            "keeper": [str(session.keeper.pid)],
+            "inside": [],
+        }[way]
+        if way == "inside":
+            environ.update(DISPLAY=session.display, ANAHEADLESS_SESSION=f"{session.display},{session.keeper.pid}")
+        output = run("stop", *name, env=environ)
+        assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
+        assert session.left() == []
+        assert session.process.wait(PATIENCE) == -signal.SIGTERM
+        assert all(map(is_running, (other.target, other.keeper, other.server)))
+
+
+def test_stop_without_a_name_wants_to_know_which() -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "ANAHEADLESS_SESSION"}
+    with holding("--gl", "none"), holding("--gl", "none"):
+        output = run("stop", env=environ)
+    assert output.returncode == 125
+    assert "sessions" in output.stderr
+    assert "anaheadless list" in output.stderr
+
+
+@pytest.mark.parametrize("name", [":1", "999999999", "nonsense", "", "-1"])
+def test_stop_of_none_says_so(name: str) -> None:
+    output = run("stop", "--", name)
+    assert (output.returncode, output.stdout) == (125, "")
+    assert output.stderr.startswith(f"anaheadless: there is no session {name}\n")
+
+
+def test_stop_of_a_target_that_does_not_want_to() -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True)); print(flush=True)"
+    command = [ANAHEADLESS, "run", "--gl", "none", "-c", f"{code}\nwhile True: time.sleep(1)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert run("stop", "--grace", "0.2", str(process.pid)).returncode == 0
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+        assert process.stdout.read() == "no\n"
+
+
+@pytest.mark.parametrize("who", ["target", "keeper", "server"])
+def test_stop_of_what_is_stopped(who: str) -> None:
+    with holding("--gl", "none") as session:
+        process = getattr(session, who)
+        process.suspend()
+        if who == "keeper":  # ends it by force; the server goes with it
+            run("stop", "--grace", "1", session.display)
+        else:
+            assert run("stop", session.display).returncode == 0
+        session.wait_until_nothing_is_left()
+        assert not is_running(session.target)
+
+
+def test_clean_removes_what_is_dead_and_nothing_else(tmp_path: Path) -> None:
+    with holding("--gl", "none") as session:
+        free = iter(number for number in range(2000, 10000) if not (SOCKETS / f"X{number}").exists())
+        dead, listening, link, fifo = (SOCKETS / f"X{next(free)}" for _ in range(4))
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as closed:
+            closed.bind(str(dead))
+            listener.bind(str(listening))
+            listener.listen()
+            link.symlink_to(tmp_path)
+            os.mkfifo(fifo)
+            made = [dead, listening, link, fifo]
+            for path in made:
+                os.utime(path, (1, 1), follow_symlinks=False)
+            closed.close()
+            try:
+                output = run("clean")
+                assert (output.returncode, output.stderr) == (0, "")
+                assert f"removed {dead}\n" in output.stdout
+                assert [os.path.lexists(path) for path in made] == [False, True, True, True]
+            finally:
+                for path in made[1:]:
+                    path.unlink()
+        assert session.socket.exists()
+        assert str(session.socket) not in output.stdout
+    assert "removed" not in run("clean").stdout
+
+
+@contextlib.contextmanager
+def hanging(*options: str, pixel: int) -> Iterator[subprocess.Popen[str]]:
+    """A target that has filled its screen, and then is stopped."""
+    command = [ANAHEADLESS, "run", "--gl", "none", *options, str(PROGRAMS / "paint_root.py"), str(pixel)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "painted\n"
+            process.send_signal(signal.SIGSTOP)
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("depth", "pixel", "colour"),
+    [(24, 0xFF8001, "#ff8001"), (16, 0b11111_100000_00001, "#ff8208"), (30, 0x3FF, "#0000ff")],
+)
+def test_screenshot_of_a_target_that_hangs(depth: int, pixel: int, colour: str, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    with hanging("--screen", f"321x123x{depth}", pixel=pixel) as process:
+        output = run("screenshot", str(process.pid), picture)
+        assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
+    image = QImage(str(picture))
+    assert (image.width(), image.height()) == (321, 123)
+    assert {image.pixelColor(*place).name() for place in ((0, 0), (320, 0), (160, 60), (320, 122))} == {colour}
+
+
+def test_screenshot_of_a_part(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    code = (
+        "from PyQt5.QtWidgets import *; app = QApplication([]); w = QWidget(); w.setStyleSheet('background: lime');"
+        "w.setGeometry(40, 30, 20, 10); w.show(); w.grab(); app.processEvents(); app.processEvents();"
+        "import subprocess, sys; program, *more = sys.argv[1:];"
+        "sys.exit(subprocess.call([program, 'screenshot', '--crop', *more]))"
+    )
+    words = ("run", "--gl", "none", "--screen", "200x100", "-c", code, ANAHEADLESS)
+    assert run(*words, "21x10+40+30", picture).returncode == 0
+    image = QImage(str(picture))
+    assert (image.width(), image.height()) == (21, 10)
+    assert image.pixelColor(0, 0) == image.pixelColor(19, 9) == QColor("lime")
+    assert image.pixelColor(20, 5) == QColor("black")
+    output = run(*words, "200x100+1+0", tmp_path / "more.png")
+    assert output.returncode == 125
+    assert "200x100 pixels only" in output.stderr
+    for odd in "0x10+0+0", "10x10", "10x10+-1+0":
+        assert run(*words, odd, tmp_path / "more.png").returncode == 2
+    assert not (tmp_path / "more.png").exists()
+
+
+def test_screenshot_that_can_not_be_saved(tmp_path: Path) -> None:
+    with holding("--gl", "none") as session:
+        output = run("screenshot", session.display, tmp_path / "gone" / "picture.png")
+    assert output.returncode == 125
+    assert output.stderr.startswith(
+        f"anaheadless: the picture can't be saved: {tmp_path}/gone/picture.png: No such file"
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("a", "b", "c")])
+def test_screenshot_wants_a_file(words: tuple[str, ...]) -> None:
+    assert run("screenshot", *words).returncode == 2
+
+
+def shell(script: str, program: str = "sh", **settings: object) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "ANAHEADLESS": ANAHEADLESS, "ANAHEADLESS_GL": "none"}
+    environ.pop("ANAHEADLESS_SESSION", None)
+    return run("-c", script, command=shutil.which(program) or program, env={**environ, **dict(settings)})
+
+
+STARTED = "; xdpyinfo | head -1; echo $DISPLAY; "
+
+
+@pytest.mark.parametrize(
+    ("program", "start"),
+    [
+        ("sh", 'eval "$($ANAHEADLESS start)"'),
+        ("bash", 'eval "$($ANAHEADLESS start)"'),
+        ("zsh", 'eval "$($ANAHEADLESS start)"'),
+        ("fish", "$ANAHEADLESS start --shell fish | source"),
+        ("tcsh", "eval `$ANAHEADLESS start --shell csh`"),
+    ],
+)
+def test_start_for_a_shell(program: str, start: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"no {program}")
+    output = shell(f"{start}{STARTED}$ANAHEADLESS list", program)
+    assert (output.returncode, output.stderr) == (0, "")
+    shown, display, line = output.stdout.splitlines()
+    assert shown == f"name of display:    {display}"
+    assert line.split()[0] == display
+    wait_until(lambda: display not in listed(), "ended with its shell")
+
+
+def test_start_is_ended_by_stop_and_the_shell_goes_on() -> None:
+    output = shell('eval "$($ANAHEADLESS start)"; echo $DISPLAY; $ANAHEADLESS stop; xdpyinfo 2>&1; echo on')
+    display, *_, last = output.stdout.splitlines()
+    assert (output.returncode, output.stderr, last) == (0, "", "on")
+    assert "unable to open display" in output.stdout
+    assert display not in listed()
+
+
+def test_start_for_another_process() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as process:
+        said = run("start", "--gl", "none", "--json", "--pid", str(process.pid))
+        assert (said.returncode, said.stderr) == (0, "")
+        variables = json.loads(said.stdout)
+        row = listed()[variables["DISPLAY"]]
+        assert (row["target"], row["purpose"]) == (process.pid, "start")
+        process.kill()
+    wait_until(lambda: variables["DISPLAY"] not in listed(), "ended with that process")
+
+
+def test_start_for_a_job_of_github(tmp_path: Path) -> None:
+    """Its steps are shells of one runner; the display outlives the first of them."""
+    file = tmp_path / "env"
+    file.write_text("BEFORE=1\n")
+    runner = (
+        "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1] + ' start --github --gl none'], check=True);"
+        "print(open(sys.argv[2]).read(), flush=True); print('', flush=True); input()"
+    )
+    command = [sys.executable, "-c", runner, ANAHEADLESS, str(file)]
+    environ = {**os.environ, "GITHUB_ENV": str(file)}
+    with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        lines = list(iter(process.stdout.readline, "\n"))
+        display = lines[lines.index("DISPLAY<<END\n") + 1].strip()
+        assert lines[0] == "BEFORE=1\n"
+        assert listed()[display]["target"] == process.pid
+        process.kill()
+    wait_until(lambda: display not in listed(), "ended with the runner")
+
+
+def test_start_that_fails_prints_nothing() -> None:
+    output = run("start", "--gl", "none", "--server-arg=-nonsense")
+    assert (output.returncode, output.stdout) == (125, "")
+    assert "-nonsense" in output.stderr
+    output = run("start", "--pid", "4194303", "--gl", "none")
+    assert (output.returncode, output.stdout) == (125, "")
+    assert "process 4194303" in output.stderr
+    output = run("start", "--github", env={**os.environ, "GITHUB_ENV": ""})
+    assert (output.returncode, output.stdout) == (2, "")
+
+
+ODD = {"A": 'it\'s \\ "$x" `y` !z', "B": None, "C": "", "E": "two\nlines"}
+
+
+@pytest.mark.parametrize("program", ["sh", "bash", "zsh", "fish", "tcsh"])
+def test_variables_arrive_in_the_shell(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"no {program}")
+    kind = {"fish": "fish", "tcsh": "csh"}.get(program, "sh")
+    show = f"exec {sys.executable} -c 'import json, os; print(json.dumps([os.environ.get(n) for n in \"ABCE\"]))'"
+    output = run("-c", "\n".join([*exports.for_shell(ODD, kind), show]), command=program, env={**os.environ, "B": "1"})
+    assert json.loads(output.stdout) == list(ODD.values())
+
+
+def test_variables_for_github() -> None:
+    assert exports.for_github({"A": "1", "B": None, "C": "END\nEND_"}) == [
+        *("A<<END", "1", "END"),
+        *("B<<END", "", "END"),
+        *("C<<END__", "END", "END_", "END__"),
+    ]
+    assert exports.changes({"A": "1", "B": "2", "C": "3"}, {"A": "1", "B": "4", "D": ""}) == {
+        "B": "4",
+        "C": None,
+        "D": "",
+    }
