@@ -166,7 +166,7 @@ def read_authority(environ: Mapping[str, str]) -> bytes:
 
 def _outer_display(environ: Mapping[str, str]) -> str | None:
     """The caller's DISPLAY, if VirtualGL could render on it: not one that ssh forwards, nor one of ours."""
-    match = re.fullmatch(r"(?:unix)?(:(\d+)(?:\.\d+)?)", environ.get("DISPLAY", ""))
+    match = re.fullmatch(r"(?:unix)?(:(\d{1,9})(?:\.\d{1,9})?)", environ.get("DISPLAY", ""))
     if not match or environ.get("ANAHEADLESS_SESSION", "").startswith(f":{match[2]},"):
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:

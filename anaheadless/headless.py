@@ -9,6 +9,7 @@ in a process that runs.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import sys
@@ -162,14 +163,19 @@ def _find_implementation(name: str | None) -> tuple[str, str]:
     if name == "nbanatomist":  # what it was called before BrainVISA 5
         name = "anatomist.notebook.api.NotebookAnatomist"
     module, _, attribute = (name if "." in name else f"anatomist.{name}.Anatomist").rpartition(".")
-    if importlib.util.find_spec(module) is None:
+    if module not in sys.modules and importlib.util.find_spec(module) is None:
         raise ImportError(f"there is no implementation {name!r} of Anatomist: no module {module}", name=module)
     return module, attribute
 
 
 def _import_implementation(module: str, attribute: str) -> Any:
     for path in module, f"{module}.api":
-        found = getattr(importlib.import_module(path), attribute, None)
+        try:
+            found = getattr(importlib.import_module(path), attribute, None)
+        except ModuleNotFoundError as error:
+            if path == module or error.name != path:
+                raise
+            continue
         if found is not None:
             return found
     raise ImportError(f"there is no {attribute} in {module}, nor in {module}.api", name=module)
@@ -229,6 +235,7 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
     except LaunchError as failure:
         return _stay_on_display(info, need_opengl, failure)
     _state.session = ready.session
+    atexit.register(ready.session.control.close)  # lest Python say that nobody has
     _state.changes += (inprocess.change(ready.environ),)
     notes = _session_notes()
     assert notes is not None, "a session that has just been started"
@@ -289,8 +296,8 @@ def stop_headless() -> None:
             inprocess.undo(changes)
         _state.changes = ()
         session, _state.session = _state.session, None
-        if session is not None and test_qapp() != "QApp":
-            session.end()
+        if session is not None:
+            session.control.close() if test_qapp() == "QApp" else session.end()
 
 
 def setup_virtualGL() -> bool:  # noqa: N802
@@ -342,6 +349,8 @@ def test_glx(
     if xdpyinfo_cmd is None and glxinfo_cmd is None:
         if notes is not None:
             return notes.glx
+        if not sys.platform.startswith("linux"):
+            return 0
         from anaheadless import inprocess
 
         return _poll(timeout, lambda limit: _grade(inprocess.look_at_display(limit).result))
@@ -373,12 +382,13 @@ def _grade_by_commands(
     """The grade that the commands, those that are given, stand for, or None where they say that there is no display."""
     from anaheadless.proof import run
 
-    deadline = time.monotonic() + timeout
-    for command, word, grade in (glxinfo, "GLX Visuals", 2), (xdpyinfo, "GLX", 1):
+    asked = [(glxinfo, "GLX Visuals", 2), (xdpyinfo, "GLX", 1)]
+    share = timeout / sum(1 for command, _, _ in asked if command)
+    for command, word, grade in asked:
         if not command:
             continue
         try:
-            ended = run([command] if isinstance(command, str) else command, os.environ, deadline - time.monotonic())
+            ended = run([command] if isinstance(command, str) else command, os.environ, share)
         except OSError:
             continue
         if ended.status != 0 and "unable to open display" in ended.errors:
@@ -437,6 +447,8 @@ def find_mesa() -> str | None:
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0.
     """
+    if not sys.platform.startswith("linux"):
+        return None
     from anaheadless import facts
 
     folder = facts.find_mesa()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Optional
+from dataclasses import replace
+from typing import Dict, Optional, Tuple  # noqa: UP035
 
 from anaheadless import environment, facts, launch, opengl, qt
 from anaheadless.errors import LaunchError
@@ -29,8 +30,8 @@ def may_preload() -> bool:
     return not any(name in path for path in facts.loaded_libraries() for name in _TOO_LATE)
 
 
-# By name: what a variable was, and what it was set to; None for "not set".
-Changes = dict[str, tuple[Optional[str], Optional[str]]]
+# By name: what a variable was, and what it was set to; None for "not set". (Python 3.8 runs this, too.)
+Changes = Dict[str, Tuple[Optional[str], Optional[str]]]  # noqa: UP006
 
 
 def change(environ: Mapping[str, str]) -> Changes:
@@ -95,7 +96,9 @@ def virtualgl_for_display(timeout: float) -> dict[str, str] | None:
     :raises LaunchError: it has drawn in another process, but can't be loaded in this one.
     """
     wishes = Wishes("virtualgl", preload=may_preload())
-    for candidate in opengl.candidates(facts.gather(os.environ), wishes):
+    # Not on DISPLAY itself, which a program would draw on without VirtualGL.
+    known = replace(facts.gather(os.environ), outer_display=None)
+    for candidate in opengl.candidates(known, wishes):
         tried = opengl.in_process(candidate)
         if prove(tried, this_python(), environment.with_opengl(os.environ, tried), timeout).drawn:
             load(candidate)

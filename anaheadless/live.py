@@ -65,10 +65,14 @@ class LiveSession:
     target_start: str
     notes: Notes | None
 
+    def is_run(self) -> bool:
+        """Whether the target is what the launcher became."""
+        return self.notes is not None and self.notes.purpose == "run"
+
 
 def current(environ: Mapping[str, str]) -> LiveSession | None:
     """The session that *environ* names, or None where there is none, it has ended, or DISPLAY is another one."""
-    match = re.fullmatch(r"(:\d+),(\d+)", environ.get("ANAHEADLESS_SESSION", ""), re.ASCII)
+    match = re.fullmatch(r"(:\d{1,9}),(\d{1,9})", environ.get("ANAHEADLESS_SESSION", ""), re.ASCII)
     if not match or environ.get("DISPLAY", "").partition(".")[0] != match[1]:
         return None
     found = look(int(match[2]))

@@ -77,10 +77,13 @@ def run(command: Sequence[str], environ: Mapping[str, str], timeout: float, alar
             start_new_session=True,
             preexec_fn=(lambda: signal.alarm(alarm)) if alarm else None,
         )
-        ended = _wait(process, timeout)
-        if not ended:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        ended = False
+        try:
+            ended = _wait(process, timeout)
+        finally:
+            if not ended:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         said = [os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace") for file in (output, errors)]
     return Ended(process.returncode if ended else None, *said)
 
@@ -96,7 +99,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
     try:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        return bool(poll.poll(timeout * 1000)) and process.wait() is not None
+        return bool(poll.poll(max(0.0, timeout) * 1000)) and process.wait() is not None
     finally:
         os.close(pidfd)
 

@@ -31,9 +31,14 @@ def relaunch(**options: Any) -> None:
     wanted = launch.options(**options)
     if live.current({**os.environ, "DISPLAY": os.environ.get("ANAHEADLESS_SESSION", "").partition(",")[0]}):
         return
+    if any(session.target == os.getpid() and session.is_run() for session in live.sessions()):
+        raise LaunchError(
+            "this program was launched, but ANAHEADLESS_SESSION does not say so any more",
+            hint="Something that runs before it, a sitecustomize perhaps, removes or changes that variable.",
+        )
     target = Target(sys.executable, (sys.executable, *_arguments()))
     for stream in sys.stdout, sys.stderr:
-        if stream is not None:
+        if stream is not None and not stream.closed:
             stream.flush()
     try:
         launch.run(target, wanted, os.environ, sys.executable)
@@ -64,12 +69,21 @@ def _why_not(words: Sequence[str]) -> str | None:
         return "it is an IPython shell or a Jupyter kernel"
     if hasattr(sys, "ps1") or sys.flags.interactive:
         return "it is an interactive interpreter"
-    if getattr(sys, "frozen", False) or not sys.executable or not os.path.samefile(sys.executable, "/proc/self/exe"):
+    if getattr(sys, "frozen", False) or not _is_this_program(sys.executable):
         return "its interpreter is embedded in another program"
     if workers is not None and workers() is not None:
         return "it is a worker process of multiprocessing"
     if sys.argv[:1] in ([], [""], ["-"]):
         return "it was read from standard input"
+    if os.path.exists(sys.argv[0]) and not (os.path.isfile(sys.argv[0]) or os.path.isdir(sys.argv[0])):
+        return "it was read from a pipe"
     if words[len(words) - len(sys.argv) + 1 :] != sys.argv[1:]:
         return "its arguments have been changed"
     return None
+
+
+def _is_this_program(path: str | None) -> bool:
+    try:
+        return path is not None and os.path.samefile(path, "/proc/self/exe")
+    except OSError:
+        return False

@@ -123,7 +123,7 @@ def stop(session: LiveSession, grace: float) -> None:
         watched = psutil.Process(session.keeper)
         if live.look(session.keeper) != session:
             return
-        if session.notes is not None and session.notes.purpose == "run":
+        if session.is_run():
             _end_target(session, grace)
         else:
             watched.send_signal(keeper.STOP)

@@ -48,7 +48,7 @@ def save(display: str, authority: str, path: str, area: tuple[int, int, int, int
     """
     try:
         width, rows = _take(display, authority, area)
-    except (OSError, ValueError, xproto.RefusedError) as error:
+    except (OSError, ValueError, KeyError, struct.error, xproto.RefusedError) as error:
         raise LaunchError(
             f"display {display} can't be looked at: {error}", hint="Its session may have ended, or it hangs."
         ) from error

@@ -93,8 +93,10 @@ class Session:
 
     def end(self) -> None:
         """End the X server, and wait (END_SECONDS at most) until nothing is left of it."""
-        if os.getpid() == self.starter:  # in a child that was forked, it is still the parent's
+        if os.getpid() == self.starter:
             _end(self.control)
+        else:  # a child that was forked: it is the parent's
+            self.control.close()
 
 
 class _NoKeeperError(Exception):
@@ -151,6 +153,8 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
             else:
                 claim.withdraw()
             control, first = _spawn_keeper(claim.number, command, descriptors, environ, options)
+            # Whatever goes wrong from here on, a ^C too: without this, the keeper would see the launcher go, and stay.
+            stack.push(lambda kind, *_: None if kind is None else _abandon(control, first))
         # From here on, the end of server and keeper is the end of the connections to them.
         claim.close()
         display.sweep()  # while keeper and server start
@@ -161,7 +165,7 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
             glx = _await_ready(address, cookie, control, deadline)
             control.send(keeper.READY, socket.MSG_NOSIGNAL)
         except (OSError, xproto.RefusedError, _NoKeeperError) as error:
-            _end(control)
+            _abandon(control, first)
             raise _not_ready(error, os.pread(messages, 1 << 16, 0), options) from error
     return Session(f":{claim.number}", *pids, control, glx, os.getpid())
 
@@ -203,6 +207,7 @@ def _spawn_keeper(
     with ExitStack() as stack:
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
+        stack.push(lambda kind, *_: None if kind is None else ours.close())
         null = stack.enter_context(open(os.devnull, "rb"))
         actions = []
         for wanted, descriptor in {0: null.fileno(), keeper.CONTROL: theirs.fileno(), **descriptors}.items():
@@ -290,10 +295,17 @@ def _not_ready(error: Exception, messages: bytes, options: ServerOptions) -> Exc
     )
 
 
+def _abandon(control: socket.socket, first: int) -> None:
+    """End a keeper that may only be starting, and reap its first process."""
+    _end(control)
+    with suppress(ChildProcessError):  # that has been done
+        os.waitpid(first, 0)
+
+
 def _end(control: socket.socket) -> None:
     """Have the keeper end, and wait until it has; no longer than END_SECONDS, it ends all the same."""
-    control.settimeout(END_SECONDS)
     with control, suppress(OSError):
+        control.settimeout(END_SECONDS)
         control.send(keeper.END, socket.MSG_NOSIGNAL)
         while control.recv(64):
             pass

@@ -30,7 +30,9 @@ def make_application(info: HeadlessInfo) -> None:
 
     As soma does it: kept for ever, and so that QtWebEngine can still be imported.
     """
-    binding = importlib.import_module("soma.qt_gui.qt_backend").get_qt_backend()
+    backend = importlib.import_module("soma.qt_gui.qt_backend")
+    backend.set_qt_backend()  # as each import from it does; the second time, it does nothing
+    binding = backend.get_qt_backend()
     core, widgets = (importlib.import_module(f"{binding}.{name}") for name in ("QtCore", "QtWidgets"))
     if core.QCoreApplication.instance() is not None:
         return

@@ -14,13 +14,15 @@ class VirtualDisplay:
     """A virtual display.
 
     :param display: its name, as ``:2000``.
+    :param authority: its X authority file.
     :param environ: the environment for programs that are to use it.
     :param backend: where their OpenGL comes from: ``virtualgl``, ``nvidia``, ``native``, ``mesa`` or ``none``.
     :param renderer: GL_RENDERER of what drew, or None.
     """
 
     display: str
-    environ: dict[str, str] = field(repr=False)
+    authority: str = field(repr=False)
+    environ: dict[str, str] = field(repr=False, hash=False)
     backend: str
     renderer: str | None
 
@@ -33,7 +35,7 @@ class VirtualDisplay:
         """
         from anaheadless import screenshot
 
-        screenshot.save(self.display, self.environ["XAUTHORITY"], os.fspath(path))
+        screenshot.save(self.display, self.authority, os.fspath(path))
 
 
 @contextmanager
@@ -60,6 +62,7 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) ->
                 raise launch.no_opengl(wanted, verdict, 'gl="none"')
             proof = verdict.proof
         backend = verdict.chosen.name if verdict and verdict.chosen else "none"
-        yield VirtualDisplay(ready.session.display, ready.environ, backend, proof.renderer if proof else None)
+        session, renderer = ready.session, proof.renderer if proof else None
+        yield VirtualDisplay(session.display, session.authority, ready.environ, backend, renderer)
     finally:
         ready.session.end()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGE = os.path.dirname(os.path.dirname(__file__))
 NO_ANATOMIST = "Anatomist is not installed for this Python (there is anatomist.headless, which anaheadless brings)"
 
 
@@ -41,8 +41,9 @@ class First:
 
             return ModuleSpec(name, Ours())  # type: ignore[arg-type]
         if name == "soma.qt_gui.headless" and in_session():
-            for finder in sys.meta_path:
-                spec = None if finder is self else finder.find_spec(name, path, target)
+            for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+                find_spec = getattr(finder, "find_spec", None)  # old ones have find_module() instead
+                spec: ModuleSpec | None = find_spec(name, path, target) if find_spec else None
                 if spec is not None and spec.loader is not None:
                     spec.loader = Soma(spec.loader)  # type: ignore[assignment]
                     return spec

@@ -3,13 +3,13 @@
 import os
 import sys
 
-folder = os.path.dirname(os.path.abspath(__file__))
+folder = os.path.dirname(__file__)
 if sys.version_info >= (3, 8):
     import anaheadless_shim  # type: ignore[import-not-found,unused-ignore]
 
     anaheadless_shim.install()
 # A program's sys.path is that of a plain python; what it starts finds us again by PYTHONPATH.
-sys.path[:] = [path for path in sys.path if os.path.abspath(path) != folder]
+sys.path[:] = [path for path in sys.path if path != folder]
 
 # The one that would have run without us, conda's or Debian's: it takes this name over. What it raises is for Python's
 # own site module, as always.
