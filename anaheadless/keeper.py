@@ -88,13 +88,16 @@ def main(argv: list[str]) -> None:
                 )
         log("the target has ended" if is_running(server) else "the X server has ended")
     finally:
-        end(server, lock, socket_path, identity)
-        log_messages()
-        log("nothing is left")
+        try:
+            signal.signal(STOP, signal.SIG_IGN)  # nothing is to interrupt what comes now
+        finally:
+            end(server, lock, socket_path, identity)
+            log_messages()
+            log("nothing is left")
 
 
 def stop(*_: object) -> None:
-    signal.signal(STOP, signal.SIG_IGN)  # what ends now must not be interrupted
+    signal.signal(STOP, signal.SIG_IGN)
     log("stopped")
     sys.exit()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -118,36 +119,29 @@ def stop(session: LiveSession, grace: float) -> None:
     :param grace: seconds that the target has between SIGTERM and SIGKILL.
     :raises LaunchError: it could not be ended.
     """
-    try:
-        # From here on, psutil makes sure that a number still means the process that it means now.
-        watched = psutil.Process(session.keeper)
-        if live.look(session.keeper) != session:
-            return
-        if session.is_run():
-            _end_target(session, grace)
-        else:
-            watched.send_signal(keeper.STOP)
-            watched.send_signal(signal.SIGCONT)
-        _wait_or_kill(watched, END_SECONDS)
-    except psutil.NoSuchProcess:
-        pass
-    except psutil.Error as error:
-        raise LaunchError(f"session {session.display} can't be ended: {error}") from error
+    start = keeper.process_state(session.keeper)[1]
+    if live.look(session.keeper) != session:  # it has ended, and its number may mean another process by now
+        return
+    if session.is_run():
+        _end(session.target, session.target_start, signal.SIGTERM, grace)
+    _end(session.keeper, start, keeper.STOP, END_SECONDS)
+    if keeper.is_alive(session.keeper, start):
+        raise LaunchError(f"session {session.display} can't be ended: its keeper, process {session.keeper}, hangs")
     display.sweep(None)
 
 
-def _end_target(session: LiveSession, grace: float) -> None:
-    with suppress(psutil.NoSuchProcess):
-        target = psutil.Process(session.target)
-        if keeper.is_alive(session.target, session.target_start):
-            target.terminate()
-            target.send_signal(signal.SIGCONT)  # it may be stopped
-            _wait_or_kill(target, grace)
+def _end(pid: int, start: str, number: int, seconds: float) -> None:
+    """Send a process signal *number*; it may be stopped. What has not ended by that in some *seconds* is killed."""
+    for each in number, signal.SIGCONT, signal.SIGKILL:
+        if keeper.is_alive(pid, start):
+            with suppress(ProcessLookupError):
+                os.kill(pid, each)
+        if each != number:
+            _wait(pid, start, seconds)
 
 
-def _wait_or_kill(process: psutil.Process, seconds: float) -> None:
-    try:
-        process.wait(seconds)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(END_SECONDS)
+def _wait(pid: int, start: str, seconds: float) -> None:
+    """Wait until a process has ended, *seconds* at most; one that only waits to be reaped has."""
+    deadline = time.monotonic() + seconds
+    while keeper.is_alive(pid, start) and time.monotonic() < deadline:
+        time.sleep(0.005)

@@ -53,7 +53,9 @@ def test_list_shows_what_programs_have_of_their_own() -> None:
     ) as process:
         assert process.stdin
         assert process.stdout
-        row = listed()[process.stdout.readline().strip()]
+        display = process.stdout.readline().strip()
+        row = listed()[display]
+        process.stdin.write("\n")
         process.stdin.close()
     assert (row["purpose"], row["target"]) == ("display", process.pid)
 
@@ -339,7 +341,7 @@ def test_variables_for_github() -> None:
     assert exports.for_github({"A": "1", "B": None, "C": "END\nEND_"}) == [
         *("A<<END", "1", "END"),
         *("B<<END", "", "END"),
-        *("C<<END__", "END", "END_", "END__"),
+        *("C<<END__", "END\nEND_", "END__"),
     ]
     assert exports.changes({"A": "1", "B": "2", "C": "3"}, {"A": "1", "B": "4", "D": ""}) == {
         "B": "4",
