@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 import os
 import re
@@ -351,13 +350,8 @@ def start(pid: int | None, shell: str, as_json: bool, github: bool, python: str,
         raise click.UsageError("GITHUB_ENV is not set: --github is for the steps of a GitHub Actions job.")
     interpreter = target.python(python, (), os.get_exec_path(environ)).executable
     options = _launch_options(**settings)
-    ready = launch.prepare(options, environ, interpreter, target=pid or _calling_process(github), purpose="start")
+    ready = launch.start(options, environ, interpreter, target=pid or _calling_process(github), purpose="start")
     try:
-        if ready.verdict is not None and ready.verdict.chosen is None:
-            raise launch.no_opengl(options, ready.verdict)
-        if options.verbose:
-            for line in launch.report(options, ready):
-                say(f"anaheadless: {line}")
         changed = exports.changes(environ, ready.environ)
         if github:
             with open(environ["GITHUB_ENV"], "a", encoding="utf-8", errors="surrogateescape") as file:
@@ -402,6 +396,8 @@ def list_(as_json: bool) -> None:
 
         click.echo(json.dumps([row.as_dict() for row in found], indent=2))
         return
+    import datetime
+
     for row in found:
         memory = f"{row.server_memory / 2**20:.0f}M"
         age = str(datetime.timedelta(seconds=int(row.age)))

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from anaheadless.errors import LaunchError
+from anaheadless.errors import LIMITS_HINT, LaunchError
 from anaheadless.keeper import COOKIE, file_identity, lock_path, process_state
 from anaheadless.xproto import COOKIE_NAME
 
@@ -220,11 +220,13 @@ def _make_socket_folder() -> None:
 
 
 def _cannot_listen(error: OSError) -> LaunchError:
-    return LaunchError(
-        f"the display's socket can't be made in {SOCKET_FOLDER}: {error.strerror}",
-        hint=f"X clients look for it there: {SOCKET_FOLDER} must be a folder that you may write to (mode 1777), "
-        "on a file system that is neither full nor read-only.",
+    hint = (
+        f"X clients look for it there: {SOCKET_FOLDER} must be a folder that you may write to (mode 1777), on a file "
+        "system that is neither full nor read-only."
     )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = LIMITS_HINT
+    return LaunchError(f"the display's socket can't be made in {SOCKET_FOLDER}: {error.strerror}", hint=hint)
 
 
 def _remove_if_dead(number: int) -> list[str]:

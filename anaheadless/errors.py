@@ -11,6 +11,8 @@ FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
+LIMITS_HINT = "See the limits on processes, files and memory (ulimit -a)."
+
 
 class LaunchError(RuntimeError):
     """The target was not started, or the display of a running program not set up.

@@ -77,12 +77,9 @@ def start(wishes: Wishes | None, without: str) -> launch.Launch:
 
     :raises LaunchError: there is none; *without* says how to ask for none.
     """
-    options = launch.Options(wishes=wishes, shim=False)
-    ready = launch.prepare(options, os.environ, running=True)
+    ready = launch.start(launch.Options(wishes=wishes, shim=False), os.environ, without=without, running=True)
     try:
-        if ready.verdict is not None:
-            if ready.verdict.chosen is None:
-                raise launch.no_opengl(options, ready.verdict, without)
+        if ready.verdict is not None and ready.verdict.chosen is not None:
             load(ready.verdict.chosen)
     except BaseException:
         ready.session.end()

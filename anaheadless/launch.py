@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from anaheadless import environment, facts, session
 from anaheadless.display import Screen, parse_screen
@@ -100,13 +100,8 @@ def run(target: Target, options: Options, environ: Mapping[str, str], python: st
     :param python: the interpreter that OpenGL is proved in: the target's own, where it has one.
     :raises LaunchError: the target was not started, and nothing is left of what was.
     """
-    ready = prepare(options, environ, python, purpose="run")
+    ready = start(options, environ, python, purpose="run")
     try:
-        if options.verbose:
-            for line in report(options, ready):
-                say(f"anaheadless: {line}")
-        if ready.verdict is not None and ready.verdict.chosen is None:
-            raise no_opengl(options, ready.verdict)
         if options.verbose:
             say(f"anaheadless: target: {' '.join(target.argv)}")
         if options.watch.timeout and not _has_terminal():
@@ -120,6 +115,30 @@ def run(target: Target, options: Options, environ: Mapping[str, str], python: st
         raise
 
 
+def start(
+    options: Options,
+    environ: Mapping[str, str],
+    python: str | None = None,
+    *,
+    without: str = "--gl none",
+    **details: Any,
+) -> Launch:
+    """Start a session, which has OpenGL if that is asked for.
+
+    :param without: how to ask for none.
+    :param details: as of :func:`prepare`.
+    :raises LaunchError: there is no session, or no OpenGL; nothing is left of it.
+    """
+    ready = prepare(options, environ, python, **details)
+    if options.verbose:
+        for line in report(options, ready):
+            say(f"anaheadless: {line}")
+    if ready.verdict is not None and ready.verdict.chosen is None:
+        ready.session.end()
+        raise no_opengl(options, ready.verdict, without)
+    return ready
+
+
 def prepare(
     options: Options,
     environ: Mapping[str, str],
@@ -129,7 +148,7 @@ def prepare(
     target: int | None = None,
     purpose: str = "display",
 ) -> Launch:
-    """Start a session and find its OpenGL.
+    """Start a session and find its OpenGL, if there is one.
 
     :param target: the PID of the process that it is to live as long as, or None for this one.
     :param purpose: see :class:`anaheadless.live.Notes`.
@@ -262,11 +281,8 @@ def report(options: Options, ready: Launch) -> list[str]:
     return [*lines, f"OpenGL: {verdict.chosen or 'none could be proved'}"]
 
 
-def no_opengl(options: Options, verdict: Verdict, without: str = "--gl none") -> LaunchError:
-    """Why there is no OpenGL: a line for each candidate, and what to do.
-
-    :param without: how to ask for none.
-    """
+def no_opengl(options: Options, verdict: Verdict, without: str) -> LaunchError:
+    """Why there is no OpenGL: a line for each candidate, and what to do."""
     wishes = options.wishes or Wishes()
     return LaunchError(
         "no OpenGL: nothing could be drawn" if verdict.attempts else f"no OpenGL: {wishes.backend} is not there",

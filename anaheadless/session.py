@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from anaheadless import display, keeper, xproto
 from anaheadless.display import Screen
-from anaheadless.errors import LaunchError
+from anaheadless.errors import LIMITS_HINT, LaunchError
 from anaheadless.live import Notes
 from anaheadless.memfile import memory_file
 from anaheadless.target import this_python
@@ -127,7 +127,7 @@ def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
     except OSError as error:
         raise LaunchError(
             f"the display can't be started: {error.strerror or error}",
-            hint="See the limits on processes, files and memory (ulimit -a).",
+            hint=LIMITS_HINT,
         ) from error
     raise LaunchError("the X server found five displays in a row in use", hint="Try again.")
 
@@ -279,7 +279,7 @@ def _not_ready(error: Exception, messages: bytes, options: ServerOptions) -> Exc
         hint = "Give it more time with --start-timeout, or see what it says about itself."
     elif isinstance(error, _NoKeeperError):
         message = "the keeper could not be started"
-        hint = "See the limits on processes, files and memory (ulimit -a)."
+        hint = LIMITS_HINT
     elif isinstance(error, xproto.RefusedError):
         message = f"the X server refused the launcher's own connection: {error}"
         hint = "See what --server-arg asks of it."

@@ -53,16 +53,11 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) ->
     """
     from anaheadless import launch
 
-    wanted = launch.options(**options)
-    ready = launch.prepare(wanted, os.environ if environ is None else environ)
+    ready = launch.start(launch.options(**options), os.environ if environ is None else environ, without='gl="none"')
+    session, verdict = ready.session, ready.verdict
+    backend = verdict.chosen.name if verdict and verdict.chosen else "none"
+    renderer = verdict.proof.renderer if verdict and verdict.proof else None
     try:
-        verdict, proof = ready.verdict, None
-        if verdict is not None:
-            if verdict.chosen is None:
-                raise launch.no_opengl(wanted, verdict, 'gl="none"')
-            proof = verdict.proof
-        backend = verdict.chosen.name if verdict and verdict.chosen else "none"
-        session, renderer = ready.session, proof.renderer if proof else None
         yield VirtualDisplay(session.display, session.authority, ready.environ, backend, renderer)
     finally:
-        ready.session.end()
+        session.end()
