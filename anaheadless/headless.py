@@ -219,7 +219,7 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
     if notes is not None:
         return _report(info, notes, need_opengl)
     if info.qtapp == "QApp":
-        return _stay_on_display(info, need_opengl, LaunchError(_connected_already(info)))
+        return _stay_on_display(info, need_opengl, _too_late(info))
     from anaheadless import inprocess
     from anaheadless.opengl import Wishes
 
@@ -262,8 +262,11 @@ def _report(info: HeadlessInfo, notes: Notes, need_opengl: bool) -> HeadlessInfo
     return info
 
 
-def _connected_already(info: HeadlessInfo) -> str:
-    return f"a QApplication exists already, and its display ({info.display or 'DISPLAY is not set'}) does not do"
+def _too_late(info: HeadlessInfo) -> LaunchError:
+    return LaunchError(
+        f"a QApplication exists already, and its display ({info.display or 'DISPLAY is not set'}) does not do",
+        hint="Call setup_headless() before it is made, or start the program with 'anaheadless run'.",
+    )
 
 
 def _stay_on_display(info: HeadlessInfo, need_opengl: bool, failure: LaunchError) -> HeadlessInfo:
@@ -305,7 +308,7 @@ def setup_virtualGL() -> bool:  # noqa: N802
 
     Inside a launched program, only reported. Otherwise it has to draw in another process first, and is loaded into this
     one then: before Qt's QtGui, libGL or libX11, or not at all. It renders on VGL_DISPLAY, else on the first GPU, else
-    on DISPLAY itself, or, where there is neither, on a software EGL device. :func:`stop_headless` undoes the variables.
+    on a software EGL device. :func:`stop_headless` undoes the variables.
 
     :raises LaunchError: it has drawn there, but can't be loaded here.
 
@@ -363,10 +366,10 @@ def _poll(timeout: float, attempt: Callable[[float], int | None]) -> int:
     limit = timeout or ONE_TRY_SECONDS
     while True:
         said = attempt(limit)
-        time.sleep(0.0 if said is not None else min(0.02, timeout))
         limit = deadline - time.monotonic()
         if said is not None or limit <= 0:
             return said or 0
+        time.sleep(min(0.02, limit))
 
 
 def _grade(result: str) -> int | None:
@@ -382,13 +385,11 @@ def _grade_by_commands(
     """The grade that the commands, those that are given, stand for, or None where they say that there is no display."""
     from anaheadless.proof import run
 
-    asked = [(glxinfo, "GLX Visuals", 2), (xdpyinfo, "GLX", 1)]
-    share = timeout / sum(1 for command, _, _ in asked if command)
+    commands = [(glxinfo, "GLX Visuals", 2), (xdpyinfo, "GLX", 1)]
+    asked = [(command, word, grade) for command, word, grade in commands if command]
     for command, word, grade in asked:
-        if not command:
-            continue
         try:
-            ended = run([command] if isinstance(command, str) else command, os.environ, share)
+            ended = run([command] if isinstance(command, str) else command, os.environ, timeout / len(asked))
         except OSError:
             continue
         if ended.status != 0 and "unable to open display" in ended.errors:
