@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from anaheadless import __version__, exports, keeper, launch, session, target
+from anaheadless import __version__, keeper, launch, session, target
 from anaheadless.display import Screen, parse_screen
 from anaheadless.errors import LaunchError, say
 from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
@@ -191,9 +191,7 @@ _WATCH_OPTIONS: tuple[Decorator, ...] = (
         "--grace",
         type=Duration(),
         metavar="DURATION",
-        default=session.Watch.grace,
-        show_default="10s",
-        help="How long it may take to end, after SIGTERM, before SIGKILL.",
+        help="How long it may take to end, after SIGTERM, before SIGKILL.  [default: 10s]",
     ),
     _option(
         "--screenshot-on-timeout",
@@ -329,7 +327,7 @@ def doctor(as_json: bool, render: str | None, python: str, **settings: Any) -> N
     help="Live as long as this process.  [default: the calling shell]",
 )
 @click.option(
-    "--shell", type=click.Choice(exports.SHELLS), default="sh", show_default=True, help="Whose words to print."
+    "--shell", type=click.Choice(("sh", "fish", "csh")), default="sh", show_default=True, help="Whose words to print."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; null: the variable is to be removed.")
 @click.option("--github", is_flag=True, help="Append to the file that GITHUB_ENV names, and live as long as the job.")
@@ -343,8 +341,13 @@ def start(pid: int | None, shell: str, as_json: bool, github: bool, python: str,
       eval "$(anaheadless start)"
       anaheadless start --shell fish | source
 
-    It lives until anaheadless stop, and no longer than the calling shell.
+    It lives until anaheadless stop, and no longer than the calling shell. In a pipeline, or beside && and ||, a shell
+    calls by another one that ends at once: there, say --pid $$.
     """
+    from anaheadless import exports  # only here, as all that a run has no need of
+
+    if github and as_json:
+        raise click.UsageError("--github and --json contradict each other.")
     environ = launch.inherited_environment()
     if github and not environ.get("GITHUB_ENV"):
         raise click.UsageError("GITHUB_ENV is not set: --github is for the steps of a GitHub Actions job.")
@@ -354,15 +357,20 @@ def start(pid: int | None, shell: str, as_json: bool, github: bool, python: str,
     try:
         changed = exports.changes(environ, ready.environ)
         if github:
-            with open(environ["GITHUB_ENV"], "a", encoding="utf-8", errors="surrogateescape") as file:
-                file.writelines(f"{line}\n" for line in exports.for_github(changed))
+            try:
+                with open(environ["GITHUB_ENV"], "ab") as file:
+                    file.writelines(os.fsencode(f"{line}\n") for line in exports.for_github(changed))
+            except OSError as error:
+                raise LaunchError(
+                    f"the file that GITHUB_ENV names can't be written: {error}", hint="It is made by the runner."
+                ) from error
         elif as_json:
             import json
 
             click.echo(json.dumps(changed))
         else:
             for line in exports.for_shell(changed, shell):
-                click.echo(line)
+                click.echo(os.fsencode(line))
     except BaseException:
         ready.session.end()
         raise
@@ -371,9 +379,13 @@ def start(pid: int | None, shell: str, as_json: bool, github: bool, python: str,
 def _calling_process(github: bool) -> int:
     """The PID of the shell that has called us, or in a GitHub Actions step, of the runner that has called the shell."""
     parent = os.getppid()
-    if github:
-        with open(f"/proc/{parent}/stat") as file:
-            parent = int(file.read().rpartition(")")[2].split()[1])
+    if github and parent:
+        import psutil
+
+        # Another PID namespace's is not seen: in a job's container, the runner is that of PID 1.
+        parent = psutil.Process(parent).ppid() or 1
+    if not parent:
+        raise LaunchError("the calling shell is outside this container", hint="Say by --pid how long it is to live.")
     return parent
 
 
@@ -459,7 +471,7 @@ def _launch_options(
     server_arg: tuple[str, ...],
     no_shim: bool,
     timeout: float | None = None,
-    grace: float = session.Watch.grace,
+    grace: float | None = None,
     screenshot_on_timeout: str | None = None,
     log: str | None = None,
     **rest: Any,
@@ -469,10 +481,12 @@ def _launch_options(
     wishes = None
     if gl != "none":
         wishes = Wishes(gl, not no_virtualgl, vgl_display=vgl_display, vgl_dlfaker=not vgl_no_dlfaker)
-    if screenshot_on_timeout and not timeout:
-        raise click.UsageError("--screenshot-on-timeout needs a --timeout.")
+    if not timeout and (grace or screenshot_on_timeout):
+        raise click.UsageError("--grace and --screenshot-on-timeout need a --timeout.")
     picture = os.path.abspath(screenshot_on_timeout) if screenshot_on_timeout else ""
-    watch = session.Watch(timeout or 0.0, grace, picture, log or "")
+    if picture and not os.access(os.path.dirname(picture), os.W_OK | os.X_OK):
+        raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': no file can be made there: {picture}")
+    watch = session.Watch(timeout or 0.0, grace or session.Watch.grace, picture, log or "")
     return launch.Options(wishes=wishes, server_args=server_arg, shim=not no_shim, watch=watch, **rest)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-SHELLS = ("sh", "fish", "csh")
-
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
     """The variables in which *after* differs from *before*, by name; None for those that are no more."""
@@ -15,7 +13,7 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, st
 
 
 def for_shell(changed: Mapping[str, str | None], shell: str) -> list[str]:
-    """Lines for that shell's ``eval`` or ``source``; *shell* is one of SHELLS, where sh is bash, dash and zsh, too."""
+    """Lines for that shell's ``eval`` or ``source``; *shell* is sh (and bash, dash, zsh), fish or csh."""
     lines = {
         "sh": ("export {}={}", "unset {}"),
         "fish": ("set -gx {} {}", "set -e {}"),

@@ -81,7 +81,7 @@ def gather_repairs(environ: Mapping[str, str], *, running: bool = False) -> Repa
 
 def loaded_libraries(pid: int | None = None) -> list[str]:
     """The shared libraries of a process, of this one by default; OSError when it is gone, or another user's."""
-    with open(f"/proc/{pid or 'self'}/maps", errors="surrogateescape") as maps:
+    with open(f"/proc/{'self' if pid is None else pid}/maps", errors="surrogateescape") as maps:
         return sorted({line.split(None, 5)[5].rstrip("\n") for line in maps if ".so" in line})
 
 

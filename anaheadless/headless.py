@@ -49,6 +49,10 @@ WITHOUT_OPENGL = "setup_headless(need_opengl=False)"
 PROOF_SECONDS = 10.0
 ONE_TRY_SECONDS = 5.0
 
+# Results of a proof that has found a display, see anaheadless.opengl.Proof; and of those, where GLX is advertised.
+ADVERTISED = ("no config", "refused", "wrong pixels")
+SHOWS_A_DISPLAY = ("drawn", "no GLX", *ADVERTISED)
+
 
 @dataclass(frozen=True)
 class ServerProcess:
@@ -153,7 +157,7 @@ def _find_implementation(name: str | None) -> tuple[str, str]:
         default = anatomist.getDefaultImplementationModuleName().rpartition(".")[2]
     except (ImportError, AttributeError) as error:
         raise ImportError(
-            "Anatomist is not installed for this Python: there is no package 'anatomist', or not all of it. It comes "
+            f"Anatomist is not installed for this Python, or does not work ({error}). It comes "
             "with BrainVISA (https://brainvisa.info/download.html): run this with BrainVISA's own Python, from a "
             "program as 'anaheadless run --python PATH'.",
             name="anatomist",
@@ -221,17 +225,9 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
     if info.qtapp == "QApp":
         return _stay_on_display(info, need_opengl, _too_late(info))
     from anaheadless import inprocess
-    from anaheadless.opengl import Wishes
 
-    wishes = None
-    if need_opengl:
-        wishes = Wishes(
-            virtualgl=allow_virtualgl,
-            force_virtualgl=allow_virtualgl and force_virtualgl,
-            preload=inprocess.may_preload(),
-        )
     try:
-        ready = inprocess.start(wishes, WITHOUT_OPENGL)
+        ready = inprocess.start(need_opengl, allow_virtualgl, force_virtualgl, WITHOUT_OPENGL)
     except LaunchError as failure:
         return _stay_on_display(info, need_opengl, failure)
     _state.session = ready.session
@@ -277,7 +273,7 @@ def _stay_on_display(info: HeadlessInfo, need_opengl: bool, failure: LaunchError
         return info
     proof = inprocess.look_at_display(PROOF_SECONDS)
     info.glx = (_grade(proof.result) or 0) if need_opengl else None
-    if proof.result == "no display" or (need_opengl and not info.glx):
+    if not (info.glx if need_opengl else proof.result in SHOWS_A_DISPLAY):
         failure.details += (f"DISPLAY {info.display or 'is not set'}: {proof}",)
         raise failure
     info.renderer = proof.renderer or None
@@ -376,7 +372,7 @@ def _grade(result: str) -> int | None:
     """The grade that a proof's *result* stands for, or None where there is no display."""
     if result == "no display":
         return None
-    return {"drawn": 2, "no config": 1, "refused": 1, "wrong pixels": 1}.get(result, 0)
+    return 2 if result == "drawn" else int(result in ADVERTISED)
 
 
 def _grade_by_commands(

@@ -72,11 +72,20 @@ def look_at_display(timeout: float) -> Proof:
     return prove(Candidate("native"), this_python(), os.environ, timeout)
 
 
-def start(wishes: Wishes | None, without: str) -> launch.Launch:
-    """A session for this process, whose OpenGL has drawn, if *wishes* ask for one; its libraries are loaded.
+def start(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, without: str) -> launch.Launch:
+    """A session for this process; where OpenGL is needed, it has drawn, and its libraries are loaded.
 
-    :raises LaunchError: there is none; *without* says how to ask for none.
+    :param without: how to ask for no OpenGL.
+    :raises LaunchError: there is none.
     """
+    launch.check_proc()
+    wishes = None
+    if need_opengl:
+        wishes = Wishes(
+            virtualgl=allow_virtualgl,
+            force_virtualgl=allow_virtualgl and force_virtualgl,
+            preload=may_preload(),
+        )
     ready = launch.start(launch.Options(wishes=wishes, shim=False), os.environ, without=without, running=True)
     try:
         if ready.verdict is not None and ready.verdict.chosen is not None:

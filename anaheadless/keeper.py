@@ -29,15 +29,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES, LOG = 1, 2, 3, 5, 6, 7
-READY, END = b"R", b"E"
+READY, GROUP, END = b"R", b"G", b"E"
 
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
 DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 STOP = signal.SIGRTMIN  # ends the session, and is sent by nobody else
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 POLL_SECONDS = 0.1
+CAMERA_SECONDS = 5.0
 
 # Takes the picture, in a process of its own: it is no small import, and may hang as the server does.
 CAMERA = """\
@@ -67,7 +69,9 @@ def main(argv: list[str]) -> None:
 
     lock = lock_path(display[1:])
     identity = file_identity(socket_path) if activated else None
-    server = None
+    server: int | None = None
+    own_group = False
+    word = b""
     signal.signal(STOP, stop)
     try:
         server = start_server(command, activated)
@@ -82,11 +86,25 @@ def main(argv: list[str]) -> None:
             # Without it, even a SIGKILL of every process of the session leaves no file that could mislead anyone.
             if word == READY and activated and names(lock, server):
                 os.unlink(lock)
+            own_group = own_group or word == GROUP
             if not word and float(timeout):
-                limit(
-                    int(target), target_start, float(timeout), float(grace), lambda: photograph(display, picture, mask)
-                )
-        log("the target has ended" if is_running(server) else "the X server has ended")
+                is_wanted = partial(is_alive, int(target), target_start)
+                camera = partial(photograph, display, picture, mask, is_wanted)
+                limit(int(target), target_start, own_group, float(timeout), float(grace), camera)
+        if word == END:
+            log("given up by the launcher")
+        elif is_running(server):
+            log("the target has ended")
+        else:
+            log("the X server has ended")
+            if float(timeout):  # the target has to end in time all the same
+                end(server, lock, socket_path, identity)
+                server = identity = None
+                if activated:
+                    os.close(FIRST_LISTENER + 1)  # nobody is to wait for an answer there
+                for _ in wait_for_end(int(target), target_start, None):
+                    pass
+                log("the target has ended")
     finally:
         try:
             signal.signal(STOP, signal.SIG_IGN)  # nothing is to interrupt what comes now
@@ -102,8 +120,13 @@ def stop(*_: object) -> None:
     sys.exit()
 
 
-def limit(target: int, target_start: str, timeout: float, grace: float, photograph: Callable[[], None]) -> None:
-    """Have the target end within *timeout* and *grace* seconds."""
+def limit(
+    target: int, target_start: str, own_group: bool, timeout: float, grace: float, photograph: Callable[[], None]
+) -> None:
+    """Have the target end within *timeout* and *grace* seconds.
+
+    :param own_group: it leads a process group that was made for it, and that ends with it.
+    """
     steps = [(signal.SIGKILL, grace), (signal.SIGTERM, timeout)]
     due = time.monotonic() + timeout
 
@@ -113,23 +136,35 @@ def limit(target: int, target_start: str, timeout: float, grace: float, photogra
         if left > 0:  # somebody else's signal
             signal.setitimer(signal.ITIMER_REAL, left)
             return
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # nor is one meant that comes meanwhile, or after the last step
         number, seconds = steps.pop()
         if number == signal.SIGTERM:
             photograph()
-            due = time.monotonic() + grace
-            signal.setitimer(signal.ITIMER_REAL, max(grace, 0.001))
+        if not is_alive(target, target_start):
+            return
         log(f"the target is still there after {seconds:g} s: {number.name}")
-        with suppress(ProcessLookupError):
-            if is_alive(target, target_start):
-                own_group = os.getpgid(target) == target
-                os.killpg(target, number) if own_group else os.kill(target, number)
+        for each in number, signal.SIGCONT:  # it may be stopped
+            try:
+                os.killpg(target, each) if own_group else os.kill(target, each)
+            except ProcessLookupError:
+                break
+            except PermissionError as error:  # it has become another user's
+                log(f"the target can't be ended: {error.strerror}")
+                break
+        if steps:
+            due = time.monotonic() + grace
+            signal.signal(signal.SIGALRM, step)
+            signal.setitimer(signal.ITIMER_REAL, grace)
 
     signal.signal(signal.SIGALRM, step)
     signal.setitimer(signal.ITIMER_REAL, timeout)
 
 
-def photograph(display: str, picture: str, mask: int) -> None:
-    """Save the screen as the file *picture*, if that is not empty; what goes wrong is in the log."""
+def photograph(display: str, picture: str, mask: int, is_wanted: Callable[[], bool]) -> None:
+    """Save the screen as the file *picture*, if that is not empty, and as long as it *is_wanted*.
+
+    What goes wrong is in the log.
+    """
     if not picture:
         return
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -147,10 +182,23 @@ def photograph(display: str, picture: str, mask: int) -> None:
     ]
     streams = [(os.POSIX_SPAWN_DUP2, LOG, 1), (os.POSIX_SPAWN_DUP2, LOG, 2)]
     os.umask(mask)
-    camera = os.posix_spawn(words[0], words, os.environ, file_actions=streams, setsigdef=[signal.SIGALRM])
-    os.umask(0o077)
-    _, status = os.waitpid(camera, 0)
-    log(f"the screen is saved as {picture}" if status == 0 else "the screen could not be saved")
+    try:
+        camera = os.posix_spawn(words[0], words, os.environ, file_actions=streams, setsigdef=[signal.SIGALRM])
+    except OSError as error:  # no memory, or the interpreter is there no more
+        log(f"the screen could not be saved: {error.strerror}")
+        return
+    finally:
+        os.umask(0o077)
+    ended, deadline = (0, 1), time.monotonic() + CAMERA_SECONDS
+    try:
+        while not ended[0] and is_wanted() and time.monotonic() < deadline:
+            time.sleep(0.02)
+            ended = os.waitpid(camera, os.WNOHANG)
+    finally:
+        if not ended[0]:
+            os.kill(camera, signal.SIGKILL)
+            os.waitpid(camera, 0)
+    log("the screen could not be saved" if ended[1] or not ended[0] else f"the screen is saved as {picture}")
 
 
 def log(event: str) -> None:
@@ -220,12 +268,17 @@ def start_server(command: list[str], activated: bool) -> int:
         os._exit(127)
 
 
-def wait_for_end(target: int, target_start: str, server: int) -> Iterator[bytes]:
-    """Yield the words that come over the control socket until target or server has ended, or END comes."""
+def wait_for_end(target: int, target_start: str, server: int | None) -> Iterator[bytes]:
+    """Yield the words that come over the control socket until target or server has ended, or END comes.
+
+    :param server: None: it has ended, and there is nothing to be heard any more.
+    """
     poll = select.poll()
-    poll.register(CONTROL, select.POLLIN)
+    if server is not None:
+        poll.register(CONTROL, select.POLLIN)
     pidfds, polled = set(), []
-    for process in (target, target_start), (server, None):
+    watched = [(target, target_start), *([] if server is None else [(server, None)])]
+    for process in watched:
         pidfd = open_pidfd(process[0])
         if pidfd is None:
             polled.append(process)
@@ -244,6 +297,7 @@ def wait_for_end(target: int, target_start: str, server: int) -> Iterator[bytes]
             except ConnectionResetError:  # the launcher was killed before it had read what we said
                 word = b""
             if word == END:
+                yield word
                 return
             if not word:  # the launcher has become the target, or is gone
                 poll.unregister(CONTROL)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from anaheadless import environment, facts, session
+from anaheadless import environment, facts, keeper, session
 from anaheadless.display import Screen, parse_screen
 from anaheadless.errors import LaunchError, say
 from anaheadless.live import Notes
@@ -61,8 +61,8 @@ def options(
     """
     if not isinstance(screen, str):
         raise TypeError(f"screen is {screen!r}, but has to be text, as in '1280x1024x24'.")
-    if isinstance(server_args, str):
-        raise TypeError(f"server_args is {server_args!r}, but has to be a list of such texts.")
+    if isinstance(server_args, str) or not all(isinstance(arg, str) for arg in server_args):
+        raise TypeError(f"server_args is {server_args!r}, but has to be a list of texts.")
     if dpi is not None and not (isinstance(dpi, int) and 1 <= dpi <= 1000):
         raise ValueError(f"dpi is {dpi!r}, but can be a whole number from 1 to 1000.")
     if gl not in BACKENDS:
@@ -93,14 +93,27 @@ class Launch:
     verdict: Verdict | None
 
 
-def run(target: Target, options: Options, environ: Mapping[str, str], python: str | None = None) -> NoReturn:
+def run(
+    target: Target,
+    options: Options,
+    environ: Mapping[str, str],
+    python: str | None = None,
+    *,
+    without: str = "--gl none",
+) -> NoReturn:
     """Become *target*, with a display of its own.
 
     :param environ: the environment that the target is to get, but for what the session puts in.
     :param python: the interpreter that OpenGL is proved in: the target's own, where it has one.
+    :param without: how to ask for no OpenGL.
     :raises LaunchError: the target was not started, and nothing is left of what was.
     """
-    ready = start(options, environ, python, purpose="run")
+    if options.watch.timeout and os.getpid() == 1:
+        raise LaunchError(
+            "--timeout can't end the first process of a container, to which the kernel gives no such signals",
+            hint="Have another one in front: docker run --init, or tini.",
+        )
+    ready = start(options, environ, python, without=without, purpose="run")
     try:
         if options.verbose:
             say(f"anaheadless: target: {' '.join(target.argv)}")
@@ -109,6 +122,7 @@ def run(target: Target, options: Options, environ: Mapping[str, str], python: st
             # terminal, whose ^C would reach it no more.
             with suppress(PermissionError):  # it leads a whole session already
                 os.setpgid(0, 0)
+                ready.session.control.send(keeper.GROUP)
         _execute(target, ready.environ)
     except BaseException:
         ready.session.end()
@@ -130,12 +144,15 @@ def start(
     :raises LaunchError: there is no session, or no OpenGL; nothing is left of it.
     """
     ready = prepare(options, environ, python, **details)
-    if options.verbose:
-        for line in report(options, ready):
-            say(f"anaheadless: {line}")
-    if ready.verdict is not None and ready.verdict.chosen is None:
+    try:
+        if options.verbose:
+            for line in report(options, ready):
+                say(f"anaheadless: {line}")
+        if ready.verdict is not None and ready.verdict.chosen is None:
+            raise no_opengl(options, ready.verdict, without)
+    except BaseException:
         ready.session.end()
-        raise no_opengl(options, ready.verdict, without)
+        raise
     return ready
 
 
@@ -155,6 +172,7 @@ def prepare(
     :param running: the target is this very process: what is preloaded in others, it will load by itself.
     :raises LaunchError: there is no session; nothing is left of it.
     """
+    check_proc()
     runtime_folder = None if _is_private(environ.get("XDG_RUNTIME_DIR")) else _private_folder()
     known = facts.gather(environ)
     started = session.start(
@@ -214,13 +232,16 @@ def inherited_environment() -> dict[str, str]:
 
     Not :data:`os.environ`: in the C locale Python puts an LC_CTYPE there that nobody asked for (PEP 538).
     """
-    _check_proc()
+    check_proc()
     with open("/proc/self/environ", "rb") as file:
         return environment.parse_block(file.read())
 
 
-def _check_proc() -> None:
-    """Cookie and processes are reached through /proc: it must be there, and be that of our own PID namespace."""
+def check_proc() -> None:
+    """Cookie and processes are reached through /proc: it must be there, and be that of our own PID namespace.
+
+    :raises LaunchError: it is not.
+    """
     try:
         ours = os.readlink("/proc/self") == str(os.getpid())
     except OSError:

@@ -41,7 +41,7 @@ def relaunch(**options: Any) -> None:
         if stream is not None and not stream.closed:
             stream.flush()
     try:
-        launch.run(target, wanted, os.environ, sys.executable)
+        launch.run(target, wanted, os.environ, sys.executable, without='gl="none"')
     except LaunchError as error:
         say(str(error))
         sys.exit(error.exit_code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Mapping
@@ -58,7 +57,8 @@ def _row(session: LiveSession) -> Row | None:
         state = "stale"
     command, memory = "", 0
     with suppress(psutil.Error):
-        command = " ".join(" ".join(psutil.Process(session.target).cmdline()).split())
+        words = " ".join(" ".join(psutil.Process(session.target).cmdline()).split())
+        command = "".join(letter if letter.isprintable() else "?" for letter in words)
     if notes is not None:
         with suppress(psutil.Error):
             memory = psutil.Process(notes.server).memory_info().rss
@@ -82,35 +82,27 @@ def _row(session: LiveSession) -> Row | None:
 
 
 def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
-    """The session called *name*: its display, with or without the colon, or the PID of its target or keeper.
+    """The session called *name*: its display, with or without the colon, or the PID of its target.
 
     Without a name, the one that *environ* is in, or the only one that there is.
 
     :raises LaunchError: there is none, or more than one.
     """
     found = live.sessions()
-    hint = "anaheadless list shows those that there are."
-    if name is not None:
-        number = name.lstrip(":")
-        if re.fullmatch(r":?\d{1,9}", name, re.ASCII):
-            for session in found:
-                numbers = (
-                    {session.display[1:]}
-                    if name.startswith(":")
-                    else {session.display[1:], str(session.target), str(session.keeper)}
-                )
-                if number in numbers:
-                    return session
-        raise LaunchError(f"there is no session {name}", hint=hint)
-    inside = live.current(environ)
-    if inside is not None:
-        return inside
-    if len(found) != 1:
-        raise LaunchError(
-            "there is no session" if not found else f"there are {len(found)} sessions",
-            hint=f"Say which: {hint}" if found else "",
-        )
-    return found[0]
+    if name is None:
+        inside = live.current(environ)
+        if inside is not None:
+            return inside
+    else:
+        found = [each for each in found if name in (each.display, each.display[1:], str(each.target))]
+    if len(found) == 1:
+        return found[0]
+    called = "" if name is None else f" {name}"
+    if not found:
+        raise LaunchError(f"there is no session{called}", hint="anaheadless list shows those that there are.")
+    raise LaunchError(
+        f"there are {len(found)} sessions{called}", hint="Say which by its display, as :2000: see anaheadless list."
+    )
 
 
 def stop(session: LiveSession, grace: float) -> None:
@@ -120,13 +112,21 @@ def stop(session: LiveSession, grace: float) -> None:
     :raises LaunchError: it could not be ended.
     """
     start = keeper.process_state(session.keeper)[1]
-    if live.look(session.keeper) != session:  # it has ended, and its number may mean another process by now
+    seen = live.look(session.keeper)
+    if seen is None or (seen.display, seen.target, seen.target_start) != (
+        session.display,
+        session.target,
+        session.target_start,
+    ):  # it has ended, and its number may mean another process by now
         return
     if session.is_run():
         _end(session.target, session.target_start, signal.SIGTERM, grace)
     _end(session.keeper, start, keeper.STOP, END_SECONDS)
     if keeper.is_alive(session.keeper, start):
-        raise LaunchError(f"session {session.display} can't be ended: its keeper, process {session.keeper}, hangs")
+        raise LaunchError(
+            f"session {session.display} can't be ended: its keeper, process {session.keeper}, hangs",
+            hint="See what the kernel says of it: ps -o stat,wchan.",
+        )
     display.sweep(None)
 
 
@@ -134,8 +134,14 @@ def _end(pid: int, start: str, number: int, seconds: float) -> None:
     """Send a process signal *number*; it may be stopped. What has not ended by that in some *seconds* is killed."""
     for each in number, signal.SIGCONT, signal.SIGKILL:
         if keeper.is_alive(pid, start):
-            with suppress(ProcessLookupError):
+            try:
                 os.kill(pid, each)
+            except ProcessLookupError:
+                return
+            except PermissionError as error:
+                raise LaunchError(
+                    f"process {pid} can't be ended: {error.strerror}", hint="It has become another user's."
+                ) from error
         if each != number:
             _wait(pid, start, seconds)
 

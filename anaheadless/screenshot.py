@@ -68,7 +68,10 @@ def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) 
         form = parse_setup(connection.setup)
         width, height, x, y = area or (form.width, form.height, 0, 0)
         if x + width > form.width or y + height > form.height:
-            raise ValueError(f"its screen has {form.width}x{form.height} pixels only")
+            raise LaunchError(
+                f"the screen of display {display} has {form.width}x{form.height} pixels only",
+                hint="See --crop WIDTHxHEIGHT+X+Y.",
+            )
         request = struct.pack("<IhhHHI", form.root, x, y, width, height, ALL_PLANES)
         pixels = connection.ask(GET_IMAGE, Z_PIXMAP, request)[32:]
         palette = None

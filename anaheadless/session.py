@@ -87,9 +87,15 @@ class Session:
         return f"/proc/{self.keeper}/fd/{keeper.COOKIE}"
 
     def note(self, notes: Notes) -> None:
-        """Have the keeper say *notes* to whoever looks at the session, see :mod:`anaheadless.live`."""
-        with open(f"/proc/{self.keeper}/fd/{keeper.NOTES}", "wb") as file:
-            file.write(notes.as_text().encode("utf-8", "surrogateescape"))
+        """Have the keeper say *notes* to whoever looks at the session, see :mod:`anaheadless.live`.
+
+        :raises LaunchError: there is no keeper any more.
+        """
+        try:
+            with open(f"/proc/{self.keeper}/fd/{keeper.NOTES}", "wb") as file:
+                file.write(notes.as_text().encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise LaunchError(f"the keeper has ended: {error.strerror}", hint="Was it killed? Try again.") from error
 
     def end(self) -> None:
         """End the X server, and wait (END_SECONDS at most) until nothing is left of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from docutils.core import publish_doctree
 from PyQt5.QtCore import QSize
 from PyQt5.QtGui import QImage
 
-from helpers import BIN, CHECKOUT, TESTS, run
+from helpers import BIN, CHECKOUT, PATIENCE, TESTS, holding, run
 
 README = publish_doctree((CHECKOUT / "README.rst").read_text(), settings_overrides={"report_level": 2, "halt_level": 2})
 BLOCKS = {name: block.astext() for block in README.findall(nodes.literal_block) for name in block["names"]}
@@ -58,7 +59,8 @@ def commands(name: str) -> list[str]:
 def test_every_block_is_one_that_is_tested() -> None:
     assert set(BLOCKS) == {
         *("checkout", "install", "hello", "use", "doctor"),
-        *("shebang", "shebang-options", "cron", "github", "gitlab"),
+        *("shebang", "shebang-options", "cron", "cron-timeout", "github", "github-start", "gitlab"),
+        *("sessions", "start", "clean"),
         *("relaunch", "setup", "displays", "anatomist"),
     }
     assert len(BLOCKS) == len(list(README.findall(nodes.literal_block)))
@@ -100,17 +102,76 @@ def test_shebang(name: str, said: str, home: Path) -> None:
     assert output.stdout == f"{said}\n"
 
 
-def test_cron_mails_nothing(home: Path) -> None:
+def cron(line: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Cron mails whatever a job says; it runs it by sh, with little of an environment."""
-    (home / "hello.py").rename(home / "render.py")
-    *schedule, command = BLOCKS["cron"].split(None, 5)
+    *schedule, command = line.split(None, 5)
     assert schedule == ["0", "3", "*", "*", "*"]
-    environ = {"HOME": str(home), "LOGNAME": "me", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
-    output = subprocess.run(
-        ["/bin/sh", "-c", command], env=environ, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    environ = {"HOME": str(home), "LOGNAME": "me", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **variables}
+    return run("-c", command, command="/bin/sh", env=environ, cwd=home)
+
+
+@pytest.mark.parametrize("name", ["cron", "cron-timeout"])
+def test_cron_mails_nothing(name: str, home: Path) -> None:
+    (home / "hello.py").rename(home / "render.py")
+    output = cron(BLOCKS[name], home)
     assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
     assert (home / "hello.png").exists()
+    assert not (home / "hung.png").exists()
+
+
+def test_cron_ends_what_hangs(home: Path) -> None:
+    (home / "render.py").write_text("import time\ntime.sleep(1000)\n")
+    assert BLOCKS["cron-timeout"].count("2h") == 1
+    output = cron(BLOCKS["cron-timeout"].replace("2h", ".3"), home, ANAHEADLESS_GL="none")
+    assert output.returncode in (-15, 143)  # the shell may have become the launcher
+    assert (home / "hung.png").read_bytes().startswith(b"\x89PNG")
+    assert ": SIGTERM\n" in (home / "render.log").read_text()
+
+
+def test_sessions(home: Path) -> None:
+    """Others may run at the same time, so it is said which is meant."""
+    look, save, end = commands("sessions")
+    with holding("--gl", "none") as session:
+        (line,) = [line for line in shell(look, home).stdout.splitlines() if line.startswith(session.display)]
+        assert "hold.py" in line
+        inside = f"export DISPLAY={session.display} ANAHEADLESS_SESSION={session.display},{session.keeper.pid}; "
+        assert_well(shell(inside + save, home))
+        assert QImage(str(home / "hung.png")).size() == QSize(1280, 1024)
+        assert_well(shell(inside + end, home))
+        assert session.process.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_clean(home: Path) -> None:
+    (command,) = commands("clean")
+    with holding("--gl", "none") as session:
+        assert_well(shell(command, home))
+        assert session.socket.exists()
+
+
+def test_start_for_a_shell(home: Path) -> None:
+    output = shell(f"unset ANAHEADLESS_SESSION; {BLOCKS['start']}", home)
+    assert_well(output)
+    assert re.fullmatch(r" +dimensions: +1280x1024 .*\n", output.stdout)
+    assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_start_for_later_steps_of_a_job(home: Path) -> None:
+    """Its steps are shells of one runner, which reads the variables from a file."""
+    for step, name in zip(yaml.safe_load(BLOCKS["github-start"]), ("first", "second")):
+        (home / name).write_text(step["run"])
+    (home / "github").touch()
+    (home / "runner.py").write_text(
+        "import os, subprocess\n"
+        "subprocess.run(['bash', '-e', 'first'], check=True)\n"
+        "lines = open('github').read().splitlines()\n"
+        "for place, line in enumerate(lines):\n"
+        "    if line.endswith('<<END'):\n"
+        "        os.environ[line[:-5]] = lines[place + 1]\n"
+        "subprocess.run(['bash', '-e', 'second'], check=True)\n"
+    )
+    output = shell(f"GITHUB_ENV={home}/github python runner.py", home)
+    assert_well(output)
+    assert " 1 passed" in output.stdout
 
 
 @pytest.mark.parametrize("command", ["python", "anaheadless run"])
@@ -159,13 +220,17 @@ def test_gitlab_job(home: Path) -> None:
 def test_options_are_those_of_the_help() -> None:
     for command in "run", "exec":
         shown = run(command, "--help").stdout
+        described: set[str] = set()
         for row in next(iter(README.findall(nodes.table))).findall(nodes.row):
             cells = [literal.astext() for entry in row.findall(nodes.entry) for literal in entry.findall(nodes.literal)]
             options = [cell.split()[0] for cell in cells if cell.startswith("-")]
             if options == ["--python"] and command == "exec":
                 continue
+            described.update(options)
             variables = [cell for cell in cells if cell.startswith("ANAHEADLESS_")]
             assert all(word in shown for word in options + variables), (options, variables)
+        # -m and -c are the target's, and told in the text.
+        assert set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", shown, re.MULTILINE)) - {"--help"} == described - {"-v"}
 
 
 def test_picture_is_there() -> None:

@@ -93,7 +93,7 @@ def test_other_programs_called_so_are_no_sessions(arguments: tuple[str, ...], tm
         assert process.pid not in {row["keeper"] for row in listed().values()}
 
 
-@pytest.mark.parametrize("way", ["display", "number", "target", "keeper", "inside"])
+@pytest.mark.parametrize("way", ["display", "number", "target", "inside"])
 def test_stop_ends_the_target_and_leaves_others(way: str) -> None:
     with holding("--gl", "none") as other, holding("--gl", "none") as session:
         environ = dict(os.environ)
@@ -101,7 +101,6 @@ def test_stop_ends_the_target_and_leaves_others(way: str) -> None:
             "display": [session.display],
             "number": [str(session.number)],
             "target": [str(session.target.pid)],
-            "keeper": [str(session.keeper.pid)],
             "inside": [],
         }[way]
         if way == "inside":
@@ -170,14 +169,12 @@ def test_clean_removes_what_is_dead_and_nothing_else(tmp_path: Path) -> None:
             try:
                 output = run("clean")
                 assert (output.returncode, output.stderr) == (0, "")
-                assert f"removed {dead}\n" in output.stdout
                 assert [os.path.lexists(path) for path in made] == [False, True, True, True]
             finally:
                 for path in made[1:]:
                     path.unlink()
         assert session.socket.exists()
         assert str(session.socket) not in output.stdout
-    assert "removed" not in run("clean").stdout
 
 
 @contextlib.contextmanager
@@ -268,9 +265,9 @@ def test_start_for_a_shell(program: str, start: str) -> None:
         pytest.skip(f"no {program}")
     output = shell(f"{start}{STARTED}$ANAHEADLESS list", program)
     assert (output.returncode, output.stderr) == (0, "")
-    shown, display, line = output.stdout.splitlines()
+    shown, display, *lines = output.stdout.splitlines()
     assert shown == f"name of display:    {display}"
-    assert line.split()[0] == display
+    assert display in [line.split()[0] for line in lines]
     wait_until(lambda: display not in listed(), "ended with its shell")
 
 
