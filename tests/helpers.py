@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from anaheadless import live
+
 TESTS = Path(__file__).parent
 PROGRAMS = TESTS / "programs"
 CHECKOUT = TESTS.parent
@@ -37,6 +39,17 @@ def wait_until(condition: Callable[[], object], what: str = "condition", timeout
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
         time.sleep(0.005)
+
+
+def dead_sockets() -> set[str]:
+    """The sockets that no live session has; for a moment, those that a session is only about to have."""
+    alive = {f"X{session.display[1:]}" for session in live.sessions()}
+    return {path.name for path in SOCKETS.glob("X*")} - alive
+
+
+def wait_until_no_socket_is_left(before: set[str]) -> None:
+    """But for those that were dead *before*."""
+    wait_until(lambda: dead_sockets() <= before, "no socket is left")
 
 
 class Session:

@@ -14,8 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import live
-from helpers import ANAHEADLESS, PATIENCE, SOCKETS, run, wait_until
+from helpers import ANAHEADLESS, PATIENCE, SOCKETS, dead_sockets, run, wait_until, wait_until_no_socket_is_left
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
 VICTIMS = ("target", "keeper", "server", "all")  # the target is the launcher, at first
@@ -36,12 +35,6 @@ def parts(home: Path) -> dict[str, psutil.Process]:
     return found
 
 
-def sockets() -> set[str]:
-    """Those of this user that no live session has."""
-    alive = {f"X{session.display[1:]}" for session in live.sessions()}
-    return {path.name for path in SOCKETS.glob("X*")} - alive
-
-
 def send(victims: list[psutil.Process], number: int) -> None:
     for each in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -54,7 +47,7 @@ def inject(seed: int, folder: Path) -> str:
     number, victim, moment = chance.choice(SIGNALS), chance.choice(VICTIMS), chance.uniform(0, 0.4)
     home = folder / str(seed)
     home.mkdir()
-    before = sockets()
+    before = dead_sockets()
     command = [ANAHEADLESS, "run", "--gl", "none", "-c", "import time; time.sleep(0.1)"]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env={**os.environ, "HOME": str(home)}, **streams) as process:  # type: ignore[call-overload]
@@ -72,10 +65,10 @@ def inject(seed: int, folder: Path) -> str:
             assert errors == b"", (done, errors)
     wait_until(lambda: not parts(home), f"no process is left: {done}")
     if number == signal.SIGKILL and victim in ("keeper", "all"):  # nobody was there to remove the socket
-        for name in sockets() - before:  # one that is younger than a second may be about to be used
+        for name in dead_sockets() - before:  # one that is younger than a second may be about to be used
             os.utime(SOCKETS / name, (1, 1), follow_symlinks=False)
         assert run("clean").returncode == 0
-    wait_until(lambda: not sockets() - before, f"no socket is left: {done}")
+    wait_until_no_socket_is_left(before)
     return f"{number.name} to {victim if victims else 'nobody'}"
 
 
