@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import ANAHEADLESS, BIN, run
+from helpers import ANAHEADLESS, BIN, dead_sockets, run, wait_until_no_socket_is_left
 from test_surroundings import in_namespaces, needs_namespaces
 
 

@@ -209,21 +209,29 @@ def test_screenshot_of_a_part(tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     code = (
         "from PyQt5.QtWidgets import *; app = QApplication([]); w = QWidget(); w.setStyleSheet('background: lime');"
-        "w.setGeometry(40, 30, 20, 10); w.show(); w.grab(); app.processEvents(); app.processEvents();"
-        "import subprocess, sys; program, *more = sys.argv[1:];"
-        "sys.exit(subprocess.call([program, 'screenshot', '--crop', *more]))"
+        "w.setGeometry(40, 30, 20, 10); w.show(); print(flush=True); app.exec()"
     )
-    words = ("run", "--gl", "none", "--screen", "200x100", "-c", code, ANAHEADLESS)
-    assert run(*words, "21x10+40+30", picture).returncode == 0
-    image = QImage(str(picture))
-    assert (image.width(), image.height()) == (21, 10)
-    assert image.pixelColor(0, 0) == image.pixelColor(19, 9) == QColor("lime")
-    assert image.pixelColor(20, 5) == QColor("black")
-    output = run(*words, "200x100+1+0", tmp_path / "more.png")
-    assert output.returncode == 125
-    assert "200x100 pixels only" in output.stderr
+    command = [ANAHEADLESS, "run", "--gl", "none", "--screen", "200x100", "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        name = str(process.pid)
+
+        def taken() -> QImage:
+            assert run("screenshot", "--crop", "21x10+40+30", name, picture).returncode == 0
+            return QImage(str(picture))
+
+        wait_until(lambda: taken().pixelColor(0, 0) == QColor("lime"), "painted")
+        image = QImage(str(picture))
+        assert (image.width(), image.height()) == (21, 10)
+        assert image.pixelColor(19, 9) == QColor("lime")
+        assert image.pixelColor(20, 5) == QColor("black")
+        output = run("screenshot", "--crop", "200x100+1+0", name, tmp_path / "more.png")
+        assert output.returncode == 125
+        assert "200x100 pixels only" in output.stderr
+        process.kill()
     for odd in "0x10+0+0", "10x10", "10x10+-1+0":
-        assert run(*words, odd, tmp_path / "more.png").returncode == 2
+        assert run("screenshot", "--crop", odd, tmp_path / "more.png").returncode == 2
     assert not (tmp_path / "more.png").exists()
 
 
