@@ -18,6 +18,7 @@ from anaheadless.errors import LaunchError, say
 from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+COMMANDLINE = click.core.ParameterSource.COMMANDLINE
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 EPILOG = """\b
@@ -481,9 +482,10 @@ def _launch_options(
     wishes = None
     if gl != "none":
         wishes = Wishes(gl, not no_virtualgl, vgl_display=vgl_display, vgl_dlfaker=not vgl_no_dlfaker)
-    if not timeout and (grace or screenshot_on_timeout):
+    source = click.get_current_context().get_parameter_source
+    if not timeout and any(source(name) is COMMANDLINE for name in ("grace", "screenshot_on_timeout")):
         raise click.UsageError("--grace and --screenshot-on-timeout need a --timeout.")
-    picture = os.path.abspath(screenshot_on_timeout) if screenshot_on_timeout else ""
+    picture = os.path.abspath(screenshot_on_timeout) if timeout and screenshot_on_timeout else ""
     if picture and not os.access(os.path.dirname(picture), os.W_OK | os.X_OK):
         raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': no file can be made there: {picture}")
     watch = session.Watch(timeout or 0.0, grace or session.Watch.grace, picture, log or "")
