@@ -229,7 +229,7 @@ def test_start_up_loads_the_shim_and_nothing_else(empty_venv: Path) -> None:
         assert launched["path"] == plain["path"]
         # __future__ is next to nothing; the modules of importlib, typing and the like are not.
         extra = set(launched["modules"]) - set(plain["modules"]) - {"__future__"}
-        assert extra == {"anaheadless_shim", "sitecustomize"}
+        assert extra == {"anaheadless_shim", "sitecustomize"} - set(plain["modules"])  # Debian's has one
         finders = launched["finders"]
         assert (finders[0], finders[-1]) == ("<anaheadless_shim.First object", "<anaheadless_shim.Last object")
         assert finders[1:-1] == plain["finders"]
@@ -297,7 +297,9 @@ def test_pth_files_run_once(venv: Path) -> None:
     (site_packages(venv) / "starter.pth").write_text("import starter\n")
     (site_packages(venv) / "starter.py").write_text("import sys\nprint('starter', 'sitecustomize' in sys.modules)\n")
     (site_packages(venv) / "sitecustomize.py").write_text("print('custom')\n")
-    assert said(venv, "-c", "") == said(*RUN, "--python", venv, "-c", "") == "starter False\ncustom\n"
+    plain = said(venv, "-c", "")
+    assert plain in ("starter False\ncustom\n", "starter False\n")  # Debian's Python has a sitecustomize of its own
+    assert said(*RUN, "--python", venv, "-c", "") == plain
 
 
 OTHERS = [f"python3.{minor}" for minor in range(8, 15) if minor != sys.version_info.minor]
