@@ -11,7 +11,7 @@ demo: system .venv/installed
 	$(BIN)/anaheadless run examples/brain.py brain.png
 
 test: test-system .venv/installed-for-tests
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 soak: test-system .venv/installed-for-tests
 	$(BIN)/python -m pytest -m soak $(ARGS)
