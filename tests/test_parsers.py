@@ -110,7 +110,7 @@ def test_odd_notes(text: str) -> None:
 @given(st.lists(st.one_of(WORDS, st.just(keeper.__file__), st.just(":1"), st.just("1")), max_size=8))
 def test_odd_command_lines(words: list[str]) -> None:
     found = live.parse_command(words)
-    assert found is None or (words.index(found[0]) > 0 and found[1] >= 0)
+    assert found is None or (found[0] in words[1:] and str(found[1]) in words[2:])
 
 
 @given(st.binary())
