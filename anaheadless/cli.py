@@ -118,16 +118,18 @@ def _option(*names: str, **settings: Any) -> Decorator:
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
-def _server_options(function: Function) -> Function:
-    for option in reversed(_SERVER_OPTIONS):
+def _with(options: Sequence[Decorator], function: Function) -> Function:
+    for option in reversed(options):
         option(function)  # click notes it on the function itself
     return function
 
 
+def _server_options(function: Function) -> Function:
+    return _with(_SERVER_OPTIONS, function)
+
+
 def _watch_options(function: Function) -> Function:
-    for option in reversed(_WATCH_OPTIONS):
-        option(function)
-    return function
+    return _with(_WATCH_OPTIONS, function)
 
 
 _SERVER_OPTIONS: tuple[Decorator, ...] = (
@@ -390,9 +392,6 @@ def _calling_process(github: bool) -> int:
     return parent
 
 
-_session_argument = click.argument("session", required=False)
-
-
 @cli.command("list", context_settings=_SETTINGS)
 @click.option("--json", "as_json", is_flag=True, help="One JSON array, an object for each.")
 def list_(as_json: bool) -> None:
@@ -430,7 +429,7 @@ def clean() -> None:
 
 
 @cli.command(context_settings=_SETTINGS)
-@_session_argument
+@click.argument("session", required=False)
 @click.option("--grace", type=Duration(), default=session.Watch.grace, show_default="10s", help="As of run --timeout.")
 def stop(session: str | None, grace: float) -> None:
     """End a SESSION, and with it a target that was run: SIGTERM, then SIGKILL.

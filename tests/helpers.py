@@ -100,7 +100,14 @@ def holding(*options: str, args: tuple[str, ...] = (), **settings: Any) -> Itera
     """A session with options for ``anaheadless run``, and *args* for hold.py; ended afterwards, and looked after."""
     command = [ANAHEADLESS, "run", *options, str(PROGRAMS / "hold.py"), *args]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **{**streams, **settings}) as process:
+    with attended(subprocess.Popen(command, text=True, **{**streams, **settings})) as session:
+        yield session
+
+
+@contextmanager
+def attended(process: subprocess.Popen[str]) -> Iterator[Session]:
+    """The session that *process* reports; killed afterwards, and looked after."""
+    with process:
         try:
             session = Session(process)
             yield session

@@ -14,7 +14,7 @@ from textwrap import dedent
 from typing import Any
 
 import anaheadless
-from helpers import PATIENCE, PROGRAMS, Session, run
+from helpers import PATIENCE, PROGRAMS, Session, attended, run
 
 # What could lead to a display, or choose an OpenGL, a platform or another Python.
 CHOSEN = re.compile("DISPLAY|XAUTHORITY|WAYLAND_.*|QT_.*|GDK_.*|(LD|LIBGL|MESA|GALLIUM|VGL|__GLX|__EGL|ANAHEADLESS)_.*")
@@ -89,18 +89,14 @@ def answer(code: str, *args: str, **settings: Any) -> dict[str, Any]:
 def reporting(code: str, **settings: Any) -> Iterator[Session]:
     """*code* while it runs, once it has made its report(); killed afterwards, and looked after."""
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", code_of(code)],
         text=True,
         preexec_fn=lambda: signal.alarm(60),  # a limit for the report
         **{"env": bare(), **streams, **settings},
-    ) as process:
-        try:
-            session = Session(process)
-            yield session
-        finally:
-            process.kill()
-    session.wait_until_nothing_is_left()
+    )
+    with attended(process) as session:
+        yield session
 
 
 def finish(session: Session) -> tuple[int, str, str]:
