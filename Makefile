@@ -2,22 +2,23 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+BENCH := build/bench-venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 
-.PHONY: demo test lint docs soak bench system test-system clean
+.PHONY: demo test lint docs soak bench system test-system bench-system clean
 
 demo: system .venv/installed
 	$(BIN)/anaheadless run examples/brain.py brain.png
 
 test: test-system .venv/installed-for-tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 soak: test-system .venv/installed-for-tests
 	$(BIN)/python -m pytest -m soak $(ARGS)
 
-bench: test-system .venv/installed-for-tests
-	$(BIN)/python tests/bench.py
+bench: bench-system $(BENCH)/installed
+	$(BENCH)/bin/python -m bench $(ARGS)
 
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
@@ -37,6 +38,12 @@ system:
 test-system: system
 	@{ gcc --version && xdpyinfo -version; } >/dev/null 2>&1 || $(call apt-install,gcc libc6-dev x11-utils) || \
 	    { echo 'Install gcc (with the C library headers) and xdpyinfo.'; exit 1; }
+	@{ x11vnc -version && ffmpeg -version; } >/dev/null 2>&1 || $(call apt-install,x11vnc ffmpeg) || \
+	    echo 'Without x11vnc and ffmpeg, the tests of view and --record are skipped.'
+
+bench-system: system
+	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \
+	    $(call apt-install,xvfb xauth x11-utils) || { echo 'Install xvfb-run, xauth and xdpyinfo.'; exit 1; }
 
 apt-install = { command -v apt-get >/dev/null && $(APT) update && $(APT) install -y --no-install-recommends $(1); }
 
@@ -49,6 +56,14 @@ apt-install = { command -v apt-get >/dev/null && $(APT) update && $(APT) install
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[test,lint,docs]'
 	touch $@ .venv/installed
+
+# As its users have it: not from the checkout, and compiled.
+$(BENCH)/installed: bench/requirements.txt setup.cfg pyproject.toml $(wildcard anaheadless/*.py anaheadless/shim/*)
+	rm -rf build/lib
+	$(PYTHON) -m venv $(BENCH)
+	env -u PYTHONDONTWRITEBYTECODE $(BENCH)/bin/pip install -q --disable-pip-version-check --compile \
+	    -r bench/requirements.txt .
+	touch $@
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,5 +1,5 @@
 """``python -m anaheadless`` is the command ``anaheadless``."""
 
-from anaheadless.cli import main
+from anaheadless.entry import main
 
 main()

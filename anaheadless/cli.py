@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import os
 import re
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from anaheadless import __version__, keeper, launch, session, target
+from anaheadless import __version__, configuration, keeper, launch, session, target
+from anaheadless.configuration import Setting
 from anaheadless.display import Screen, parse_screen
-from anaheadless.errors import LaunchError, say
+from anaheadless.errors import LaunchError
 from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
+from anaheadless.options import Options
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-COMMANDLINE = click.core.ParameterSource.COMMANDLINE
+ParameterSource = click.core.ParameterSource
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 EPILOG = """\b
@@ -26,7 +27,7 @@ Examples:
   anaheadless run render.py --views 3      a script, and its own arguments
   anaheadless run -m pytest tests          a module
   anaheadless exec ./viewer brain.gii      any other program
-  anaheadless run --gl none form.py        no OpenGL: starts in half the time
+  anaheadless run --gl none form.py        no OpenGL: takes a fifth of the memory
 
 The target's exit status is the command's own. 125: the launcher failed, 126: the target can't be executed,
 127: it was not found, 2: wrong usage."""
@@ -147,7 +148,7 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
         type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
-        help="Where OpenGL comes from; auto: the best that draws, none: nowhere, which starts in half the time.",
+        help="Where OpenGL comes from; auto: the best that draws, none: nowhere, which takes a fifth of the memory.",
     ),
     _option("--no-virtualgl", is_flag=True, help="Leave VirtualGL alone."),
     _option(
@@ -166,7 +167,7 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
     _option(
         "--start-timeout",
         type=Seconds(),
-        default=launch.Options.start_timeout,
+        default=Options.start_timeout,
         show_default=True,
         metavar="SECONDS",
         help="How long the X server may take until it is ready.",
@@ -174,11 +175,12 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
     _option(
         "--probe-timeout",
         type=Seconds(),
-        default=launch.Options.probe_timeout,
+        default=Options.probe_timeout,
         show_default=True,
         metavar="SECONDS",
         help="How long one way to OpenGL may take to prove itself; all of them, three times as long.",
     ),
+    _option("--fresh", is_flag=True, help="Prove OpenGL even if a run within the last hour has."),
     _option(
         "--no-shim",
         is_flag=True,
@@ -193,8 +195,10 @@ _WATCH_OPTIONS: tuple[Decorator, ...] = (
     _option(
         "--grace",
         type=Duration(),
+        default=session.Watch.grace,
+        show_default="10s",
         metavar="DURATION",
-        help="How long it may take to end, after SIGTERM, before SIGKILL.  [default: 10s]",
+        help="How long it may take to end, after SIGTERM, before SIGKILL.",
     ),
     _option(
         "--screenshot-on-timeout",
@@ -207,6 +211,17 @@ _WATCH_OPTIONS: tuple[Decorator, ...] = (
         type=click.Path(dir_okay=False, writable=True, allow_dash=False),
         metavar="FILE",
         help="Append there what happens to the session, and what the X server says.",
+    ),
+    _option(
+        "--record",
+        type=click.Path(dir_okay=False, writable=True, allow_dash=False),
+        metavar="FILE.mp4",
+        help="Film the screen, with ffmpeg, until the target has ended.",
+    ),
+    _option(
+        "--supervise",
+        is_flag=True,
+        help="Stay in front of the target, and come back when nothing is left; always so as PID 1 of a container.",
     ),
 )
 _python_option = _option(
@@ -227,6 +242,54 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class Configured(click.Command):
+    """A command whose options may also come from files; it gets the environment that they make of the inherited one."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        inherited = launch.inherited_environment()
+        known = [_key(option) for option in run.params if option.envvar]
+        ctx.obj = configuration.read(_script(ctx.params), inherited, known)
+        ctx.params["environ"] = {**inherited, **configuration.variables(ctx.obj.values())}
+        for option in self.params:
+            setting = ctx.obj.get((_key(option),))
+            if setting and ctx.get_parameter_source(str(option.name)) is ParameterSource.DEFAULT:
+                ctx.params[str(option.name)] = _converted(option, setting, ctx)
+        return super().invoke(ctx)
+
+
+def _key(option: click.Parameter) -> str:
+    return str(option.name).replace("_", "-")
+
+
+def _script(params: dict[str, Any]) -> str | None:
+    """The script that a command is to run, if that is what it runs."""
+    if any(params.get(name) is not None for name in ("module", "code", "command")):
+        return None
+    words = params.get("args", ())
+    return target.script_among(("--", *words) if "module" in params else words)
+
+
+def _converted(option: click.Parameter, setting: Setting, ctx: click.Context) -> Any:
+    """The value of *setting*, as if *option* had been given with it."""
+    value = setting.value
+    if isinstance(option, click.Option) and option.is_flag:
+        if isinstance(value, bool):
+            return value
+        kind = "true or false"
+    elif option.multiple:
+        if isinstance(value, list) and all(isinstance(text, str) for text in value):
+            return tuple(value)
+        kind = "a list of texts"
+    elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        try:
+            return option.type(str(value), option, ctx)
+        except click.BadParameter as error:
+            raise configuration.wrong(setting.place, f"{_key(option)}: {error.message.rstrip('.')}") from error
+    else:
+        kind = "a text or a number"
+    raise configuration.wrong(setting.place, f"{_key(option)} has to be {kind}")
+
+
 @click.group(cls=Commands, context_settings=_SETTINGS, epilog=EPILOG)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
@@ -237,19 +300,28 @@ def cli() -> None:
     """
 
 
-@cli.command(context_settings=_SETTINGS, epilog=EPILOG)
+@cli.command(cls=Configured, context_settings=_SETTINGS, epilog=EPILOG)
 @click.option("-m", "module", cls=LastOption, metavar="MODULE", help="Run a module, as python -m does.")
 @click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does.")
 @_python_option
 @_server_options
 @_watch_options
+@click.option("--show-config", is_flag=True, help="Say what holds, and where it comes from; run nothing.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...")
-def run(args: tuple[str, ...], module: str | None, code: str | None, python: str, **settings: Any) -> NoReturn:
+def run(
+    args: tuple[str, ...],
+    module: str | None,
+    code: str | None,
+    python: str,
+    show_config: bool,
+    environ: dict[str, str],
+    **settings: Any,
+) -> None:
     """Run a Python program: SCRIPT is a file, a directory or zip file with a __main__, or - for standard input.
 
-    All that comes after it, or after -m MODULE or -c CODE, is the program's own.
+    All that comes after it, or after -m MODULE or -c CODE, is the program's own. Options may also stand in the script,
+    as [tool.anaheadless] of its PEP 723 metadata, and in ~/.config/anaheadless/config.toml.
     """
-    environ = launch.inherited_environment()
     search = os.get_exec_path(environ)
     if module is not None:
         program = target.python(python, ("-m", module, *args), search)
@@ -257,47 +329,49 @@ def run(args: tuple[str, ...], module: str | None, code: str | None, python: str
         program = target.python(python, ("-c", code, *args), search)
     elif args:
         program = target.script(python, args[0], args[1:], search)
+    elif show_config:
+        program = target.python(python, (), search)
     else:
         raise click.UsageError("Missing what to run: a SCRIPT, -m MODULE or -c CODE.")
-    launch.run(program, _launch_options(**settings), environ, program.executable)
+    options = _launch_options(**settings)
+    if show_config:
+        for line in _shown(click.get_current_context()):
+            click.echo(os.fsencode(line))
+    else:
+        launch.run(program, options, environ, program.executable)
 
 
-@cli.command("exec", context_settings=_SETTINGS, epilog=EPILOG)
+@cli.command("exec", cls=Configured, context_settings=_SETTINGS, epilog=EPILOG)
 @_server_options
 @_watch_options
 @click.argument("command", type=click.UNPROCESSED)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def exec_(command: str, args: tuple[str, ...], **settings: Any) -> NoReturn:
+def exec_(command: str, args: tuple[str, ...], environ: dict[str, str], **settings: Any) -> NoReturn:
     """Run any COMMAND, with its own ARGS."""
-    environ = launch.inherited_environment()
     program = target.command(command, args, os.get_exec_path(environ))
     launch.run(program, _launch_options(**settings), environ)
 
 
-@click.command(context_settings=_SETTINGS)
+@click.command(cls=Configured, context_settings=_SETTINGS)
 @_python_option
 @_server_options
 @_watch_options
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def python(args: tuple[str, ...], python: str, **settings: Any) -> NoReturn:
+def python(args: tuple[str, ...], python: str, environ: dict[str, str], **settings: Any) -> NoReturn:
     """What anaheadless-python is: the interpreter, with its own options and arguments."""
-    environ = launch.inherited_environment()
     search = os.get_exec_path(environ)
-    if args and not args[0].startswith("-"):
-        program = target.script(python, args[0], args[1:], search)
-    else:
-        program = target.python(python, args, search)
+    program = target.python_call(python, args, search)
     launch.run(program, _launch_options(**settings), environ, program.executable)
 
 
-@cli.command(context_settings=_SETTINGS)
+@cli.command(cls=Configured, context_settings=_SETTINGS)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, as docs/doctor.rst describes it.")
 @click.option(
     "--render", type=click.Path(dir_okay=False, writable=True), metavar="FILE.png", help="Save the proof's picture."
 )
 @_python_option
 @_server_options
-def doctor(as_json: bool, render: str | None, python: str, **settings: Any) -> NoReturn:
+def doctor(as_json: bool, render: str | None, python: str, environ: dict[str, str], **settings: Any) -> NoReturn:
     """Say what run would find here, what it would choose and why, and what to install.
 
     Exit status: 0 when run would work, 1 when not.
@@ -306,7 +380,6 @@ def doctor(as_json: bool, render: str | None, python: str, **settings: Any) -> N
 
     if render is not None and settings["gl"] == "none":
         raise click.UsageError("--render and --gl none contradict each other.")
-    environ = launch.inherited_environment()
     interpreter = target.python(python, (), os.get_exec_path(environ)).executable
     report = examination.examine(_launch_options(**settings), environ, interpreter, render)
     if as_json:
@@ -322,7 +395,7 @@ def doctor(as_json: bool, render: str | None, python: str, **settings: Any) -> N
     sys.exit(0 if report["works"] else 1)
 
 
-@cli.command(context_settings=_SETTINGS)
+@cli.command(cls=Configured, context_settings=_SETTINGS)
 @click.option(
     "--pid",
     type=click.IntRange(1, 2**22),
@@ -337,7 +410,15 @@ def doctor(as_json: bool, render: str | None, python: str, **settings: Any) -> N
 @_python_option
 @_server_options
 @click.option("--log", type=click.Path(dir_okay=False, writable=True), metavar="FILE", help="As of run.")
-def start(pid: int | None, shell: str, as_json: bool, github: bool, python: str, **settings: Any) -> None:
+def start(
+    pid: int | None,
+    shell: str,
+    as_json: bool,
+    github: bool,
+    python: str,
+    environ: dict[str, str],
+    **settings: Any,
+) -> None:
     r"""Start a display for all that a shell, or a CI job, does next.
 
     \b
@@ -351,14 +432,13 @@ def start(pid: int | None, shell: str, as_json: bool, github: bool, python: str,
 
     if github and as_json:
         raise click.UsageError("--github and --json contradict each other.")
-    environ = launch.inherited_environment()
     if github and not environ.get("GITHUB_ENV"):
         raise click.UsageError("GITHUB_ENV is not set: --github is for the steps of a GitHub Actions job.")
     interpreter = target.python(python, (), os.get_exec_path(environ)).executable
     options = _launch_options(**settings)
     ready = launch.start(options, environ, interpreter, target=pid or _calling_process(github), purpose="start")
     try:
-        changed = exports.changes(environ, ready.environ)
+        changed = exports.changes(launch.inherited_environment(), ready.environ)
         if github:
             try:
                 with open(environ["GITHUB_ENV"], "ab") as file:
@@ -418,7 +498,7 @@ def list_(as_json: bool) -> None:
 
 @cli.command(context_settings=_SETTINGS)
 def clean() -> None:
-    """Remove what dead sessions of this user have left: sockets that nobody listens on, locks of ended servers.
+    """Remove what dead sessions of this user have left: sockets that nobody listens on, locks and keymaps.
 
     Living ones are not touched. Each run does some of this by itself.
     """
@@ -430,7 +510,7 @@ def clean() -> None:
 
 @cli.command(context_settings=_SETTINGS)
 @click.argument("session", required=False)
-@click.option("--grace", type=Duration(), default=session.Watch.grace, show_default="10s", help="As of run --timeout.")
+@click.option("--grace", type=Duration(), default=session.Watch.grace, show_default="10s", help="As for --timeout.")
 def stop(session: str | None, grace: float) -> None:
     """End a SESSION, and with it a target that was run: SIGTERM, then SIGKILL.
 
@@ -463,6 +543,39 @@ def screenshot(args: tuple[str, ...], crop: Any) -> None:
         raise LaunchError(f"the picture can't be saved: {args[-1]}: {error.strerror}") from error
 
 
+@cli.command(context_settings=_SETTINGS)
+@click.argument("session", required=False)
+def view(session: str | None) -> None:
+    """Show a SESSION in a VNC viewer, with keyboard and mouse, until that is closed; its target may be hung.
+
+    It prints how to connect, and a password that is good for once. Only programs on this machine can connect; others
+    come through a tunnel of ssh. It needs x11vnc.
+
+    SESSION is a display, as 4711 or :4711, or the PID of a target. Default: the one that this is called in, or the
+    only one.
+    """
+    from anaheadless import roster
+    from anaheadless import view as viewing
+
+    environ = launch.inherited_environment()
+    click.echo(viewing.show(roster.find(session, environ), environ, click.echo))
+
+
+def _shown(ctx: click.Context) -> Iterator[str]:
+    """What holds, as the lines of a config.toml, and where it comes from."""
+    for option in ctx.command.params:
+        if option.envvar:
+            setting = ctx.obj.get((_key(option),))
+            place = setting.place if setting else "default"
+            source = ctx.get_parameter_source(str(option.name))
+            if source is not ParameterSource.DEFAULT:
+                place = "command line" if source is ParameterSource.COMMANDLINE else str(option.envvar)
+            yield configuration.line((_key(option),), ctx.params[str(option.name)], place)
+    for keys, setting in ctx.obj.items():
+        if keys[0] == configuration.ENV:
+            yield configuration.line(keys, setting.value, setting.place)
+
+
 def _launch_options(
     gl: str,
     no_virtualgl: bool,
@@ -474,41 +587,22 @@ def _launch_options(
     grace: float | None = None,
     screenshot_on_timeout: str | None = None,
     log: str | None = None,
+    record: str | None = None,
     **rest: Any,
-) -> launch.Options:
+) -> Options:
     if no_virtualgl and gl == "virtualgl":
         raise click.UsageError("--gl virtualgl and --no-virtualgl contradict each other.")
     wishes = None
     if gl != "none":
         wishes = Wishes(gl, not no_virtualgl, vgl_display=vgl_display, vgl_dlfaker=not vgl_no_dlfaker)
     source = click.get_current_context().get_parameter_source
-    if not timeout and any(source(name) is COMMANDLINE for name in ("grace", "screenshot_on_timeout")):
+    if not timeout and any(source(name) is ParameterSource.COMMANDLINE for name in ("grace", "screenshot_on_timeout")):
         raise click.UsageError("--grace and --screenshot-on-timeout need a --timeout.")
     picture = os.path.abspath(screenshot_on_timeout) if timeout and screenshot_on_timeout else ""
     if picture and not os.access(os.path.dirname(picture), os.W_OK | os.X_OK):
         raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': no file can be made there: {picture}")
-    watch = session.Watch(timeout or 0.0, grace or session.Watch.grace, picture, log or "")
-    return launch.Options(wishes=wishes, server_args=server_arg, shim=not no_shim, watch=watch, **rest)
-
-
-def main() -> None:
-    """The command ``anaheadless``."""
-    _main(cli, sys.argv[1:], "anaheadless")
-
-
-def main_python() -> None:
-    """The command ``anaheadless-python``: an interpreter with a display, whose options are all python's own."""
-    _main(python, ["--", *sys.argv[1:]], "anaheadless-python")
-
-
-def _main(command: click.Command, args: Sequence[str], name: str) -> None:
-    # A ^C ends us as it ends any program; what was started by then is cleaned up by the keeper.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # click would take stdout; it is closed again when the target starts
-    try:
-        command.main(args, prog_name=name)
-    except LaunchError as error:
-        say(str(error))
-        sys.exit(error.exit_code)
+    if record and rest["screen"].depth not in (15, 16, 24):
+        raise click.UsageError("--record needs a --screen of 15, 16 or 24 bits: ffmpeg reads no other.")
+    film = os.path.abspath(record) if record else ""
+    watch = session.Watch(timeout or 0.0, grace or session.Watch.grace, picture, log or "", film)
+    return Options(wishes=wishes, server_args=server_arg, shim=not no_shim, watch=watch, **rest)

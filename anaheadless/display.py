@@ -11,11 +11,20 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 
 from anaheadless.errors import LIMITS_HINT, LaunchError
-from anaheadless.keeper import COOKIE, file_identity, lock_path, process_state
+from anaheadless.keeper import (
+    COOKIE,
+    KEYMAP_FOLDERS,
+    SERVER_READINESS,
+    file_identity,
+    keymap_paths,
+    lock_path,
+    process_state,
+    read_lock,
+)
+from anaheadless.records import Record
 from anaheadless.xproto import COOKIE_NAME
 
 SOCKET_FOLDER = "/tmp/.X11-unix"
@@ -29,8 +38,7 @@ DEPTHS = (8, 15, 16, 24, 30)
 MAX_SIDE = 32767  # a coordinate is a signed 16-bit number in the X protocol
 
 
-@dataclass(frozen=True)
-class Screen:
+class Screen(Record):
     """A screen's width and height in pixels, and its depth in bits per pixel."""
 
     width: int = 1280
@@ -56,15 +64,20 @@ def parse_screen(text: str) -> Screen:
 
 
 def server_command(
-    program: str, number: int, screen: Screen, dpi: int | None, *, glx: bool, extra: Sequence[str]
+    program: str, number: int, screen: Screen, dpi: int | None, *, glx: bool, extra: Sequence[str], activate: bool
 ) -> list[str]:
-    """The X server's command line; *extra* comes last, so that it has the last word."""
+    """The X server's command line; *extra* comes last, so that it has the last word.
+
+    :param activate: it gets its sockets from us, see systemd's sd_listen_fds(3).
+    """
     return [
         program,
         f":{number}",
         *("-screen", "0", str(screen)),
         *(("-dpi", str(dpi)) if dpi else ()),
         *("-auth", f"/proc/self/fd/{COOKIE}"),
+        # With this, it makes no lock file: our sockets keep others off the display, and it can't be left behind.
+        *(("-displayfd", str(SERVER_READINESS)) if activate else ()),
         *("-nolisten", "tcp"),
         # Without it the server starts afresh when a probe was its only client, and may refuse the next one.
         "-noreset",
@@ -98,8 +111,7 @@ def find_cookie(entries: bytes, number: int) -> bytes:
     raise ValueError(f"no cookie for display :{number}")
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(Record):
     """A display number that is ours, and the listening sockets that make it so: file, then abstract.
 
     As a context, it is withdrawn on an exception, and otherwise closed: it is somebody else's by then.
@@ -176,16 +188,19 @@ def claim() -> Claim:
 
 
 def sweep(limit: int | None = SWEEP_LIMIT) -> list[str]:
-    """Remove dead sockets and locks of ours: they are left when a batch system kills a whole session at once.
+    """Remove dead sockets, locks and keymaps of ours: they are left when a batch system kills a whole session at once.
 
     :param limit: how many numbers to look at, or None for all of them.
     :return: the paths that were removed.
     """
     removed = []
     with suppress(OSError):
-        names = [*os.listdir(SOCKET_FOLDER), *os.listdir("/tmp")]
-        found = {int(match[1]) for match in map(re.compile(r"\.?X(\d{1,9})(?:-lock)?").fullmatch, names) if match}
-        ours = (n for n in _numbers() if n in found and (_is_ours(socket_path(n)) or _is_ours(lock_path(str(n)))))
+        names = [
+            name for folder in {SOCKET_FOLDER, *KEYMAP_FOLDERS} if os.path.isdir(folder) for name in os.listdir(folder)
+        ]
+        pattern = re.compile(r"(?:\.?X|server-)(\d{1,9})(?:-lock|\.xkm)?")
+        found = {int(match[1]) for match in map(pattern.fullmatch, names) if match}
+        ours = (number for number in _numbers() if number in found and any(map(_is_ours, _paths(number))))
         for number in islice(ours, limit):
             with suppress(OSError), _bind(abstract_name(number)):
                 removed += _remove_if_dead(number)
@@ -229,17 +244,23 @@ def _cannot_listen(error: OSError) -> LaunchError:
     return LaunchError(f"the display's socket can't be made in {SOCKET_FOLDER}: {error.strerror}", hint=hint)
 
 
+def _paths(number: int) -> list[str]:
+    """All files that there may be of a display."""
+    return [socket_path(number), lock_path(str(number)), *keymap_paths(str(number))]
+
+
 def _remove_if_dead(number: int) -> list[str]:
-    """Remove the socket file *number*, and its server's lock, where they are ours and nobody listens; which those were.
+    """Remove the files of display *number* that are ours, where nobody listens; which those were.
 
     The caller holds the abstract socket, so nobody in this network namespace can be about to listen. Another
     namespace may share /tmp: a file that is younger than a second may be between its bind and its listen there.
     """
-    path, lock = socket_path(number), lock_path(str(number))
+    path, lock, *keymaps = _paths(number)
     if os.path.lexists(path) and not (_is_ours(path) and _is_old(path) and _is_dead(path)):
         return []
     removed = []
-    for dead in [path, *([lock] if _is_ours(lock) and _is_old(lock) and _is_stale(lock) else [])]:
+    old = [each for each in (lock, *keymaps) if _is_ours(each) and _is_old(each) and (each != lock or _is_stale(lock))]
+    for dead in [path, *old]:
         with suppress(FileNotFoundError):
             os.unlink(dead)
             removed.append(dead)
@@ -255,7 +276,8 @@ def _is_ours(path: str) -> bool:
 
 def _is_old(path: str) -> bool:
     try:
-        return time.time() - os.lstat(path).st_mtime >= 1
+        # A clock that was set back makes a file of yesterday one of tomorrow.
+        return abs(time.time() - os.lstat(path).st_mtime) >= 1
     except FileNotFoundError:
         return False
 
@@ -278,7 +300,6 @@ def _is_dead(path: str) -> bool:
 def _is_stale(lock: str) -> bool:
     """Whether an X lock file names no process."""
     try:
-        with open(lock, "rb") as file:
-            return process_state(int(file.read(16)))[0] == ""
+        return process_state(read_lock(lock))[0] == ""
     except (OSError, ValueError):
         return False

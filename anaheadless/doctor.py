@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from anaheadless import __version__, facts, inspection, launch, packages
 from anaheadless.errors import LaunchError
 from anaheadless.opengl import Verdict, Wishes, advice
+from anaheadless.options import Options
 from anaheadless.proof import prove
 from anaheadless.target import find_program
 
@@ -21,6 +22,8 @@ _TOOLS = {
     "xdpyinfo": ("-version", False),
     "glxinfo": (None, False),
     "vglrun": ("--version", False),
+    "x11vnc": ("-version", False),
+    "ffmpeg": ("-version", False),
 }
 _SECONDS = 15.0
 
@@ -33,9 +36,7 @@ class Finding(NamedTuple):
     text: str
 
 
-def examine(
-    options: launch.Options, environ: Mapping[str, str], python: str, picture: str | None = None
-) -> dict[str, Any]:
+def examine(options: Options, environ: Mapping[str, str], python: str, picture: str | None = None) -> dict[str, Any]:
     """The findings, as documented in docs/doctor.rst; all of it can be written as JSON.
 
     :param picture: where to save what the chosen candidate drew, as PNG.
@@ -59,7 +60,7 @@ def examine(
         "advice": [],
     }
     try:
-        ready = launch.prepare(options, environ, python)
+        ready = launch.prepare(options.replace(fresh=True), environ, python)
     except LaunchError as error:
         report["display"] = {"error": error.message, "details": list(error.details)}
         report["advice"].append(error.hint)

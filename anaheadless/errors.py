@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 
 # The statuses of env, nohup, timeout and the shells: whoever reads them in a batch log knows them already.
+USAGE = 2
 FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from types import MappingProxyType
 
 from anaheadless.display import socket_path
+from anaheadless.records import Record
 from anaheadless.target import find_program
 
 # The standard search path of ld.so on the systems that people have; Debian's names its architecture.
@@ -17,8 +18,7 @@ LIBRARY_FOLDERS = (f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib64", "/u
 FAKER_NAME = re.compile(r"lib(dl|ge|vgl|rr)faker[^./]*\.so")
 
 
-@dataclass(frozen=True)
-class VirtualGl:
+class VirtualGl(Record):
     """An installed VirtualGL.
 
     :param folder: where its libraries are.
@@ -32,8 +32,7 @@ class VirtualGl:
     vglrun: str | None = None
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(Record):
     """What the choice of an OpenGL depends on, and is cheap to know.
 
     :param gpus: accessible device files of GPUs, as in ``/dev/dri/card0`` and ``/dev/nvidia0``.
@@ -47,11 +46,10 @@ class Facts:
     outer_display: str | None = None
     nvidia: bool = False
     mesa_vendor: bool = False
-    user: Mapping[str, str] = field(default_factory=dict)
+    user: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Repairs:
+class Repairs(Record):
     """What helps where nothing was drawn, and costs more to find.
 
     :param mesa_folder: a folder with a Mesa of its own, see :func:`find_mesa`.
@@ -86,7 +84,12 @@ def loaded_libraries(pid: int | None = None) -> list[str]:
 
 
 def gpu_devices() -> list[str]:
-    return sorted(glob.glob("/dev/dri/card*") + glob.glob("/dev/nvidia[0-9]*"))
+    found = []
+    for path in "/dev/dri/card", "/dev/nvidia":
+        folder, name = os.path.split(path)
+        with suppress(OSError):
+            found += [os.path.join(folder, each) for each in os.listdir(folder) if re.match(rf"{name}\d", each)]
+    return sorted(found)
 
 
 def find_library(name: str) -> str | None:
@@ -150,11 +153,16 @@ def linker_cache() -> list[str]:
     return [line.partition(" => ")[2] for line in output.splitlines() if " => " in line]
 
 
-def read_authority(environ: Mapping[str, str]) -> bytes:
-    """The X authority entries that the caller and VirtualGL's own set-up (vglserver_config) have, as they are."""
+def authority_files(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Where the X authority entries of the caller and of VirtualGL's own set-up (vglserver_config) may be."""
     own = environ.get("XAUTHORITY") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".Xauthority")
+    return own, "/etc/opt/VirtualGL/vgl_xauth_key"
+
+
+def read_authority(environ: Mapping[str, str]) -> bytes:
+    """The entries in :func:`authority_files`, as they are."""
     entries = b""
-    for path in own, "/etc/opt/VirtualGL/vgl_xauth_key":
+    for path in authority_files(environ):
         try:
             if os.path.isfile(path):
                 with open(path, "rb") as file:

@@ -242,7 +242,12 @@ def _session_notes() -> Notes | None:
     """What the keeper says of the session that this process is in, or None where it is in none."""
     from anaheadless import live
 
-    found = live.current(os.environ)
+    for _ in range(1000):
+        found = live.current(os.environ)
+        # The launcher may have become this process before the keeper had started the server.
+        if found is None or found.notes is None or found.notes.server:
+            break
+        time.sleep(0.005)
     return None if found is None else found.notes
 
 

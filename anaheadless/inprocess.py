@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Dict, Optional, Tuple  # noqa: UP035
 
 from anaheadless import environment, facts, launch, opengl, qt
 from anaheadless.errors import LaunchError
 from anaheadless.opengl import Candidate, Proof, Wishes
+from anaheadless.options import Options
 from anaheadless.proof import prove
 from anaheadless.rendercheck import load_first
 from anaheadless.target import this_python
@@ -86,7 +86,7 @@ def start(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, witho
             force_virtualgl=allow_virtualgl and force_virtualgl,
             preload=may_preload(),
         )
-    ready = launch.start(launch.Options(wishes=wishes, shim=False), os.environ, without=without, running=True)
+    ready = launch.start(Options(wishes=wishes, shim=False), os.environ, without=without, running=True)
     try:
         if ready.verdict is not None and ready.verdict.chosen is not None:
             load(ready.verdict.chosen)
@@ -103,7 +103,7 @@ def virtualgl_for_display(timeout: float) -> dict[str, str] | None:
     """
     wishes = Wishes("virtualgl", preload=may_preload())
     # Not on DISPLAY itself, which a program would draw on without VirtualGL.
-    known = replace(facts.gather(os.environ), outer_display=None)
+    known = facts.gather(os.environ).replace(outer_display=None)
     for candidate in opengl.candidates(known, wishes):
         tried = opengl.in_process(candidate)
         if prove(tried, this_python(), environment.with_opengl(os.environ, tried), timeout).drawn:

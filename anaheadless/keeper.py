@@ -1,117 +1,243 @@
 """The resident process of a session: starts the X server, ends it when the target has ended, leaves nothing.
 
-It runs alone, as ``python -I -S keeper.py DISPLAY TARGET_PID TARGET_START SOCKET LISTENERS TIMEOUT GRACE PICTURE SERVER
-[ARGUMENT]...``, on the standard library and little of it, since it stays for as long as the target. Whoever starts it
-gives it these descriptors and reaps its first process; the second one is in nobody's way.
+It runs alone, as ``python -I -S -c KEEP keeper.py DISPLAY TARGET_PID TARGET_START SOCKET LISTENERS START_TIMEOUT
+TIMEOUT GRACE PICTURE WORDS [RECORDER]... SERVER [ARGUMENT]...``, on the standard library and little of it, since it
+stays for as long as the target. Whoever starts it gives it these descriptors and reaps its first process; the second
+one is in nobody's way.
 
 ====  ==========================================================================================
 0     /dev/null
-1     the control socket: it says ``KEEPER_PID SERVER_PID`` there, and obeys READY and END
+1     the control socket: it says its PID there, then READY when the server says that it is, and obeys READY
+      (the launcher has seen that), GROUP and END; to READY, it answers ``RECORDER_PID`` where there is one
 2     the server's messages (and its own), a memfd
 3, 4  the display's listening sockets, for the server; LISTENERS is 2 (or 0: the server makes its own)
 5     the cookie, a memfd
-6     what the launcher has to say of the session, a memfd
+6     what there is to be said of the session, a memfd that all append to
 7     the log
+8     the launcher's standard error, until the server is ready
+10    what the recorder says, a memfd; only where there is one
 ====  ==========================================================================================
 
 Clients and the launcher reach the memfds as ``/proc/KEEPER_PID/fd/N``: there is no file to be left behind.
 
+The launcher may become the target before the server is ready: clients can connect all the same, and wait. Should the
+server then end, or not be ready within START_TIMEOUT seconds, it is the keeper that says so.
+
 TIMEOUT seconds after the launcher has become the target (0: never), it saves the screen as PICTURE, if that is not
 empty, and sends SIGTERM to the target, and to its process group where that is its own; GRACE seconds later, SIGKILL.
+
+RECORDER is a command of WORDS words, which films the display from READY until the end, see :mod:`anaheadless.film`.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
-CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES, LOG = 1, 2, 3, 5, 6, 7
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    # What the module signal makes enums of, which would be a sixth of the keeper's memory, and 4 ms of each start.
+    import _signal as signal
+
+CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES, LOG, STDERR = 1, 2, 3, 5, 6, 7, 8
 READY, GROUP, END = b"R", b"G", b"E"
+SAYS_READY, LATE = b"S", b"L"
+SERVER_READINESS = 9  # where the server says that it is ready
+RECORDER = 10
 
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
 DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 STOP = signal.SIGRTMIN  # ends the session, and is sent by nobody else
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+PIDFD_GET_INFO, PIDFD_INFO_EXIT = 0xC040FF0B, 8  # <linux/pidfd.h>
+KEYMAP_FOLDERS = ("/tmp", "/var/lib/xkb")
 POLL_SECONDS = 0.1
-CAMERA_SECONDS = 5.0
+ASIDE_SECONDS = 5.0
+FINISH = signal.SIGXCPU  # ends a recorder in good order, and is sent by nobody else
+RECORDER_SECONDS = 3.0
 
-# Takes the picture, in a process of its own: it is no small import, and may hang as the server does.
-CAMERA = """\
+# Not as a script, which Python would compile each time. What the launcher waits for is done first.
+KEEP = """\
+import os, sys
+try:
+    os.setsid()  # ^Z, or a KILL of the target's group, is not for us
+    pid = os.fork()
+    if pid:
+        os.write(1, b"%d" % pid)
+        os._exit(0)
+    sys.path[:] = [*filter(None, sys.path), sys.argv[1].rpartition("/")[0]]
+    import keeper
+    keeper.main(sys.argv[2:])
+except OSError as error:  # on standard error, where the launcher finds it
+    sys.exit(f"the keeper: {error.strerror}")
+"""
+
+# What is no small import, or may hang as the server does, is done in a process of its own.
+ASIDE = """\
 import signal, sys
 signal.alarm(10)
 sys.path.insert(0, sys.argv.pop(1))
-from anaheadless import screenshot
-screenshot.save(*sys.argv[1:])
+from anaheadless import screenshot, session
+"""
+CAMERA = ASIDE + "screenshot.save(*sys.argv[1:])"
+SPOKESMAN = ASIDE + "session.explain(*sys.argv[1:])"
+RECORDING = """\
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from anaheadless import film
+film.become(*sys.argv[1:])
 """
 
 
 def main(argv: list[str]) -> None:
-    display, target, target_start, socket_path, listeners, timeout, grace, picture, *command = argv
-    activated = listeners != "0"
-    # Whoever started us has blocked these, so that none could come before we are deaf.
+    # Whoever started us has blocked these, so that none could come before we are deaf, or STOP before we can obey.
     for number in DEAF_TO:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.setsid()  # ^Z, or a KILL of the target's group, is not for us
-    if os.fork():
-        os._exit(0)
-    mask = os.umask(0o077)
-    os.chdir("/")
-    passed_on = {FIRST_LISTENER, FIRST_LISTENER + 1} if activated else set()
-    # Who waits for the end of a pipe must not wait for the keeper.
-    close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES, LOG} | passed_on)
-
-    lock = lock_path(display[1:])
-    identity = file_identity(socket_path) if activated else None
-    server: int | None = None
-    own_group = False
-    word = b""
     signal.signal(STOP, stop)
+    keeper = Keeper(argv)
     try:
-        server = start_server(command, activated)
-        log(f"display {display} for process {target}: X server {server}, keeper {os.getpid()}")
-        if activated:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        keeper.keep()
+    finally:
+        keeper.clean_up()
+    os._exit(0)  # Python's own end takes milliseconds, and nobody is to wait for them
+
+
+class Keeper:
+    """A session: what it is to be, by our command line, and what has become of it.
+
+    *own_group*: the target leads a process group that was made for it. *is_ready*: the server is, or was.
+    *is_alone*: the launcher has become the target, or is gone. *is_late*: the server was not ready in time.
+    """
+
+    def __init__(self, argv: list[str]) -> None:
+        self.display, target, self.target_start, self.socket_path, listeners, *rest = argv
+        start_timeout, timeout, grace, self.picture, words, *rest = rest
+        self.target, self.activated = int(target), listeners != "0"
+        self.start_timeout, self.timeout, self.grace = float(start_timeout), float(timeout), float(grace)
+        self.recording, self.command = rest[: int(words)], rest[int(words) :]
+        self.mask = os.umask(0o077)
+        os.chdir("/")
+        passed_on = {FIRST_LISTENER, FIRST_LISTENER + 1} if self.activated else set()
+        # Who waits for the end of a pipe must not wait for the keeper.
+        close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES, LOG, STDERR, RECORDER} | passed_on)
+        for descriptor in CONTROL, NOTES, LOG, STDERR:
+            os.set_inheritable(descriptor, False)
+        self.lock = lock_path(self.display[1:])
+        self.identity = file_identity(self.socket_path) if self.activated else None
+        self.pidfd = open_pidfd(self.target)
+        self.server: int | None = None
+        self.recorder: int | None = None
+        self.own_group = self.is_ready = self.is_alone = self.is_late = False
+
+    def keep(self) -> None:
+        """The story, to its end, whichever that is."""
+        self.server, readiness = start_server(self.command, self.activated)
+        log(f"display {self.display} for process {self.target}: X server {self.server}, keeper {os.getpid()}")
+        if self.activated:
             # The abstract socket stays open here: nobody gets the number before all is cleaned up.
             os.close(FIRST_LISTENER)
-        with suppress(BrokenPipeError):  # the launcher was killed: found out below
-            os.write(CONTROL, b"%d %d" % (os.getpid(), server))
-        for word in wait_for_end(int(target), target_start, server):
-            # The lock keeps other servers off a display; here the sockets themselves do, from before it is written.
-            # Without it, even a SIGKILL of every process of the session leaves no file that could mislead anyone.
-            if word == READY and activated and names(lock, server):
-                os.unlink(lock)
-            own_group = own_group or word == GROUP
-            if not word and float(timeout):
-                is_wanted = partial(is_alive, int(target), target_start)
-                camera = partial(photograph, display, picture, mask, is_wanted)
-                limit(int(target), target_start, own_group, float(timeout), float(grace), camera)
+        os.write(NOTES, b"server: %d\n" % self.server)
+        word, deadline = b"", time.monotonic() + self.start_timeout
+        for word in wait_for_end(self.target, self.target_start, self.pidfd, self.server, readiness, deadline):
+            self.heed(word)
+            if self.is_late and self.is_alone:  # as long as the launcher is there, it is the launcher's to say so
+                break
         if word == END:
             log("given up by the launcher")
-        elif is_running(server):
+        elif is_running(self.server) and not (self.is_late and self.is_alone):
             log("the target has ended")
+            if has_failed(self.target, self.pidfd):
+                forget()
         else:
-            log("the X server has ended")
-            if float(timeout):  # the target has to end in time all the same
-                end(server, lock, socket_path, identity)
-                server = identity = None
-                if activated:
-                    os.close(FIRST_LISTENER + 1)  # nobody is to wait for an answer there
-                for _ in wait_for_end(int(target), target_start, None):
-                    pass
-                log("the target has ended")
-    finally:
+            self.server_has_failed()
+
+    def heed(self, word: bytes) -> None:
+        """Do what is to be done when *word* comes, see :func:`wait_for_end`."""
+        if word == SAYS_READY:
+            with suppress(OSError):  # the launcher is gone
+                os.write(CONTROL, READY)
+        if word in (READY, SAYS_READY) and not self.is_ready:
+            self.is_ready = True
+            os.close(STDERR)
+        if word == READY and self.recording:
+            self.recorder = spawn(RECORDING, [str(os.getpid()), *self.recording], RECORDER)
+            with suppress(OSError):  # the launcher is gone
+                os.write(CONTROL, b"%d" % self.recorder)
+        if word == GROUP:
+            self.own_group = True
+        if not word:
+            self.is_alone = True
+            self.limit_the_target()
+        self.is_late = not self.is_ready and (self.is_late or word == LATE)
+
+    def limit_the_target(self) -> None:
+        """The launcher has become the target: its time runs."""
+        if self.timeout:
+            is_wanted = partial(is_alive, self.target, self.target_start)
+            camera = partial(photograph, self.display, self.picture, self.mask, is_wanted)
+            limit(self.target, self.target_start, self.own_group, self.timeout, self.grace, camera)
+
+    def server_has_failed(self) -> None:
+        """Have it said, by the launcher or for it; and if the target's time is limited, wait for its end."""
+        log("the X server was not ready in time" if self.is_late else "the X server has ended")
+        if not self.is_alone and (self.timeout if self.is_ready else self.activated):
+            self.close_display()
+            words = last_words()
+            self.own_group = self.own_group or GROUP in words
+            self.is_alone = END not in words
+            if self.is_alone:
+                self.limit_the_target()
+        forget()  # only now: it is the launcher that notes what was remembered
+        if self.is_alone and not self.is_ready:
+            messages, late = f"/proc/{os.getpid()}/fd/{MESSAGES}", self.start_timeout if self.is_late else 0.0
+            aside(SPOKESMAN, [self.command[0], messages, str(late)], STDERR)
+            os.close(STDERR)
+        if self.is_alone and self.timeout:  # the target has to end in time all the same
+            end(self.server, self.lock, self.socket_path, self.identity)
+            self.server = self.identity = None
+            self.close_display()
+            for _ in wait_for_end(self.target, self.target_start, self.pidfd):
+                pass
+            log("the target has ended")
+
+    def close_display(self) -> None:
+        """Nobody is to wait for an answer there."""
+        if self.activated:
+            with suppress(OSError):  # that has been done
+                os.close(FIRST_LISTENER + 1)
+
+    def clean_up(self) -> None:
         try:
-            signal.signal(STOP, signal.SIG_IGN)  # nothing is to interrupt what comes now
+            for number in STOP, signal.SIGALRM:  # nothing is to interrupt what comes now
+                signal.signal(number, signal.SIG_IGN)
+            if self.recorder is not None:
+                finish(self.recorder, self.recording[-1])
         finally:
-            end(server, lock, socket_path, identity)
-            log_messages()
+            end(self.server, self.lock, self.socket_path, self.identity)
+            log_messages(MESSAGES, "X server")
             log("nothing is left")
+
+
+def last_words() -> bytes:
+    """What the launcher says when the server has failed: in the end END, but not if it has become the target."""
+    words = b""
+    poll = select.poll()
+    poll.register(CONTROL, select.POLLIN)
+    while poll.poll(ASIDE_SECONDS * 1000):
+        with suppress(ConnectionResetError):  # it has not read all that we said; what it said itself comes after this
+            word = os.read(CONTROL, 1)
+            words += word
+            if word in (END, b""):
+                return words
+    return words + END
 
 
 def stop(*_: object) -> None:
@@ -127,7 +253,7 @@ def limit(
 
     :param own_group: it leads a process group that was made for it, and that ends with it.
     """
-    steps = [(signal.SIGKILL, grace), (signal.SIGTERM, timeout)]
+    steps = [(signal.SIGKILL, "SIGKILL", grace), (signal.SIGTERM, "SIGTERM", timeout)]
     due = time.monotonic() + timeout
 
     def step(*_: object) -> None:
@@ -137,12 +263,12 @@ def limit(
             signal.setitimer(signal.ITIMER_REAL, left)
             return
         signal.signal(signal.SIGALRM, signal.SIG_IGN)  # nor is one meant that comes meanwhile, or after the last step
-        number, seconds = steps.pop()
+        number, name, seconds = steps.pop()
         if number == signal.SIGTERM:
             photograph()
         if not is_alive(target, target_start):
             return
-        log(f"the target is still there after {seconds:g} s: {number.name}")
+        log(f"the target is still there after {seconds:g} s: {name}")
         for each in number, signal.SIGCONT:  # it may be stopped
             try:
                 os.killpg(target, each) if own_group else os.kill(target, each)
@@ -167,38 +293,61 @@ def photograph(display: str, picture: str, mask: int, is_wanted: Callable[[], bo
     """
     if not picture:
         return
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    isolated = "-I" if sys.flags.isolated else "-s"
-    words = [
-        sys.executable,
-        isolated,
-        "-S",
-        "-c",
-        CAMERA,
-        package,
-        display,
-        f"/proc/{os.getpid()}/fd/{COOKIE}",
-        picture,
-    ]
-    streams = [(os.POSIX_SPAWN_DUP2, LOG, 1), (os.POSIX_SPAWN_DUP2, LOG, 2)]
     os.umask(mask)
     try:
-        camera = os.posix_spawn(words[0], words, os.environ, file_actions=streams, setsigdef=[signal.SIGALRM])
-    except OSError as error:  # no memory, or the interpreter is there no more
-        log(f"the screen could not be saved: {error.strerror}")
-        return
+        taken = aside(CAMERA, [display, f"/proc/{os.getpid()}/fd/{COOKIE}", picture], LOG, is_wanted)
     finally:
         os.umask(0o077)
-    ended, deadline = (0, 1), time.monotonic() + CAMERA_SECONDS
+    log(f"the screen is saved as {picture}" if taken else "the screen could not be saved")
+
+
+def aside(code: str, words: list[str], output: int, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+    """Run Python *code* in a process of its own, for ASIDE_SECONDS and while it *is_wanted*; whether that went well.
+
+    :param output: the descriptor for what it has to say.
+    """
+    try:
+        child = spawn(code, words, output)
+    except OSError as error:  # no memory, or the interpreter is there no more
+        log(f"{sys.executable} can't be executed: {error.strerror}")
+        return False
+    return await_end(child, ASIDE_SECONDS, is_wanted) == 0
+
+
+def spawn(code: str, words: list[str], output: int) -> int:
+    """Start a process that runs Python *code*, and says to *output* what it has to say; return its PID."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    isolated = "-I" if sys.flags.isolated else "-s"
+    command = [sys.executable, isolated, "-S", "-c", code, package, *words]
+    streams = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    return os.posix_spawn(command[0], command, os.environ, file_actions=streams, setsigdef=[signal.SIGALRM])
+
+
+def await_end(child: int, seconds: float, is_wanted: Callable[[], bool] = lambda: True) -> int | None:
+    """The status of a child that ends within *seconds* and while it *is_wanted*; otherwise it is killed: None."""
+    ended, deadline = (0, 0), time.monotonic() + seconds
     try:
         while not ended[0] and is_wanted() and time.monotonic() < deadline:
             time.sleep(0.02)
-            ended = os.waitpid(camera, os.WNOHANG)
+            ended = os.waitpid(child, os.WNOHANG)
     finally:
         if not ended[0]:
-            os.kill(camera, signal.SIGKILL)
-            os.waitpid(camera, 0)
-    log("the screen could not be saved" if ended[1] or not ended[0] else f"the screen is saved as {picture}")
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    return ended[1] if ended[0] else None
+
+
+def finish(recorder: int, film: str) -> None:
+    """Have the recorder complete its *film*; what goes wrong is in the log."""
+    in_time = is_running(recorder)
+    if in_time:
+        os.kill(recorder, FINISH)
+    status = await_end(recorder, RECORDER_SECONDS)
+    if in_time and status is not None and os.WIFEXITED(status):
+        log(f"the film is saved as {film}")
+    else:
+        log(f"the film may lack its end: {film}")
+        log_messages(RECORDER, "recorder")
 
 
 def log(event: str) -> None:
@@ -207,11 +356,11 @@ def log(event: str) -> None:
         os.write(LOG, text.encode(errors="surrogateescape"))
 
 
-def log_messages() -> None:
-    """What the server has said."""
+def log_messages(messages: int, who: str) -> None:
+    """What the server, or the recorder, has said."""
     with suppress(OSError):
-        for line in os.pread(MESSAGES, 1 << 16, 0).decode(errors="replace").splitlines():
-            log(f"X server: {line}")
+        for line in os.pread(messages, 1 << 16, 0).decode(errors="replace").splitlines():
+            log(f"{who}: {line}")
 
 
 def is_running(child: int) -> bool:
@@ -231,33 +380,34 @@ def end(server: int | None, lock: str, socket_path: str, identity: tuple[int, in
     if ours or (identity is not None and file_identity(socket_path) == identity):
         remove(socket_path)
         remove(lock.replace("/.X", "/.tX"))  # the unfinished lock of a server that found /tmp full
+        for keymap in keymap_paths(socket_path.rpartition("X")[2]):
+            remove(keymap)
 
 
-def start_server(command: list[str], activated: bool) -> int:
-    """Fork and execute the server, as the leader of its own process group; return its PID."""
+def start_server(command: list[str], activated: bool) -> tuple[int, int]:
+    """Fork and execute the server, as the leader of its own process group.
+
+    :return: its PID, and the pipe that it writes to when it is ready.
+    """
     keeper = os.getpid()
+    readiness, theirs = os.pipe()
     server = os.fork()
     if server:
+        os.close(theirs)
         with suppress(PermissionError):  # it has done so itself, and more
             os.setpgid(server, server)
-        return server
+        return server, readiness
     try:
         os.setpgid(0, 0)
-        import ctypes  # not in the keeper, which stays for hours
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:  # it died before the kernel knew whom to watch
-            os._exit(1)
+        end_with(keeper)
         # Blocked, not ignored: the server installs handlers of its own. SIGUSR1 must not stay ignored: to an X
         # server that means a parent that waits for one.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         for number in DEAF_TO:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(MESSAGES, 1)
-        environ = dict(os.environ)
-        if os.path.dirname(command[0]) in ("/usr/bin", "/bin"):
-            # Meant for the target: the system's server draws with the system's libraries, and dies of others.
-            environ.pop("LD_LIBRARY_PATH", None)
+        os.dup2(theirs, SERVER_READINESS)
+        environ = environment_of(command[0], os.environ)
         if activated:
             # sd_listen_fds(3); the kind of socket is seen by the server itself.
             environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))
@@ -268,40 +418,84 @@ def start_server(command: list[str], activated: bool) -> int:
         os._exit(127)
 
 
-def wait_for_end(target: int, target_start: str, server: int | None) -> Iterator[bytes]:
-    """Yield the words that come over the control socket until target or server has ended, or END comes.
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process, which *parent* has started, when that dies."""
+    import ctypes  # not in the keeper, which stays for hours
 
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel knew whom to watch
+        os._exit(1)
+
+
+def environment_of(program: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What *program* is to have of *environ*."""
+    # Meant for the target: the system's programs work with the system's libraries, and die of others.
+    withheld = ("LD_LIBRARY_PATH",) if os.path.dirname(program) in ("/usr/bin", "/bin") else ()
+    return {name: value for name, value in environ.items() if name not in withheld}
+
+
+def wait_for_end(
+    target: int,
+    target_start: str,
+    pidfd: int | None,
+    server: int | None = None,
+    readiness: int = -1,
+    deadline: float = 0.0,
+) -> Iterator[bytes]:
+    """Yield what happens until target or server has ended, or END comes.
+
+    That is each word over the control socket (nothing: the launcher has become the target, or is gone), SAYS_READY
+    when the server does, and LATE when nobody has by the *deadline*.
+
+    :param pidfd: of the target, where that can be had.
     :param server: None: it has ended, and there is nothing to be heard any more.
     """
     poll = select.poll()
     if server is not None:
         poll.register(CONTROL, select.POLLIN)
+        poll.register(readiness, select.POLLIN)
     pidfds, polled = set(), []
-    watched = [(target, target_start), *([] if server is None else [(server, None)])]
-    for process in watched:
-        pidfd = open_pidfd(process[0])
-        if pidfd is None:
-            polled.append(process)
+    for process in ((target, target_start), pidfd), *([] if server is None else [((server, None), open_pidfd(server))]):
+        if process[1] is None:
+            polled.append(process[0])
         else:
-            pidfds.add(pidfd)
-            poll.register(pidfd, select.POLLIN)
+            pidfds.add(process[1])
+            poll.register(process[1], select.POLLIN)
     # A target that ended before its pidfd was open may have given its number to another process. (Where /proc hides
     # it, as with hidepid, there is no telling.)
     if process_state(target)[1] not in (target_start, ""):
         return
+    said = b""
     while all(is_alive(*process) for process in polled):
-        ready = [descriptor for descriptor, _ in poll.poll(POLL_SECONDS * 1000 if polled else None)]
+        left = deadline - time.monotonic() if deadline else POLL_SECONDS
+        limit = min(left, POLL_SECONDS) if polled else left if deadline else None
+        ready = [descriptor for descriptor, _ in poll.poll(limit if limit is None else max(0.0, limit) * 1000)]
+        if deadline and left <= 0:
+            deadline = 0.0
+            yield LATE
         if CONTROL in ready:
             try:
                 word = os.read(CONTROL, 1)
-            except ConnectionResetError:  # the launcher was killed before it had read what we said
-                word = b""
+            except ConnectionResetError:  # it has not read all that we said; what it said itself comes after this
+                continue
             if word == END:
                 yield word
                 return
             if not word:  # the launcher has become the target, or is gone
                 poll.unregister(CONTROL)
+            if word == READY:
+                deadline = 0.0
             yield word
+        if readiness in ready:
+            # Its display number and a newline, one after the other; it dies of a pipe that is closed in between.
+            chunk = os.read(readiness, 16)
+            said += chunk
+            if not chunk or b"\n" in said:
+                poll.unregister(readiness)
+                os.close(readiness)
+            if b"\n" in said:
+                deadline = 0.0
+                yield SAYS_READY
         if not pidfds.isdisjoint(ready):
             return
 
@@ -311,6 +505,34 @@ def open_pidfd(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except (OSError, AttributeError):  # gone; or forbidden; or a kernel, or a Python's build, before Linux 5.3
         return None
+
+
+def has_failed(pid: int, pidfd: int | None) -> bool:
+    """Whether the ended process *pid* left with another status than 0, as far as the kernel tells."""
+    status = b"0"
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # it is not reaped yet
+            status = file.read().split()[-1]
+    except OSError:
+        if pidfd is not None:
+            import fcntl  # only here: the keeper stays for hours
+
+            info = bytearray(PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder) + bytes(56))
+            with suppress(OSError):  # before Linux 6.15
+                fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
+                if info[0] & PIDFD_INFO_EXIT:
+                    status = b"%d" % int.from_bytes(info[60:64], sys.byteorder)
+    return status != b"0"
+
+
+def forget() -> None:
+    """Have the next run prove what this one remembered: it may have been wrong."""
+    for line in os.pread(NOTES, 1 << 16, 0).splitlines():
+        name, _, path = line.partition(b": ")
+        if name == b"remembered" and path:
+            log("what was remembered is forgotten")
+            with suppress(OSError):
+                os.unlink(path)
 
 
 def is_alive(pid: int, start: str | None = None) -> bool:
@@ -344,17 +566,35 @@ def lock_path(number: str) -> str:
     return f"/tmp/.X{number}-lock"
 
 
+def keymap_paths(number: str) -> list[str]:
+    """Where an X server has its keyboard compiled; it removes that, unless it is killed meanwhile (seen with 21.1)."""
+    return [f"{folder}/server-{number}.xkm" for folder in KEYMAP_FOLDERS]
+
+
 def names(lock: str, server: int) -> bool:
     """Whether the X lock file *lock* names *server*, or a process that it started (Xvfb may be a wrapper script)."""
     try:
-        with open(lock, "rb") as file:
-            return os.getpgid(int(file.read(16))) == server
-    except (OSError, ValueError):
+        return os.getpgid(read_lock(lock)) == server
+    except (OSError, ValueError, OverflowError):
         return False
 
 
+def read_lock(lock: str) -> int:
+    """The PID in an X lock file; :raises ValueError: there is none in it, or it is another user's; OSError likewise.
+
+    Anybody can make anything of that name, when the server's own is gone: a FIFO is not to be waited for.
+    """
+    descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise ValueError(f"{lock} is another user's")
+        return int(os.read(descriptor, 16))
+    finally:
+        os.close(descriptor)
+
+
 def remove(path: str) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, PermissionError):  # it has been removed; or is another user's by now
         os.unlink(path)
 
 
@@ -370,7 +610,3 @@ def close_descriptors_except(kept: set[int]) -> None:
     for descriptor in set(map(int, os.listdir("/proc/self/fd"))) - kept:
         with suppress(OSError):  # the one that listed the folder
             os.close(descriptor)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -5,92 +5,35 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, NoReturn
 
 from anaheadless import environment, facts, keeper, session
-from anaheadless.display import Screen, parse_screen
 from anaheadless.errors import LaunchError, say
 from anaheadless.live import Notes
-from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Candidate, Proof, Verdict, Wishes, advice, choose, in_process
+from anaheadless.opengl import Candidate, Verdict, Wishes, advice
+from anaheadless.options import Options
+from anaheadless.records import Record
+from anaheadless.search import Search
 from anaheadless.target import Target, cannot_execute, find_program, this_python
 
-
-@dataclass(frozen=True)
-class Options:
-    """What a run can be asked for, whatever its target.
-
-    :param wishes: where OpenGL is to come from, or None for no OpenGL.
-    :param server_args: further arguments for the X server.
-    :param start_timeout: seconds until the X server must be ready.
-    :param probe_timeout: seconds that the proof of one candidate may take; all of them may take three times as long.
-    :param shim: whether ``import anatomist.headless`` is ours in the target.
-    :param watch: the time limit, and the log.
-    """
-
-    screen: Screen = Screen()
-    dpi: int | None = None
-    wishes: Wishes | None = Wishes()
-    server_args: tuple[str, ...] = ()
-    start_timeout: float = 30.0
-    probe_timeout: float = 10.0
-    shim: bool = True
-    watch: session.Watch = session.Watch()
-    verbose: bool = False
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 
-def options(
-    *,
-    screen: str = str(Screen()),
-    dpi: int | None = None,
-    gl: str = "auto",
-    virtualgl: bool = True,
-    vgl_display: str | None = None,
-    vgl_dlfaker: bool = True,
-    server_args: Sequence[str] = (),
-    start_timeout: float = Options.start_timeout,
-    probe_timeout: float = Options.probe_timeout,
-    shim: bool = True,
-) -> Options:
-    """What Python code may ask for; the names are those of the command line's options.
-
-    :raises ValueError: with a sentence that says what would do.
-    """
-    if not isinstance(screen, str):
-        raise TypeError(f"screen is {screen!r}, but has to be text, as in '1280x1024x24'.")
-    if isinstance(server_args, str) or not all(isinstance(arg, str) for arg in server_args):
-        raise TypeError(f"server_args is {server_args!r}, but has to be a list of texts.")
-    if dpi is not None and not (isinstance(dpi, int) and 1 <= dpi <= 1000):
-        raise ValueError(f"dpi is {dpi!r}, but can be a whole number from 1 to 1000.")
-    if gl not in BACKENDS:
-        raise ValueError(f"gl is {gl!r}, but can be {', '.join(BACKENDS)}.")
-    if gl == "virtualgl" and not virtualgl:
-        raise ValueError("gl='virtualgl' and virtualgl=False contradict each other.")
-    if vgl_display is not None and not VGL_DISPLAY.fullmatch(vgl_display):
-        raise ValueError(f"vgl_display is {vgl_display!r}, but can be egl, eglN, /dev/dri/cardN or :N.")
-    for seconds in start_timeout, probe_timeout:
-        if not 0 < seconds <= 3600:
-            raise ValueError(f"A time limit of {seconds} is not between 0 and 3600 seconds.")
-    wishes = None
-    if gl != "none":
-        wishes = Wishes(gl, virtualgl, vgl_display=vgl_display, vgl_dlfaker=vgl_dlfaker)
-    return Options(parse_screen(screen), dpi, wishes, tuple(server_args), start_timeout, probe_timeout, shim)
-
-
-@dataclass(frozen=True)
-class Launch:
+class Launch(Record):
     """A session that is ready for a target.
 
     :param environ: what the target is to get.
     :param verdict: where its OpenGL comes from, or None where none was asked for.
+    :param remembered: whether that is an earlier run's.
     """
 
     session: session.Session
     environ: dict[str, str]
     verdict: Verdict | None
+    remembered: bool = False
 
 
 def run(
@@ -101,26 +44,30 @@ def run(
     *,
     without: str = "--gl none",
 ) -> NoReturn:
-    """Become *target*, with a display of its own.
+    """Become *target*, with a display of its own; or in a container's first process, have a child become it.
 
     :param environ: the environment that the target is to get, but for what the session puts in.
     :param python: the interpreter that OpenGL is proved in: the target's own, where it has one.
     :param without: how to ask for no OpenGL.
     :raises LaunchError: the target was not started, and nothing is left of what was.
     """
-    if options.watch.timeout and os.getpid() == 1:
-        raise LaunchError(
-            "--timeout can't end the first process of a container, to which the kernel gives no such signals",
-            hint="Have another one in front: docker run --init, or tini.",
-        )
-    ready = start(options, environ, python, without=without, purpose="run")
+    # Of a container's first process, the kernel wants more than of any other: it has to reap orphans, and dies of no
+    # signal that it does not handle. A target knows nothing of that.
+    say_keeper = None
+    if options.supervise or os.getpid() == 1:
+        from anaheadless import supervisor  # only here: ctypes is no small import
+
+        say_keeper = supervisor.stay_in_front()
+    ready = start(options, environ, python, without=without, purpose="run", eager=True)
     try:
+        if say_keeper is not None:
+            say_keeper(ready.session.keeper)
         if options.verbose:
             say(f"anaheadless: target: {' '.join(target.argv)}")
         if options.watch.timeout and not _has_terminal():
             # As coreutils' timeout does it: the end of the time is for all that the target has started. Not on a
             # terminal, whose ^C would reach it no more.
-            with suppress(PermissionError):  # it leads a whole session already
+            with suppress(OSError):  # it leads a whole session already; or the keeper was killed just now
                 os.setpgid(0, 0)
                 ready.session.control.send(keeper.GROUP)
         _execute(target, ready.environ)
@@ -164,34 +111,40 @@ def prepare(
     running: bool = False,
     target: int | None = None,
     purpose: str = "display",
+    eager: bool = False,
 ) -> Launch:
     """Start a session and find its OpenGL, if there is one.
 
     :param target: the PID of the process that it is to live as long as, or None for this one.
     :param purpose: see :class:`anaheadless.live.Notes`.
     :param running: the target is this very process: what is preloaded in others, it will load by itself.
+    :param eager: whether not to wait for an X server that is known to start, see :func:`anaheadless.session.start`.
     :raises LaunchError: there is no session; nothing is left of it.
     """
     check_proc()
     runtime_folder = None if _is_private(environ.get("XDG_RUNTIME_DIR")) else _private_folder()
+    ffmpeg = ""
+    if options.watch.film:
+        from anaheadless import film  # only here, as all that a run has seldom need of
+
+        ffmpeg = film.find(environ)
     known = facts.gather(environ)
-    started = session.start(
-        session.ServerOptions(
-            program=_find_server(environ),
-            screen=options.screen,
-            dpi=options.dpi,
-            glx=options.wishes is not None,
-            extra=options.server_args,
-            start_timeout=options.start_timeout,
-            # VirtualGL renders on the caller's own display, whose cookie is in the file that ours is put in front of.
-            further_authority=facts.read_authority(environ) if known.virtualgl is not None else b"",
-            watch=options.watch,
-            target=target,
-        ),
-        environ,
+    program = _find_server(environ)
+    server = session.ServerOptions(
+        program=program,
+        screen=options.screen,
+        dpi=options.dpi,
+        glx=options.wishes is not None,
+        extra=options.server_args,
+        start_timeout=options.start_timeout,
+        # VirtualGL renders on the caller's own display, whose cookie is in the file that ours is put in front of.
+        further_authority=facts.read_authority(environ) if known.virtualgl is not None else b"",
+        watch=options.watch,
+        target=target,
+        ffmpeg=ffmpeg,
     )
 
-    def environment_with(candidate: Candidate | None) -> dict[str, str]:
+    def environment_with(candidate: Candidate | None, started: session.Session) -> dict[str, str]:
         return environment.build(
             environ,
             display=started.display,
@@ -202,28 +155,20 @@ def prepare(
             shim=options.shim,
         )
 
-    def note(glx: int, backend: str, renderer: str = "") -> None:
-        started.note(Notes(started.server, glx, backend, renderer, environ.get("DISPLAY", ""), purpose))
-
+    started: session.Session | None = None
     try:
-        if options.wishes is None:
-            note(int(started.glx), "none")
-            return Launch(started, environment_with(None), None)
-        from anaheadless.proof import prove  # only here: subprocess is no small import
-
-        deadline = time.monotonic() + 3 * options.probe_timeout
-
-        def proved(candidate: Candidate) -> Proof:
-            limit = min(options.probe_timeout, deadline - time.monotonic())
-            tried = in_process(candidate) if running else candidate
-            return prove(tried, python or this_python(), environment_with(tried), limit)
-
-        verdict = choose(known, options.wishes, proved, lambda: facts.gather_repairs(environ, running=running))
-        if verdict.chosen is not None and verdict.proof is not None:
-            note(2, verdict.chosen.name, verdict.proof.renderer)
-        return Launch(started, environment_with(verdict.chosen), verdict)
+        with Search(options, environ, known, program, python or this_python(), environment_with, running) as search:
+            started = session.start(server, environ, lambda: search.known_glx(eager), search.begin)
+            verdict = search.verdict(started)
+            chosen, proof = (verdict.chosen, verdict.proof) if verdict is not None else (None, None)
+            glx, backend, renderer = int(started.glx), "none", ""
+            if chosen is not None and proof is not None:
+                glx, backend, renderer = 2, chosen.name, proof.renderer
+            started.note(Notes(glx, backend, renderer, environ.get("DISPLAY", ""), purpose, search.source))
+            return Launch(started, environment_with(chosen, started), verdict, bool(search.source))
     except BaseException:
-        started.end()
+        if started is not None:
+            started.end()
         raise
 
 
@@ -255,12 +200,12 @@ def check_proc() -> None:
 
 def _find_server(environ: Mapping[str, str]) -> str:
     # Beside the interpreter too: a conda environment brings its own, activated or not.
-    program = find_program("Xvfb", [*os.get_exec_path(environ), os.path.dirname(this_python())])
+    search = os.get_exec_path(environ)
+    program = find_program("Xvfb", [*search, os.path.dirname(this_python())])
     if program is None:
         from anaheadless import packages  # only here: a run that goes well has no need of it
 
-        searched = os.pathsep.join(os.get_exec_path(environ))
-        raise LaunchError(f"Xvfb is not installed, or not on PATH ({searched})", hint=packages.install_hint("Xvfb"))
+        raise packages.not_installed("Xvfb", search)
     return os.path.abspath(program)
 
 
@@ -295,10 +240,12 @@ def _private_folder() -> str:
 def report(options: Options, ready: Launch) -> list[str]:
     """What was started and decided, a line each."""
     started, verdict = ready.session, ready.verdict
-    lines = [f"display {started.display}, {options.screen} (X server {started.server}, keeper {started.keeper})"]
+    lines = [f"display {started.display}, {options.screen} (keeper {started.keeper})"]
     if verdict is None:
         return [*lines, "OpenGL: none, as asked for"]
-    lines += [f"tried {candidate}: {proof} ({proof.seconds:.2f} s)" for candidate, proof in verdict.attempts]
+    for candidate, proof in verdict.attempts:
+        how = "remembered" if ready.remembered else f"{proof.seconds:.2f} s"
+        lines.append(f"tried {candidate}: {proof} ({how})")
     return [*lines, f"OpenGL: {verdict.chosen or 'none could be proved'}"]
 
 

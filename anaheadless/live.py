@@ -5,54 +5,57 @@ It runs in any target: on the standard library of Python 3.8 or newer.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 
 from anaheadless import keeper
+from anaheadless.records import Record
 
 
-@dataclass(frozen=True)
-class Notes:
-    """What the launcher knows of a session, and its keeper keeps.
+class Notes(Record):
+    """What launcher and keeper know of a session.
 
-    :param server: the X server's PID.
     :param glx: 2: OpenGL has drawn; 1: GLX is advertised, no more is known; 0: there is none.
     :param backend: where OpenGL comes from, one of :data:`anaheadless.opengl.BACKENDS`.
     :param renderer: GL_RENDERER, or nothing.
     :param original_display: the launcher's own DISPLAY, or nothing.
     :param purpose: ``run``: the target is what the launcher became; ``start``: it is somebody's shell or job;
         ``display``: it is a program with a display of its own.
+    :param remembered: the file that says so, where it was not proved for this session; see :mod:`anaheadless.memory`.
+    :param server: the X server's PID, from the keeper; 0: it has not been started yet.
     """
 
-    server: int
     glx: int
     backend: str
     renderer: str = ""
     original_display: str = ""
     purpose: str = "display"
+    remembered: str = ""
+    server: int = 0
 
     def as_text(self) -> str:
-        """A line for each, ``name: value``."""
-        return "".join(f"{name}: {' '.join(str(value).split())}\n" for name, value in asdict(self).items())
+        """A line for each, ``name: value``; but for the server, which is the keeper's to say."""
+        said = {name: " ".join(str(value).split()) for name, value in self.as_dict().items() if name != "server"}
+        return "".join(f"{name}: {text}\n" for name, text in said.items())
 
 
-_WORDS = ("backend", "renderer", "original_display", "purpose")
+_WORDS = ("backend", "renderer", "original_display", "purpose", "remembered")
 
 
 def parse_notes(text: str) -> Notes:
-    """What :meth:`Notes.as_text` has written; :raises ValueError: it was something else."""
+    """What :meth:`Notes.as_text` and the keeper have written; :raises ValueError: it was something else."""
     said = dict(line.partition(": ")[::2] for line in text.splitlines())
     try:
-        return Notes(int(said["server"]), int(said["glx"]), *(said[name] for name in _WORDS))
+        words = {name: said[name] for name in _WORDS}
+        return Notes(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in these notes") from missing
 
 
-@dataclass(frozen=True)
-class LiveSession:
+class LiveSession(Record):
     """A session whose keeper is alive.
 
     :param target: the process that it lives as long as, and likewise its start time, see keeper.process_state().
@@ -114,13 +117,15 @@ def parse_command(words: Sequence[str]) -> tuple[str, int, str] | None:
 
 
 def _read_notes(pid: int) -> Notes | None:
-    # Without blocking: whoever only looks like a keeper may have anything there.
+    """None while there are none yet; :raises OSError: there never will be: the process only looks like a keeper."""
+    # Without blocking: such a process may have anything there.
     descriptor = os.open(f"/proc/{pid}/fd/{keeper.NOTES}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return parse_notes(os.fsdecode(os.pread(descriptor, 1 << 16, 0)))
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "these are no notes")
+        return parse_notes(os.fsdecode(os.pread(descriptor, 1 << 16, 0)))
     except ValueError:
-        pass
+        return None
     finally:
         os.close(descriptor)
-    return None

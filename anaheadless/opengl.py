@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from anaheadless.facts import Facts, Repairs, VirtualGl
+from anaheadless.records import Record
 
 BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
 
@@ -25,8 +26,7 @@ _SOFTWARE = (
 _LIBSTDCXX_WORDS = ("GLIBCXX", "CXXABI", "libstdc++", "failed to load driver")
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Record):
     """A way to get OpenGL.
 
     :param name: one of BACKENDS.
@@ -41,7 +41,7 @@ class Candidate:
 
     name: str
     detail: str = ""
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = MappingProxyType({})
     preload: tuple[str, ...] = ()
     library_path: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -52,14 +52,14 @@ class Candidate:
         return f"{self.name} ({self.detail})" if self.detail else self.name
 
 
-@dataclass(frozen=True)
-class Proof:
+class Proof(Record):
     """What came of a candidate's picture.
 
     :param result: ``drawn``, or what failed: ``no display``, ``no library``, ``no GLX``, ``no config``, ``refused``,
         ``wrong pixels``, ``not loaded``, ``crashed``, ``ended``, ``hung``, ``missing file``, ``not tried``.
     :param message: the reason, in the words of the library where it has any.
     :param seconds: how long the proof took.
+    :param libraries: the paths of all libraries that drew.
     """
 
     result: str
@@ -69,6 +69,7 @@ class Proof:
     version: str = ""
     direct: bool | None = None
     seconds: float = 0.0
+    libraries: tuple[str, ...] = ()
 
     @property
     def drawn(self) -> bool:
@@ -85,8 +86,7 @@ class Proof:
         return f"{self.result}: {self.message}" if self.message else self.result
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Record):
     """The candidate that the target gets, or None, and what was tried in which order."""
 
     chosen: Candidate | None
@@ -97,8 +97,7 @@ class Verdict:
         return next((proof for candidate, proof in self.attempts if candidate is self.chosen), None)
 
 
-@dataclass(frozen=True)
-class Wishes:
+class Wishes(Record):
     """What the caller asked for.
 
     :param backend: one of BACKENDS but ``none``.
@@ -176,7 +175,7 @@ def in_process(candidate: Candidate) -> Candidate:
     All but VirtualGL's interposer of dlopen(), which comes too late for that.
     """
     load = tuple(path for path in candidate.files if os.path.basename(path) != "libdlfaker.so")
-    return replace(candidate, preload=(), library_path=(), load=load)
+    return candidate.replace(preload=(), library_path=(), load=load)
 
 
 def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wishes: Wishes) -> Iterator[Candidate]:
@@ -197,8 +196,7 @@ def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wis
         )
     for candidate, proof in attempts:
         if repairs.libstdcxx is not None and any(word in proof.message for word in _LIBSTDCXX_WORDS):
-            yield replace(
-                candidate,
+            yield candidate.replace(
                 detail=", ".join(filter(None, [candidate.detail, f"with {repairs.libstdcxx}"])),
                 preload=(repairs.libstdcxx, *candidate.preload),
                 files=(repairs.libstdcxx, *candidate.files),

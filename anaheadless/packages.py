@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from anaheadless.errors import LaunchError
 from anaheadless.target import find_program
 
 INSTALL = {
@@ -43,12 +44,15 @@ libxcb-keysyms.so.1     libxcb-keysyms1      xcb-util-keysyms     xcb-util-keysy
 libxcb-render-util.so.0 libxcb-render-util0  xcb-util-renderutil  xcb-util-renderutil xcb-util-renderutil xcb-util-renderutil
 libxcb-cursor.so.0      libxcb-cursor0       xcb-util-cursor      xcb-util-cursor     xcb-util-cursor     xcb-util-cursor
 """
-# What only the doctor looks at. There is no package where a dash is; VirtualGL's are those of virtualgl.org.
+# What nobody needs to run a program. There is no package where a dash is; VirtualGL's are those of virtualgl.org, and
+# ffmpeg is RPM Fusion's: Fedora's own has no x264.
 _OPTIONAL = """
 xkbcomp                 x11-xkb-utils        xkbcomp              xkbcomp             xorg-xkbcomp        xorg-xkbcomp
 xdpyinfo                x11-utils            xdpyinfo             xdpyinfo            xorg-xdpyinfo       xorg-xdpyinfo
 glxinfo                 mesa-utils           glx-utils            mesa-demos          mesa-utils          -
 vglrun                  virtualgl            VirtualGL            -                   virtualgl           -
+x11vnc                  x11vnc               x11vnc               x11vnc              x11vnc              -
+ffmpeg                  ffmpeg               ffmpeg               ffmpeg              ffmpeg              ffmpeg
 """
 _ROWS = [line.split() for line in (_TABLE + _OPTIONAL).splitlines() if line]
 REQUIRED = [line.split()[0] for line in _TABLE.splitlines() if line]
@@ -67,6 +71,13 @@ def install_hint(part: str) -> str:
     managers = [found, "conda"] if found else list(INSTALL)
     commands = [f"{INSTALL[name]} {PACKAGES[part][name]}" for name in managers if PACKAGES[part][name] != "-"]
     return f"Install it: {', or '.join(commands) or 'there is no package here'}."
+
+
+def not_installed(program: str, search: Sequence[str]) -> LaunchError:
+    """That *program* was looked for in the folders *search*, and how to get it."""
+    return LaunchError(
+        f"{program} is not installed, or not on PATH ({os.pathsep.join(search)})", hint=install_hint(program)
+    )
 
 
 def is_present(part: str) -> bool:

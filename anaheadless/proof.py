@@ -8,51 +8,86 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 from anaheadless import rendercheck
 from anaheadless.memfile import memory_file
 from anaheadless.opengl import Candidate, Proof
+from anaheadless.records import Record
 from anaheadless.target import cannot_execute
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _WORDS = 4  # lines of a library's own
 
 
-def prove(
-    candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float, picture: str | None = None
-) -> Proof:
-    """What comes of a picture drawn by *candidate*.
+class Trial(Record):
+    """A candidate that is drawing.
+
+    :param running: the drawing itself, or what came of the candidate before there was one.
+    """
+
+    candidate: Candidate
+    running: Running | Proof
+    start: float
+
+    def result(self, timeout: float) -> Proof:
+        """What comes of it, if that comes within *timeout* seconds; else it counts as hung."""
+        if isinstance(self.running, Proof):
+            return self.running
+        ended = self.running.end(timeout)
+        if ended.status is None:
+            return Proof("hung", _join(f"no picture within {timeout:g} s", ended.errors), seconds=timeout)
+        return read(self.candidate, ended.output, ended.errors, ended.status, time.monotonic() - self.start)
+
+
+@contextmanager
+def trial(
+    candidate: Candidate, python: str, environ: Mapping[str, str], limit: float, picture: str | None = None
+) -> Iterator[Trial]:
+    """Have *candidate* draw a picture, meanwhile; at the end, it has ended.
 
     :param python: the interpreter that is to draw.
     :param environ: the environment that the target would get with this candidate.
-    :param timeout: seconds, after which it counts as hung.
+    :param limit: seconds, after which it ends by itself, should we be killed.
     :param picture: where to save what was drawn, as PNG.
     :raises LaunchError: the interpreter can't be executed.
     """
     missing = next((path for path in candidate.files if not os.path.isfile(path)), None)
     if missing is not None:
-        return Proof("missing file", missing)
+        yield Trial(candidate, Proof("missing file", missing), 0.0)
+        return
+    # Its own alarm; or where a library that hangs as it is preloaded would keep it from that, one that survives the
+    # exec. (Not with threads, where Python warns of code after a fork.)
+    seconds = int(limit) + 1
+    alone = candidate.preload and threading.active_count() == 1
+    command = [python, "-s", "-S", rendercheck.__file__, str(seconds), picture or "", *candidate.load]
+    start = time.monotonic()
+    with ExitStack() as stack:
+        try:
+            process = stack.enter_context(running(command, environ, alarm=seconds if alone else 0))
+        except OSError as error:
+            raise cannot_execute(python, error) from error
+        yield Trial(candidate, process, start)
+
+
+def prove(
+    candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float, picture: str | None = None
+) -> Proof:
+    """What comes of a picture drawn by *candidate*; as of :func:`trial`.
+
+    :param timeout: seconds, after which it counts as hung.
+    """
     if timeout <= 0:
         return Proof("not tried", "the time for all proofs was used up")
-    # Should we be killed meanwhile, an alarm ends it: its own, or where a library that hangs as it is preloaded would
-    # keep it from that, one that survives the exec. (Not with threads, where Python warns of code after a fork.)
-    limit = int(timeout) + 1
-    alone = candidate.preload and threading.active_count() == 1
-    command = [python, "-s", "-S", rendercheck.__file__, str(limit), picture or "", *candidate.load]
-    start = time.monotonic()
-    try:
-        ended = run(command, environ, timeout, alarm=limit if alone else 0)
-    except OSError as error:
-        raise cannot_execute(python, error) from error
-    if ended.status is None:
-        return Proof("hung", _join(f"no picture within {timeout:g} s", ended.errors), seconds=timeout)
-    return read(candidate, ended.output, ended.errors, ended.status, time.monotonic() - start)
+    with trial(candidate, python, environ, timeout, picture) as drawing:
+        return drawing.result(timeout)
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(Record):
     """What came of a program: the first 64 KiB of what it said; a status of None: it was killed, its time was up."""
 
     status: int | None
@@ -60,8 +95,23 @@ class Ended:
     errors: str
 
 
-def run(command: Sequence[str], environ: Mapping[str, str], timeout: float, alarm: int = 0) -> Ended:
-    """Run *command* for *timeout* seconds at most, and all that it starts.
+class Running(Record):
+    """A program, and the files that hold what it says."""
+
+    process: subprocess.Popen[bytes]
+    output: BinaryIO
+    errors: BinaryIO
+
+    def end(self, timeout: float) -> Ended:
+        """Let it end, in *timeout* seconds at most."""
+        ended = _wait(self.process, timeout)
+        said = [os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace") for file in (self.output, self.errors)]
+        return Ended(self.process.returncode if ended else None, *said)
+
+
+@contextmanager
+def running(command: Sequence[str], environ: Mapping[str, str], alarm: int = 0) -> Iterator[Running]:
+    """Run *command*; at the end, it has ended, and all that it has started.
 
     :param alarm: seconds until a signal ends it, even when this process was killed meanwhile; 0: none does.
     :raises OSError: it can't be executed.
@@ -77,15 +127,21 @@ def run(command: Sequence[str], environ: Mapping[str, str], timeout: float, alar
             start_new_session=True,
             preexec_fn=(lambda: signal.alarm(alarm)) if alarm else None,
         )
-        ended = False
         try:
-            ended = _wait(process, timeout)
+            yield Running(process, output, errors)
         finally:
-            if not ended:
+            if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        said = [os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace") for file in (output, errors)]
-    return Ended(process.returncode if ended else None, *said)
+
+
+def run(command: Sequence[str], environ: Mapping[str, str], timeout: float) -> Ended:
+    """Run *command* for *timeout* seconds at most, and all that it starts.
+
+    :raises OSError: it can't be executed.
+    """
+    with running(command, environ) as program:
+        return program.end(timeout)
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
@@ -112,7 +168,8 @@ def read(candidate: Candidate, output: str, errors: str, status: int, seconds: f
             return Proof("crashed", _join(signal.strsignal(-status) or str(-status), errors), seconds=seconds)
         return Proof("ended", _join(f"status {status}", errors), seconds=seconds)
     result, message = said["result"], said.get("message", "")
-    if result == "drawn" and candidate.loads is not None and candidate.loads not in said.get("libraries", ""):
+    libraries = tuple(filter(None, said.get("libraries", "").split(":")))
+    if result == "drawn" and candidate.loads is not None and not any(candidate.loads in path for path in libraries):
         result, message = "not loaded", f"{candidate.loads} was ignored"
     return Proof(
         result,
@@ -122,6 +179,7 @@ def read(candidate: Candidate, output: str, errors: str, status: int, seconds: f
         version=said.get("version", ""),
         direct={"yes": True, "no": False}.get(said.get("direct", "")),
         seconds=seconds,
+        libraries=libraries,
     )
 
 

@@ -76,7 +76,7 @@ def _row(session: LiveSession) -> Row | None:
         renderer=notes.renderer if notes else "",
         age=max(0.0, age),
         keeper=session.keeper,
-        server=notes.server if notes else None,
+        server=(notes.server or None) if notes else None,
         server_memory=memory,
     )
 

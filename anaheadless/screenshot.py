@@ -5,6 +5,7 @@ Source: X Window System Protocol, X Version 11, Encoding (connection setup; GetI
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 from collections.abc import Sequence
@@ -57,8 +58,12 @@ def save(display: str, authority: str, path: str, area: tuple[int, int, int, int
 
 def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) -> tuple[int, list[bytes]]:
     number = int(display.lstrip(":"))
-    with open(authority, "rb") as file:
-        cookie = find_cookie(file.read(), number)
+    # Ours is the first. Who only looks like a keeper may have anything there.
+    descriptor = os.open(authority, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        cookie = find_cookie(os.read(descriptor, 1 << 12), number)
+    finally:
+        os.close(descriptor)
     deadline = time.monotonic() + LIMIT
     try:
         connection = xproto.connect(abstract_name(number), cookie, deadline)

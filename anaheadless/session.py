@@ -6,43 +6,48 @@ import fcntl
 import os
 import signal
 import socket
+import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from typing import BinaryIO
 
 from anaheadless import display, keeper, xproto
 from anaheadless.display import Screen
-from anaheadless.errors import LIMITS_HINT, LaunchError
+from anaheadless.errors import LIMITS_HINT, LaunchError, say
 from anaheadless.live import Notes
 from anaheadless.memfile import memory_file
+from anaheadless.records import Record
 from anaheadless.target import this_python
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 # What a server may need to run at all, or to draw; nothing that was meant for the target, LD_PRELOAD above all.
 SERVER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 END_SECONDS = 5.0
+PROMPT_SECONDS = 0.2
 
 
-@dataclass(frozen=True)
-class Watch:
+class Watch(Record):
     """What the keeper does beside keeping.
 
     :param timeout: seconds that the target may run, or 0 for no limit.
     :param grace: seconds that it then has between SIGTERM and SIGKILL.
     :param picture: an absolute path: where to save the screen when the time is up, or empty.
     :param log: a path: the file that its log is appended to, or empty.
+    :param film: an absolute path: where to film the screen, or empty.
     """
 
     timeout: float = 0.0
     grace: float = 10.0
     picture: str = ""
     log: str = ""
+    film: str = ""
 
 
-@dataclass(frozen=True)
-class ServerOptions:
+class ServerOptions(Record):
     """What the X server is to be.
 
     :param program: the path of Xvfb.
@@ -52,6 +57,7 @@ class ServerOptions:
     :param start_timeout: seconds until it must be ready.
     :param further_authority: X authority entries of other displays, to stand after ours.
     :param target: the PID of the process that the session lives as long as, or None for this one.
+    :param ffmpeg: the path of ffmpeg, where the watch is to make a film.
     """
 
     program: str
@@ -63,11 +69,11 @@ class ServerOptions:
     further_authority: bytes
     watch: Watch = Watch()
     target: int | None = None
+    ffmpeg: str = ""
 
 
-@dataclass(frozen=True)
-class Session:
-    """A display with a ready X server.
+class Session(Record):
+    """A display with an X server.
 
     :param control: the keeper's control socket; the session ends when END is said there, or with the target.
     :param glx: whether the server advertises GLX.
@@ -76,7 +82,6 @@ class Session:
 
     display: str
     keeper: int
-    server: int
     control: socket.socket
     glx: bool
     starter: int
@@ -92,10 +97,21 @@ class Session:
         :raises LaunchError: there is no keeper any more.
         """
         try:
-            with open(f"/proc/{self.keeper}/fd/{keeper.NOTES}", "wb") as file:
+            with open(f"/proc/{self.keeper}/fd/{keeper.NOTES}", "ab") as file:
                 file.write(notes.as_text().encode("utf-8", "surrogateescape"))
         except OSError as error:
             raise LaunchError(f"the keeper has ended: {error.strerror}", hint="Was it killed? Try again.") from error
+
+    def is_prompt(self) -> bool:
+        """Whether the server took our sockets, and says that it is ready: the next one need not be waited for.
+
+        Asked of one that is ready, and takes PROMPT_SECONDS when it does not say so.
+        """
+        self.control.settimeout(PROMPT_SECONDS)
+        try:
+            return self.control.recv(1) == keeper.READY
+        except OSError:
+            return False
 
     def end(self) -> None:
         """End the X server, and wait (END_SECONDS at most) until nothing is left of it."""
@@ -113,10 +129,18 @@ class _DisplayInUseError(Exception):
     """The server found its display in use."""
 
 
-def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
-    """Start an X server that lives no longer than its target.
+def start(
+    options: ServerOptions,
+    environ: Mapping[str, str],
+    known_glx: Callable[[], bool | None] = lambda: None,
+    began: Callable[[Session], object] = lambda _: None,
+) -> Session:
+    """Start an X server that lives no longer than its target, and wait until it is ready.
 
     :param environ: where the server's own variables are taken from.
+    :param known_glx: asked while it starts: whether it has GLX, where that is known and the server need not be waited
+        for. Clients can connect all the same; should it fail, the keeper says so.
+    :param began: called with a session whose server is waited for, and may not be ready by then.
     :raises LaunchError: it could not be started, or was not ready in time; nothing is left of it.
     """
     deadline = time.monotonic() + options.start_timeout
@@ -124,12 +148,12 @@ def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
         raise LaunchError(f"there is no process {options.target} for a display to live as long as", hint="See --pid.")
     try:
         with suppress(_DisplayInUseError):
-            return _start(options, environ, deadline, activate=True)
+            return _start(options, environ, deadline, began, known_glx)
         # A server that was built without systemd's socket activation (Alpine's) finds our own sockets in its way. It
         # can take a display only by itself, where another server may come first.
         for _ in range(5):
             with suppress(_DisplayInUseError):
-                return _start(options, environ, deadline, activate=False)
+                return _start(options, environ, deadline, began)
     except OSError as error:
         raise LaunchError(
             f"the display can't be started: {error.strerror or error}",
@@ -138,23 +162,43 @@ def start(options: ServerOptions, environ: Mapping[str, str]) -> Session:
     raise LaunchError("the X server found five displays in a row in use", hint="Try again.")
 
 
-def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, *, activate: bool) -> Session:
+def _start(
+    options: ServerOptions,
+    environ: Mapping[str, str],
+    deadline: float,
+    began: Callable[[Session], object],
+    known_glx: Callable[[], bool | None] | None = None,
+) -> Session:
+    """:param known_glx: see :func:`start`; None: the server has to make its sockets itself."""
     cookie = os.urandom(16)
     with ExitStack() as stack:
         messages = stack.enter_context(memory_file("messages")).fileno()
         authority = stack.enter_context(memory_file("authority")).fileno()
         notes = stack.enter_context(memory_file("notes")).fileno()
-        log = stack.enter_context(_open_log(options.watch.log)).fileno()
+        fcntl.fcntl(notes, fcntl.F_SETFL, os.O_APPEND)
+        log = stack.enter_context(_open_output("log", options.watch.log)).fileno()
+        film = stack.enter_context(_open_output("film", options.watch.film)).fileno()
+        if options.watch.film and not stat.S_ISREG(os.fstat(film).st_mode):
+            raise LaunchError(f"the film can't be written: {options.watch.film}: no regular file", hint="See --record.")
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
         with _signals_blocked():
             claim = stack.enter_context(display.claim())
             entries = display.authority(claim.number, cookie, os.uname().nodename)
             os.write(authority, entries + options.further_authority)
             command = display.server_command(
-                options.program, claim.number, options.screen, options.dpi, glx=options.glx, extra=options.extra
+                options.program,
+                claim.number,
+                options.screen,
+                options.dpi,
+                glx=options.glx,
+                extra=options.extra,
+                activate=known_glx is not None,
             )
             descriptors = {keeper.MESSAGES: messages, keeper.COOKIE: authority, keeper.NOTES: notes, keeper.LOG: log}
-            if activate:
+            descriptors[keeper.STDERR] = _stderr(stack)
+            if options.watch.film:
+                descriptors[keeper.RECORDER] = stack.enter_context(memory_file("recorder")).fileno()
+            if known_glx is not None:
                 descriptors.update(enumerate((s.fileno() for s in claim.listeners), keeper.FIRST_LISTENER))
             else:
                 claim.withdraw()
@@ -164,19 +208,35 @@ def _start(options: ServerOptions, environ: Mapping[str, str], deadline: float, 
         # From here on, the end of server and keeper is the end of the connections to them.
         claim.close()
         display.sweep()  # while keeper and server start
+        glx = known_glx() if known_glx is not None else None
         # By the abstract name: the owner of the socket folder could have put another socket in the place of the file.
-        address = display.abstract_name(claim.number) if activate else display.socket_path(claim.number)
+        address = display.abstract_name(claim.number) if known_glx is not None else display.socket_path(claim.number)
         try:
-            pids = _await_keeper(control, first, deadline)
-            glx = _await_ready(address, cookie, control, deadline)
-            control.send(keeper.READY, socket.MSG_NOSIGNAL)
+            pid = _await_keeper(control, first, deadline)
+            session = Session(f":{claim.number}", pid, control, bool(glx), os.getpid())
+            if glx is None or options.watch.film:
+                began(session)
+                glx = _await_ready(address, cookie, control, deadline)
+                if options.watch.film:
+                    os.ftruncate(film, 0)  # whatever it was; that there is something in it says that ffmpeg films
+                control.send(keeper.READY, socket.MSG_NOSIGNAL)
         except (OSError, xproto.RefusedError, _NoKeeperError) as error:
             _abandon(control, first)
-            raise _not_ready(error, os.pread(messages, 1 << 16, 0), options) from error
-    return Session(f":{claim.number}", *pids, control, glx, os.getpid())
+            said = os.pread(messages, 1 << 16, 0)
+            if b"already running" in said or b"already active" in said:
+                raise _DisplayInUseError from error
+            raise _not_ready(error, said, options.program, options.start_timeout) from error
+        if options.watch.film and not _films(control, film, deadline):
+            words = os.pread(descriptors[keeper.RECORDER], 1 << 16, 0).decode(errors="replace").splitlines()
+            raise LaunchError(
+                f"the screen can't be filmed: {options.ffmpeg}",
+                details=tuple(words[-8:]) or ("(it said nothing)",),
+                hint="See what --record and --start-timeout ask of it; it needs x11grab and libx264.",
+            )
+    return session.replace(glx=glx)
 
 
-def _open_log(path: str) -> BinaryIO:
+def _open_output(what: str, path: str) -> BinaryIO:
     try:
         # Not to wait for whoever reads a FIFO.
         return open(
@@ -185,7 +245,18 @@ def _open_log(path: str) -> BinaryIO:
             buffering=0,
         )
     except OSError as error:
-        raise LaunchError(f"the log can't be written: {path}: {error.strerror}", hint="See --log.") from error
+        raise LaunchError(
+            f"the {what} can't be written: {path}: {error.strerror}", hint="See --log and --record."
+        ) from error
+
+
+def _stderr(stack: ExitStack) -> int:
+    """The descriptor of our standard error, or of what does in its place when it is closed."""
+    try:
+        os.fstat(2)
+    except OSError:
+        return stack.enter_context(open(os.devnull, "wb")).fileno()
+    return 2
 
 
 def _spawn_keeper(
@@ -203,15 +274,21 @@ def _spawn_keeper(
     if "PYTHONHOME" in os.environ and not sys.flags.ignore_environment:
         # An interpreter that was moved finds its own library only through this, and -I would have it ignored.
         isolated, keeper_environ["PYTHONHOME"] = "-s", os.environ["PYTHONHOME"]
+    recorder = []
+    if watch.film:
+        from anaheadless import film  # only here, as all that a run has seldom need of
+
+        recorder = film.command(options.ffmpeg, number, watch.film)
     arguments = [
-        *(this_python(), isolated, "-S", keeper.__file__),
+        *(this_python(), isolated, "-S", "-c", keeper.KEEP, keeper.__file__),
         *(f":{number}", str(pid), keeper.process_state(pid)[1], display.socket_path(number)),
         str(2 if keeper.FIRST_LISTENER in descriptors else 0),
-        *(str(watch.timeout), str(watch.grace), watch.picture),
+        *(str(options.start_timeout), str(watch.timeout), str(watch.grace), watch.picture),
+        *(str(len(recorder)), *recorder),
         *command,
     ]
     with ExitStack() as stack:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.callback(theirs.close)
         stack.push(lambda kind, *_: None if kind is None else ours.close())
         null = stack.enter_context(open(os.devnull, "rb"))
@@ -226,7 +303,7 @@ def _spawn_keeper(
             arguments,
             keeper_environ,
             file_actions=actions,
-            setsigmask=keeper.DEAF_TO,
+            setsigmask=(*keeper.DEAF_TO, keeper.STOP),
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
     return ours, first
@@ -241,20 +318,20 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _await_keeper(control: socket.socket, first: int, deadline: float) -> tuple[int, int]:
-    """Keeper's and server's PID; its first process is reaped, so that the target has no child."""
+def _await_keeper(control: socket.socket, first: int, deadline: float) -> int:
+    """The keeper's PID; its first process is reaped, so that the target has no child."""
     try:
         control.settimeout(max(0.001, deadline - time.monotonic()))
-        said = control.recv(64).split()
+        said = control.recv(64)
     except socket.timeout:
         os.kill(first, signal.SIGKILL)
         raise
     finally:
         with suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has reaped it
             os.waitpid(first, 0)
-    if len(said) != 2:
+    if not said:
         raise _NoKeeperError
-    return int(said[0]), int(said[1])
+    return int(said)
 
 
 def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: float) -> bool:
@@ -269,19 +346,30 @@ def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: 
                 raise socket.timeout from None
             control.settimeout(0.005)
             with suppress(socket.timeout):
-                control.recv(1)
-                raise ConnectionError("the server ended") from None
+                if not control.recv(1):
+                    raise ConnectionError("the server ended") from None
 
 
-def _not_ready(error: Exception, messages: bytes, options: ServerOptions) -> Exception:
+def _films(control: socket.socket, film: int, deadline: float) -> bool:
+    """Whether there comes to be something in the *film*."""
+    with suppress(OSError, ValueError):  # nothing is said by a keeper that has ended
+        control.settimeout(max(0.001, deadline - time.monotonic()))
+        while (said := control.recv(64)) == keeper.READY:
+            pass
+        while keeper.is_alive(int(said)) and time.monotonic() < deadline:
+            if os.fstat(film).st_size:
+                return True
+            time.sleep(0.005)
+    return False
+
+
+def _not_ready(error: Exception, messages: bytes, program: str, start_timeout: float) -> LaunchError:
     text = messages.decode(errors="replace")
-    if "already running" in text or "already active" in text:
-        return _DisplayInUseError()
     # An X server that does not know an option prints all the options that it knows, and then what is wrong.
     text = text[max(0, text.find("Fatal server error")) :]
     lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", "(EE)")]
     if isinstance(error, socket.timeout):
-        message = f"the X server was not ready within {options.start_timeout:g} s"
+        message = f"the X server was not ready within {start_timeout:g} s"
         hint = "Give it more time with --start-timeout, or see what it says about itself."
     elif isinstance(error, _NoKeeperError):
         message = "the keeper could not be started"
@@ -294,11 +382,18 @@ def _not_ready(error: Exception, messages: bytes, options: ServerOptions) -> Exc
         hint = "See what --server-arg and --screen ask of it."
     if os.statvfs("/tmp").f_bavail == 0:
         hint = "There is no space left in /tmp: make room there."
-    return LaunchError(
-        f"{message}: {options.program}",
-        details=tuple(lines[-8:]) or ("(it said nothing)",),
-        hint=hint,
-    )
+    return LaunchError(f"{message}: {program}", details=tuple(lines[-8:]) or ("(it said nothing)",), hint=hint)
+
+
+def explain(program: str, messages: str, start_timeout: str) -> None:
+    """Say on stderr why the X server has failed, for a launcher that has not waited.
+
+    :param messages: the file that holds what the server has said.
+    :param start_timeout: the seconds that it had, if it has used them up; else 0.
+    """
+    error = socket.timeout() if float(start_timeout) else ConnectionError()
+    with open(messages, "rb") as file:
+        say(str(_not_ready(error, file.read(1 << 16), program, float(start_timeout))))
 
 
 def _abandon(control: socket.socket, first: int) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from anaheadless.errors import NOT_EXECUTABLE, NOT_FOUND, LaunchError
+from anaheadless.records import Record
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Record):
     """A program for :func:`os.execve`: its file, and its arguments including ``argv[0]``."""
 
     executable: str
@@ -55,6 +55,27 @@ def script(name: str, path: str, args: Sequence[str], search: Sequence[str]) -> 
     # Python would take a script that is called -x.py for options of its own.
     guard = ("--",) if path.startswith("-") and path != "-" else ()
     return python(name, (*guard, path, *args), search)
+
+
+def python_call(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
+    """A Python interpreter with any arguments; of those, a script that comes first is looked at."""
+    if args and not args[0].startswith("-"):
+        return script(name, args[0], args[1:], search)
+    return python(name, args, search)
+
+
+def script_among(args: Sequence[str]) -> str | None:
+    """The file that python would run when it gets these arguments, or None when it would run something else."""
+    words = iter(args)
+    for word in words:
+        if word in ("-", "--") or not word.startswith("-"):
+            script = next(words, "-") if word == "--" else word
+            return None if script == "-" else script
+        if re.match("-[^cmWX-]*[cm]", word):
+            return None
+        if re.fullmatch("-[^cmWX-]*[WX]|--check-hash-based-pycs", word):  # its value is the next word
+            next(words, None)
+    return None
 
 
 def _executable(kind: str, name: str, search: Sequence[str]) -> str:

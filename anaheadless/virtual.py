@@ -52,12 +52,13 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) ->
     :raises ValueError: an option makes no sense, and likewise TypeError.
     """
     from anaheadless import launch
+    from anaheadless.options import checked
 
-    ready = launch.start(launch.options(**options), os.environ if environ is None else environ, without='gl="none"')
-    session, verdict = ready.session, ready.verdict
-    backend = verdict.chosen.name if verdict and verdict.chosen else "none"
-    renderer = verdict.proof.renderer if verdict and verdict.proof else None
+    ready = launch.start(checked(**options), os.environ if environ is None else environ, without='gl="none"')
     try:
+        session, verdict = ready.session, ready.verdict
+        backend = verdict.chosen.name if verdict and verdict.chosen else "none"
+        renderer = verdict.proof.renderer if verdict and verdict.proof else None
         yield VirtualDisplay(session.display, session.authority, ready.environ, backend, renderer)
     finally:
-        session.end()
+        ready.session.end()

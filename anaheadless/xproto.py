@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from dataclasses import dataclass
+
+from anaheadless.records import Record
 
 SETUP_SUCCESS, REPLY = 1, 1
 QUERY_EXTENSION = 98
@@ -19,8 +20,7 @@ class RefusedError(Exception):
     """The server answered, and refused the connection or a request; the text is its reason."""
 
 
-@dataclass(frozen=True)
-class Connection:
+class Connection(Record):
     """A connection to an X server; as a context, it is closed at the end.
 
     :param setup: what the server said of itself, from the release number on.

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 import anaheadless.keeper
-from helpers import wait_until
+from anaheadless.live import parse_command
+from helpers import PROGRAMS, User, wait_until
+
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 def orphaned_keepers() -> list[str]:
@@ -20,11 +34,42 @@ def orphaned_keepers() -> list[str]:
             command = process.cmdline()
         except psutil.Error:
             continue
-        if anaheadless.keeper.__file__ in command:
-            display, target, start = command[command.index(anaheadless.keeper.__file__) + 1 :][:3]
-            if not anaheadless.keeper.is_alive(int(target), start):
-                found.append(f"{display} of {target}: {process}")
+        call = parse_command(command) if anaheadless.keeper.__file__ in command else None
+        if call is not None and not anaheadless.keeper.is_alive(*call[1:]):
+            found.append(f"{call[0]} of {call[1]}: {process}")
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What the launches of a whole test run remember; nothing of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder / "anaheadless"
+
+
+@pytest.fixture(autouse=True)
+def _cache_as_asked(cache: Path) -> None:
+    """``CACHE=cold`` or ``CACHE=corrupted`` in the environment: nothing remembered is of any use to a test."""
+    wanted = os.environ.get("CACHE", "warm")
+    for file in cache.glob("*") if wanted != "warm" else ():
+        file.unlink() if wanted == "cold" else file.write_bytes(b"0\n" + file.read_bytes()[5:])
+
+
+@pytest.fixture(autouse=True)
+def _turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let a test that looks at the whole machine run alone, where several processes share the work.
+
+    Whoever waits for the second lock holds the first one, so that nobody can pass.
+    """
+    shared = tmp_path_factory.getbasetemp().parent
+    alone = request.node.get_closest_marker("alone")
+    with open(shared / "queue", "w") as queue, open(shared / "machine", "w") as machine:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +81,33 @@ def _nothing_left() -> Iterator[None]:
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     return tmp_path / "script.py"
+
+
+@pytest.fixture
+def users() -> Iterator[list[User]]:
+    """Two of them. The package and what it imports is copied: pytest's own folders are private."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    folder = Path(tempfile.mkdtemp(prefix="anaheadless-test-"))
+    uids = (54321, 54322)
+    try:
+        for package in anaheadless, click, psutil:
+            source = Path(str(package.__file__)).parent
+            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        hold = shutil.copy(PROGRAMS / "hold.py", folder)
+        folder.chmod(0o755)
+        environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(folder)}
+        each: list[dict[str, Any]] = [
+            {"user": uid, "group": uid, "extra_groups": [], "cwd": "/", "env": environ} for uid in uids
+        ]
+        for python in sys.executable, "/usr/bin/python3":
+            with contextlib.suppress(OSError):
+                if subprocess.run([python, "-c", "import psutil"], **each[0]).returncode == 0:
+                    break
+        else:
+            pytest.skip("no interpreter that an ordinary user can run")
+        yield [User(uid, python, settings, str(hold)) for uid, settings in zip(uids, each)]
+    finally:
+        shutil.rmtree(folder)
+        for uid in uids:
+            shutil.rmtree(f"/tmp/anaheadless-{uid}", ignore_errors=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +90,54 @@ class Session:
         wait_until(lambda: not self.left(), f"nothing left of {self.display}")
 
 
+def shared_memory_of(process: psutil.Process) -> list[str]:
+    """The System V segments that *process* has made, as /proc/sysvipc/shm shows them."""
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return [line for line in lines if line.split()[4] == str(process.pid)]
+
+
 def is_running(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+@dataclass(frozen=True)
+class User:
+    """An ordinary user, who can run a copy of anaheadless.
+
+    :param settings: what subprocess has to be told.
+    :param hold: their tests/programs/hold.py.
+    """
+
+    uid: int
+    python: str
+    settings: dict[str, Any]
+    hold: str
+
+    @property
+    def anaheadless(self) -> list[str]:
+        return [self.python, "-m", "anaheadless"]
+
+    def run(self, *args: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+        """``anaheadless ARGS`` to its end."""
+        _, *words = self.anaheadless
+        return run(*words, *args, command=self.python, **self.settings, **settings)
+
+    def left(self) -> list[str]:
+        """Their processes and sockets."""
+        found = [
+            str(each) for each in psutil.process_iter() if owner(f"/proc/{each.pid}") == self.uid and is_running(each)
+        ]
+        return found + [str(path) for path in SOCKETS.iterdir() if owner(path) == self.uid]
+
+
+def owner(path: str | Path) -> int | None:
+    try:
+        return os.lstat(path).st_uid
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager
@@ -114,3 +159,17 @@ def attended(process: subprocess.Popen[str]) -> Iterator[Session]:
         finally:
             process.kill()
     session.wait_until_nothing_is_left()
+
+
+@contextmanager
+def hanging(*options: str, pixel: int) -> Iterator[subprocess.Popen[str]]:
+    """A target that has filled its screen, and then is stopped."""
+    command = [ANAHEADLESS, "run", "--gl", "none", *options, str(PROGRAMS / "paint_root.py"), str(pixel)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "painted\n"
+            process.send_signal(signal.SIGSTOP)
+            yield process
+        finally:
+            process.kill()

@@ -175,15 +175,40 @@ FILL_TMP = "mount -t tmpfs -o size=4k,mode=1777 none /tmp; mkdir /tmp/.X11-unix;
         ("mount -t tmpfs -o nr_inodes=1 none /tmp", "No space left on device"),
         ("mount -t tmpfs none /tmp; mkdir /tmp/.X11-unix; mount -t tmpfs -o ro none /tmp/.X11-unix", "Read-only"),
         ("mount -t tmpfs none /tmp; touch /tmp/.X11-unix", "Not a directory"),
-        (FILL_TMP, "no space left in /tmp"),
+        ("mount -t tmpfs none /tmp; mkfifo /tmp/.X11-unix", "Not a directory"),
+        ("mount -t tmpfs none /tmp; ln -s gone /tmp/.X11-unix", "No such file or directory"),
     ],
-    ids=["/tmp read-only", "/tmp without inodes", "socket folder read-only", "socket folder no folder", "/tmp full"],
+    ids=[
+        "/tmp read-only",
+        "/tmp without inodes",
+        "socket folder read-only",
+        "socket folder no folder",
+        "FIFO",
+        "dead link",
+    ],
 )
 def test_tmp_that_nothing_can_be_made_in(setup: str, words: str) -> None:
     environ = {**os.environ, "XDG_RUNTIME_DIR": "/run/private"}
     setup = f"{setup}; mount -t tmpfs -o mode=700 none /run; mkdir -m 700 /run/private"
     output = in_namespaces(ANAHEADLESS, "run", "-c", "print('run')", setup=setup, env=environ)
     assert_refused(output, 125, words)
+
+
+@needs_namespaces
+def test_full_tmp() -> None:
+    """A socket takes no space; a keymap does, and the lock of a server that makes its sockets itself."""
+    environ = {**os.environ, "XDG_RUNTIME_DIR": "/run/private"}
+    setup = f"{FILL_TMP}; mount -t tmpfs -o mode=700 none /run; mkdir -m 700 /run/private"
+    command = (ANAHEADLESS, "run", "--gl", "none", "-c", "print('run')")
+    output = in_namespaces(*command, setup=setup, env=environ)
+    if os.access("/var/lib/xkb", os.W_OK):  # there it has its keymap made when it can
+        assert output.stdout == "run\n"
+    else:
+        assert_refused(output, 125, "no space left in /tmp")
+    stand_in = rf"""printf '#!/bin/sh\nunset LISTEN_FDS LISTEN_PID\nexec {shutil.which("Xvfb")} "$@"\n'"""
+    setup = f"{setup}; {stand_in} >/run/private/Xvfb; chmod +x /run/private/Xvfb"
+    environ["PATH"] = f"/run/private:{environ['PATH']}"
+    assert_refused(in_namespaces(*command, setup=setup, env=environ), 125, "no space left in /tmp")
 
 
 @needs_namespaces

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import facts, rendercheck
+from anaheadless import facts, keeper, rendercheck
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, is_running, run, wait_until
 from test_surroundings import in_namespaces, needs_namespaces
 
@@ -117,11 +117,9 @@ class Outcome:
         chosen = re.search("^anaheadless: OpenGL: (.+)$", self.said, re.MULTILINE)
         assert chosen, self.said
         self.chosen: str = chosen[1]
-        started = re.search(
-            r"^anaheadless: display :(\d+), .+ \(X server (\d+), keeper \d+\)$", self.said, re.MULTILINE
-        )
+        started = re.search(r"^anaheadless: display :(\d+), .+ \(keeper (\d+)\)$", self.said, re.MULTILINE)
         assert started, self.said
-        self.number, self.server = map(int, started.groups())
+        self.number, self.keeper = map(int, started.groups())
 
     def assert_failed_closed(self, *words: str) -> None:
         """Nothing was started, one line for each candidate, something to do; and the server is gone by then."""
@@ -132,7 +130,7 @@ class Outcome:
         assert error[1:-1] == [f"  | {candidate}: {proof}" for candidate, proof in self.tried.items()]
         for word in ("--gl none", "anaheadless doctor", *words):
             assert word in error[-1]
-        assert not psutil.pid_exists(self.server)
+        wait_until(lambda: not keeper.is_alive(self.keeper), "the keeper has ended")
         assert not any(path.exists() for path in (SOCKETS / f"X{self.number}", Path(f"/tmp/.X{self.number}-lock")))
 
     def assert_drawn(self, candidate: str) -> dict[str, str]:
@@ -145,7 +143,9 @@ class Outcome:
 
 
 def servers(tmp_path: Path) -> int:
-    return len((tmp_path / "servers").read_text().splitlines())
+    """How many of them were started."""
+    started = tmp_path / "servers"
+    return len(started.read_text().splitlines()) if started.exists() else 0
 
 
 # --- the parts are there, and fail
@@ -237,7 +237,7 @@ def test_launcher_that_is_killed_while_a_library_hangs(
             process.kill()
             for check in filter(is_running, checks):
                 check.kill()
-    assert servers(tmp_path) == 1
+    assert servers(tmp_path) <= 1  # the proof may begin, and the launcher be killed, before the server is started
 
 
 def test_all_proofs_together_are_limited(surroundings: dict[str, str], tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_candidate_after_a_hanging_one_still_has_its_time(surroundings: dict[str
     outcome = Outcome("--gl", "mesa", "--probe-timeout", "1.5", RENDERCHECK, env=environ)
     found = outcome.assert_drawn(f"mesa (in {mesa.parent})")
     assert outcome.tried["mesa (chosen by libglvnd)"] == "hung: no picture within 1.5 s"
-    assert str(mesa) in found["libraries"].split()
+    assert str(mesa) in found["libraries"].split(":")
     assert servers(tmp_path) == 1
 
 
@@ -293,7 +293,7 @@ def test_system_libstdcxx_for_the_target(stub_libstdcxx: dict[str, str], tmp_pat
     assert list(outcome.tried) == ["native", "mesa (chosen by libglvnd)", f"native (with {system})"]
     assert all("failed to load driver" in outcome.tried[candidate] for candidate in NEITHER)
     # The first one that was loaded is the one that counts.
-    assert os.path.realpath(system) in found["libraries"].split()
+    assert os.path.realpath(system) in found["libraries"].split(":")
     assert str(tmp_path / "old") not in found["libraries"]
     assert servers(tmp_path) == 1
 
@@ -325,8 +325,8 @@ def test_mesa_beside_a_broken_libgl(how: str, surroundings: dict[str, str], tmp_
     found = outcome.assert_drawn(f"mesa (in {mesa.parent})")
     assert [outcome.tried[candidate] for candidate in NEITHER] == [said, said]
     # In the target itself, by its /proc/self/maps.
-    assert str(mesa) in found["libraries"].split()
-    assert str(path) not in found["libraries"].split()
+    assert str(mesa) in found["libraries"].split(":")
+    assert str(path) not in found["libraries"].split(":")
     assert servers(tmp_path) == 1
 
 
@@ -366,7 +366,7 @@ def test_mesa_by_the_linker_cache(surroundings: dict[str, str], tmp_path: Path) 
     found = Outcome(RENDERCHECK, env={**surroundings, "LD_LIBRARY_PATH": str(path.parent)}).assert_drawn(
         f"mesa (in {mesa.parent})"
     )
-    assert str(mesa) in found["libraries"].split()
+    assert str(mesa) in found["libraries"].split(":")
 
 
 def test_mesa_beside_a_relative_folder(

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from anaheadless import keeper
 from anaheadless.display import NUMBERS
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, run, wait_until
 
@@ -47,6 +48,7 @@ def test_nothing_is_left_after(end: str) -> None:
     session.wait_until_nothing_is_left()
 
 
+@pytest.mark.alone
 def test_no_files_are_made_but_the_socket() -> None:
     """A session has no files: cookie and messages are memfds, and the server's lock is removed once it is ready."""
     before = entries_of_tmp()
@@ -106,6 +108,7 @@ def test_keeper_ends_with_the_server() -> None:
         assert session.process.poll() is None
 
 
+@pytest.mark.alone
 def test_after_sigkill_of_everything_only_a_dead_socket_is_left_until_the_next_run() -> None:
     with holding() as session:
         for process in (session.keeper, session.server, session.target):
@@ -119,6 +122,7 @@ def test_after_sigkill_of_everything_only_a_dead_socket_is_left_until_the_next_r
         assert session.left() == []
 
 
+@pytest.mark.alone
 def test_sockets_of_others_are_left_alone() -> None:
     """A dead socket is removed when it is ours and in our range of numbers; all else is somebody's."""
     kept = {"in use": "X9998", "not ours by number": "X123", "no socket": "X9997"}
@@ -187,6 +191,7 @@ def test_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+@pytest.mark.alone
 def test_killed_at_any_moment_of_the_start(name: str) -> None:
     """To the whole group, as ^C and timeout send it. Only SIGKILL may leave a dead socket, for a while."""
     run("exec", "--gl", "none", "true")  # makes the folder, and sweeps
@@ -220,6 +225,19 @@ def dead_sockets() -> list[Path]:
                 except FileNotFoundError:
                     pass
     return found
+
+
+@pytest.mark.alone
+def test_server_that_is_ended_while_it_starts_leaves_no_keymap() -> None:
+    """A target that ends at once is faster than the server, which has its keyboard compiled into a file."""
+
+    def keymaps() -> set[str]:
+        return {str(path) for folder in keeper.KEYMAP_FOLDERS for path in Path(folder).glob("server-*.xkm")}
+
+    before = keymaps()
+    for _ in range(24):
+        assert run("exec", "true").returncode == 0
+    wait_until(lambda: keymaps() <= before, "no keymap is left")
 
 
 def keepers_of(target: int) -> list[psutil.Process]:

@@ -85,11 +85,11 @@ def test_screen(text: str, expected: Screen) -> None:
 
 
 def test_server_command_gives_the_user_the_last_word() -> None:
-    command = display.server_command("/bin/Xvfb", 2000, Screen(), None, glx=True, extra=["-dpi", "7"])
+    command = display.server_command("/bin/Xvfb", 2000, Screen(), None, glx=True, extra=["-dpi", "7"], activate=True)
     assert command[:5] == ["/bin/Xvfb", ":2000", "-screen", "0", "1280x1024x24"]
     assert command[-2:] == ["-dpi", "7"]
     assert "GLX" not in command
-    command = display.server_command("/bin/Xvfb", 2000, Screen(), 96, glx=False, extra=[])
+    command = display.server_command("/bin/Xvfb", 2000, Screen(), 96, glx=False, extra=[], activate=False)
     assert " -dpi 96 " in " ".join(command)
     assert command[-2:] == ["-extension", "GLX"]
 

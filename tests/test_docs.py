@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from docutils import nodes
 from docutils.core import publish_doctree
 
 import anaheadless
-from anaheadless import launch
+from anaheadless import options
 from helpers import ANAHEADLESS, CHECKOUT, TESTS
 from test_readme import BLOCKS, assert_well, home, shell
 
@@ -81,7 +82,7 @@ def test_parameters_are_those_of_the_signature(name: str) -> None:
 def test_options_are_those_of_the_functions() -> None:
     """Names and defaults, in the docstring of virtual_display() and in the table."""
     doc = inspect.getdoc(anaheadless.virtual_display) or ""
-    for name, parameter in inspect.signature(launch.options).parameters.items():
+    for name, parameter in inspect.signature(options.checked).parameters.items():
         row = re.search(rf"^``{name}`` +\S.*", API, re.MULTILINE)
         assert row, name
         assert str(parameter.default).split("x")[0] in row[0], name
@@ -95,3 +96,17 @@ def test_links_are_to_pages() -> None:
     assert set(re.findall(r"^   ([\w-]+)$", (DOCS / "index.rst").read_text(), re.MULTILINE)) == {
         page.stem for page in DOCS.glob("*.rst")
     } - {"index"}
+
+
+def test_every_module_stands_above_what_it_imports() -> None:
+    text = (CHECKOUT / "docs" / "architecture.rst").read_text()
+    listed = re.findall(r"^``(\w+)\.py``", text, re.MULTILINE)
+    package = CHECKOUT / "anaheadless"
+    assert sorted(listed) == sorted(path.stem for path in package.glob("*.py") if not path.stem.startswith("__"))
+    for place, name in enumerate(listed):
+        for node in ast.walk(ast.parse((package / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                _, _, module = node.module.partition("anaheadless.")
+                names = [module] if module else [each.name for each in node.names if node.module == "anaheadless"]
+                above = {each for each in names if each in listed and listed.index(each) < place}
+                assert not above, f"{name} imports {above}"

@@ -8,10 +8,9 @@ import pytest
 
 from helpers import ANAHEADLESS, PROGRAMS, run
 
-AT_ONCE = 60
 
-
-def test_sixty_at_once_each_on_its_own_display() -> None:
+@pytest.mark.parametrize("launches", [60, pytest.param(200, marks=pytest.mark.soak)])
+def test_at_once_each_on_its_own_display(launches: int) -> None:
     """Each paints the root window in a colour of its own, waits until all have, and reads it back."""
     painters = [
         subprocess.Popen(
@@ -21,7 +20,7 @@ def test_sixty_at_once_each_on_its_own_display() -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for colour in range(1, AT_ONCE + 1)
+        for colour in range(1, launches + 1)
     ]
     try:
         for painter in painters:
@@ -33,7 +32,7 @@ def test_sixty_at_once_each_on_its_own_display() -> None:
             display, seen = output.split()
             assert (painter.returncode, int(seen), errors) == (0, colour, "")
             displays.add(display)
-        assert len(displays) == AT_ONCE
+        assert len(displays) == launches
     finally:
         for painter in painters:
             painter.kill()

@@ -428,7 +428,7 @@ gl_vendor: Mesa/X.org
 renderer: llvmpipe (LLVM 15.0.6, 256 bits)
 version: 4.5 (Compatibility Profile) Mesa 22.3.6
 direct: yes
-libraries: /opt/VirtualGL/lib64/libdlfaker.so /opt/VirtualGL/lib64/libvglfaker.so /usr/lib/libGL.so.1.7.0
+libraries: /opt/VirtualGL/lib64/libdlfaker.so:/opt/VirtualGL/lib64/libvglfaker.so:/usr/lib/libGL.so.1.7.0
 result: drawn
 """
 SAID_NATIVE = """\
@@ -532,7 +532,7 @@ def test_the_systems_libgl_drew_in_the_place_of_the_mesa_folders() -> None:
 
 
 def test_facts_of_a_proof() -> None:
-    assert proof.read(FORCED, SAID, "", 0, 0.25) == Proof(
+    assert proof.read(FORCED, SAID, "", 0, 0.25).replace(libraries=()) == Proof(
         "drawn",
         vendor="VirtualGL",
         renderer="llvmpipe (LLVM 15.0.6, 256 bits)",

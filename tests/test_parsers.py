@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,13 +17,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anaheadless import cli, display, environment, keeper, live, screenshot
+from anaheadless import cli, display, environment, exports, facts, inspection, keeper, live, proof, screenshot, xproto
 from anaheadless.display import DEPTHS, MAX_SIDE, Screen, parse_screen
 from anaheadless.errors import LaunchError
 from anaheadless.live import Notes, parse_notes
-
-settings.register_profile("steady", derandomize=True, deadline=None)
-settings.load_profile("steady")
+from anaheadless.opengl import Candidate
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 SIDES = st.integers(1, MAX_SIDE)
@@ -93,17 +97,17 @@ def test_odd_setup_of_a_server(setup: bytes) -> None:
         screenshot.parse_setup(setup)
 
 
-@given(st.integers(), st.integers(), WORDS, WORDS, WORDS)
-def test_notes_are_read_as_they_are_written(server: int, glx: int, backend: str, renderer: str, original: str) -> None:
-    notes = Notes(server, glx, backend, renderer, original)
+@given(st.integers(), WORDS, WORDS, WORDS)
+def test_notes_are_read_as_they_are_written(glx: int, backend: str, renderer: str, original: str) -> None:
+    notes = Notes(glx, backend, renderer, original)
     read = parse_notes(notes.as_text())
-    assert (read.server, read.glx) == (server, glx)
+    assert read.glx == glx
     assert read.renderer == " ".join(renderer.split())
 
 
 @given(st.text())
 def test_odd_notes(text: str) -> None:
-    with pytest.raises(ValueError, match="there is no 'server'"):
+    with pytest.raises(ValueError, match="there is no '"):
         parse_notes(text)
 
 
@@ -126,3 +130,101 @@ def test_odd_names_of_sessions(name: str) -> None:
 
     with pytest.raises(LaunchError, match="there is no session"):
         roster.find(name, {})
+
+
+@given(WORDS, st.one_of(WORDS, st.from_regex(r":[0-9]{0,10},[0-9]{0,10}\n?")))
+def test_odd_words_about_a_session(display: str, session: str) -> None:
+    assert live.current({"DISPLAY": display, "ANAHEADLESS_SESSION": session}) is None
+
+
+@given(st.binary(min_size=1, max_size=15))
+@example(b") R 1 (")
+@example(b"\n\xff")
+def test_odd_names_of_processes(name: bytes) -> None:
+    start = keeper.process_state(os.getpid())[1]
+    before = Path("/proc/self/comm").read_bytes()
+    try:
+        Path("/proc/self/comm").write_bytes(name)
+        assert keeper.process_state(os.getpid()) == ("R", start)
+    finally:
+        Path("/proc/self/comm").write_bytes(before.rstrip(b"\n"))
+
+
+@given(st.binary(max_size=30))
+@example(b"")
+@example(b"        -1\n")
+@example(b"9" * 30)
+def test_odd_locks(folder: Path, text: bytes) -> None:
+    lock = folder / "lock"
+    lock.write_bytes(text)
+    assert not keeper.names(str(lock), 999999999)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("parsers")
+
+
+@pytest.fixture(scope="module")
+def tools(folder: Path) -> Iterator[Path]:
+    """What ldconfig and ldd say, where they are said to be."""
+    said = folder / "said"
+    for name in "ldconfig", "ldd":
+        (folder / name).write_text(f"#!/bin/sh\nexec cat {said}\n")
+        (folder / name).chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        yield said
+
+
+LINES = st.lists(st.one_of(st.binary(), st.sampled_from([b" => ", b"=> not found", b"a => not found", b"\n"])))
+
+
+@settings(max_examples=30)
+@given(LINES)
+def test_odd_answers_of_the_linker(tools: Path, lines: list[bytes]) -> None:
+    tools.write_bytes(b"".join(lines))
+    assert all(isinstance(path, str) for path in facts.linker_cache())
+    assert all(isinstance(name, str) for name in inspection.missing_libraries("plugin.so"))
+
+
+@given(st.text(), st.text(), st.integers(-64, 255))
+@example("result: drawn\n", "", 0)
+def test_odd_answers_of_a_proof(output: str, errors: str, status: int) -> None:
+    found = proof.read(Candidate("native"), output, errors, status)
+    assert (found.result == "drawn") == ("result: drawn" in output.splitlines())
+
+
+@settings(max_examples=50)
+@given(st.one_of(st.binary(), st.binary().map(lambda body: b"\1\0\0\0\0\0\0\0\1" + body)))
+def test_odd_answers_of_a_server(answer: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")  # a name that the kernel chooses
+        listener.listen()
+
+        def serve() -> None:
+            with listener.accept()[0] as connection, contextlib.suppress(OSError):
+                connection.recv(1 << 12)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with contextlib.suppress(OSError, xproto.RefusedError):
+                address = listener.getsockname().decode()
+                with xproto.connect(address, bytes(16), time.monotonic() + 30) as connection:
+                    xproto.has_extension(connection, "GLX")
+        finally:
+            thread.join()
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), st.one_of(WORDS, st.just("END\nEND_"))))
+def test_variables_for_github_are_read_as_they_are_written(changed: dict[str, str]) -> None:
+    lines = "\n".join(exports.for_github(changed)).split("\n") if changed else []
+    read = {}
+    while lines:
+        name, end = lines.pop(0).split("<<")
+        place = lines.index(end)
+        read[name] = "\n".join(lines[:place])
+        del lines[: place + 1]
+    assert read == changed

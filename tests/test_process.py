@@ -51,7 +51,8 @@ def test_signals_reach_the_targets_own_handlers(name: str) -> None:
         assert (session.process.returncode, output, errors) == (7, "clean-up: display works\n", "")
 
 
-def test_surroundings_are_those_of_a_direct_call() -> None:
+@pytest.mark.parametrize("options", [(), ("--supervise",)])
+def test_surroundings_are_those_of_a_direct_call(options: tuple[str, ...]) -> None:
     read, write = os.pipe()
 
     def odd() -> None:
@@ -64,13 +65,14 @@ def test_surroundings_are_those_of_a_direct_call() -> None:
 
     settings: dict[str, Any] = {"preexec_fn": odd, "pass_fds": (read, write), "cwd": "/", "stderr": subprocess.PIPE}
     direct = surroundings(sys.executable, **settings)
-    launched = surroundings(ANAHEADLESS, "run", **settings)
+    launched = surroundings(ANAHEADLESS, "run", *options, **settings)
     os.close(read)
     os.close(write)
     for facts in direct, launched:
         for number in "12":  # pipes of each call's own
             facts["descriptors"].pop(number)
     assert launched["environ"].pop("PYTHONPATH") == SHIM
+    assert (launched.pop("parent") == direct.pop("parent")) == (not options)
     assert launched == direct
     assert launched["children"] == "no children"
 
@@ -109,13 +111,15 @@ def test_broken_pipes_end_programs_quietly() -> None:
     assert (output.stdout, output.stderr) == ("y\n", "")
 
 
-def test_no_signal_is_ignored_that_was_not() -> None:
+@pytest.mark.parametrize("options", [(), ("--supervise",)])
+def test_no_signal_is_ignored_that_was_not(options: tuple[str, ...]) -> None:
     # By its path, for both calls to be of one kind: a C library that spawns ignores two signals of its own.
     command = [shutil.which("grep") or "grep", "Sig[IB]", "/proc/self/status"]
-    assert run("exec", *command).stdout == subprocess.check_output(command, text=True)
+    assert run("exec", *options, *command).stdout == subprocess.check_output(command, text=True)
 
 
-def test_suspended_and_continued_on_a_terminal() -> None:
+@pytest.mark.parametrize("option", ["", "--supervise"])
+def test_suspended_and_continued_on_a_terminal(option: str) -> None:
     """^Z and fg: job control is the shell's and the terminal's, and nothing of ours is in the way."""
     program = "import sys; print('up', flush=True); sys.stdin.readline(); print('down', flush=True)"
     child, terminal = pty.fork()
@@ -132,7 +136,7 @@ def test_suspended_and_continued_on_a_terminal() -> None:
     os.set_blocking(terminal, False)
     try:
         for typed, answer in (
-            (f'PS1="$ "; {ANAHEADLESS} run -c "{program}"\n', b"up\r\n"),
+            (f'PS1="$ "; {ANAHEADLESS} run {option} -c "{program}"\n', b"up\r\n"),
             ("\x1a", b"Stopped"),
             ("fg\n", b"-c"),
             ("\n", b"down\r\n"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,9 @@ from docutils.core import publish_doctree
 from PyQt5.QtCore import QSize
 from PyQt5.QtGui import QImage
 
+from anaheadless import view
 from helpers import BIN, CHECKOUT, PATIENCE, TESTS, holding, run
+from test_surroundings import namespaces, needs_namespaces
 
 README = publish_doctree((CHECKOUT / "README.rst").read_text(), settings_overrides={"report_level": 2, "halt_level": 2})
 BLOCKS = {name: block.astext() for block in README.findall(nodes.literal_block) for name in block["names"]}
@@ -59,8 +63,9 @@ def commands(name: str) -> list[str]:
 def test_every_block_is_one_that_is_tested() -> None:
     assert set(BLOCKS) == {
         *("checkout", "install", "hello", "use", "doctor"),
-        *("shebang", "shebang-options", "cron", "cron-timeout", "github", "github-start", "gitlab"),
-        *("sessions", "start", "clean"),
+        *("shebang", "shebang-options", "cron", "cron-timeout", "github", "github-start", "gitlab", "container"),
+        *("settings", "config", "show-config", "config-shown"),
+        *("sessions", "view", "record", "start", "clean"),
         *("relaunch", "setup", "displays", "anatomist"),
     }
     assert len(BLOCKS) == len(list(README.findall(nodes.literal_block)))
@@ -102,6 +107,22 @@ def test_shebang(name: str, said: str, home: Path) -> None:
     assert output.stdout == f"{said}\n"
 
 
+def test_settings(home: Path) -> None:
+    script, config = home / "render.py", home / ".config" / "anaheadless" / "config.toml"
+    script.write_text(BLOCKS["settings"])
+    script.chmod(0o755)
+    config.parent.mkdir(parents=True)
+    config.write_text(BLOCKS["config"])
+    plain = {"env": {"HOME": str(home), "PATH": f"{BIN}:/usr/bin:/bin"}}
+    output = shell("./render.py", home, **plain)
+    assert_well(output)
+    assert output.stdout == "PyQt5.QtCore.QSize(960, 540) 2.0\n"
+    (command,) = commands("show-config")
+    output = shell(command, home, **plain)
+    assert_well(output)
+    assert set(BLOCKS["config-shown"].replace("/home/me", str(home)).splitlines()) <= set(output.stdout.splitlines())
+
+
 def cron(line: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Cron mails whatever a job says; it runs it by sh, with little of an environment."""
     *schedule, command = line.split(None, 5)
@@ -139,6 +160,20 @@ def test_sessions(home: Path) -> None:
         assert QImage(str(home / "hung.png")).size() == QSize(1280, 1024)
         assert_well(shell(inside + end, home))
         assert session.process.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_view() -> None:
+    """What it does is in test_view.py."""
+    command, *said = BLOCKS["view"].splitlines()
+    assert "Usage: anaheadless view " in run(*command.split()[2:], "--help").stdout
+    assert view.invitation(":4711", 5901, "h7Kd2mPq", "node17").splitlines() == said
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg")
+def test_record(home: Path) -> None:
+    (command,) = commands("record")
+    assert_well(shell(command, home))
+    assert b"moov" in (home / "film.mp4").read_bytes()
 
 
 def test_clean(home: Path) -> None:
@@ -217,6 +252,14 @@ def test_gitlab_job(home: Path) -> None:
         assert (home / path).exists()
 
 
+@needs_namespaces
+def test_entry_point_of_a_container(home: Path) -> None:
+    instructions = dict(line.split(" ", 1) for line in BLOCKS["container"].splitlines())
+    words = [*json.loads(instructions["ENTRYPOINT"]), *json.loads(instructions["CMD"])]
+    assert_well(shell(shlex.join([*namespaces(), *words]), home))
+    assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_options_are_those_of_the_help() -> None:
     for command in "run", "exec":
         shown = run(command, "--help").stdout
@@ -224,7 +267,7 @@ def test_options_are_those_of_the_help() -> None:
         for row in next(iter(README.findall(nodes.table))).findall(nodes.row):
             cells = [literal.astext() for entry in row.findall(nodes.entry) for literal in entry.findall(nodes.literal)]
             options = [cell.split()[0] for cell in cells if cell.startswith("-")]
-            if options == ["--python"] and command == "exec":
+            if options in (["--python"], ["--show-config"]) and command == "exec":
                 continue
             described.update(options)
             variables = [cell for cell in cells if cell.startswith("ANAHEADLESS_")]

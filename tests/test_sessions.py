@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,14 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from PyQt5.QtGui import QColor, QImage
 
-from anaheadless import exports, keeper
-from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, holding, is_running, run, wait_until
+from anaheadless import exports, keeper, live
+from helpers import ANAHEADLESS, PATIENCE, SOCKETS, hanging, holding, is_running, run, wait_until
 
 
 def listed() -> dict[str, dict[str, object]]:
@@ -58,39 +57,6 @@ def test_list_shows_what_programs_have_of_their_own() -> None:
         process.stdin.write("\n")
         process.stdin.close()
     assert (row["purpose"], row["target"]) == ("display", process.pid)
-
-
-@contextlib.contextmanager
-def pretender(tmp_path: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of ours with the command line of a keeper, and a FIFO where a keeper has its notes."""
-    script = tmp_path / os.path.basename(keeper.__file__)
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    script.write_text(
-        f"import os, sys\nos.dup2(os.open({str(fifo)!r}, os.O_RDWR), 6)\nprint(flush=True)\nsys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout
-        process.stdout.readline()
-        yield process
-        process.kill()
-
-
-def test_a_pretender_is_neither_waited_for_nor_ended(tmp_path: Path) -> None:
-    with pretender(tmp_path, ":4", str(os.getpid()), "1") as process:
-        assert listed()[":4"]["state"] == "stale"
-        output = run("screenshot", ":4", tmp_path / "picture.png")
-        assert output.returncode == 125
-        assert ":4 can't be looked at" in output.stderr
-        assert process.poll() is None
-
-
-@pytest.mark.parametrize("arguments", [(), (":4",), ("x", "y", "z"), (":99999999999", "1", "1"), (":1", "x", "1")])
-def test_other_programs_called_so_are_no_sessions(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    with pretender(tmp_path, *arguments) as process:
-        assert process.pid not in {row["keeper"] for row in listed().values()}
 
 
 @pytest.mark.parametrize("way", ["display", "number", "target", "inside"])
@@ -152,6 +118,33 @@ def test_stop_of_what_is_stopped(who: str) -> None:
         assert not is_running(session.target)
 
 
+def children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:  # it has ended
+        return []
+
+
+def test_stop_of_what_is_only_starting() -> None:
+    """The keeper obeys from its first moment on, which is not always seen."""
+    command = [ANAHEADLESS, "exec", "--gl", "none", "true"]
+    subprocess.run(command, check=True)  # the next ones wait for no server
+    for _ in range(10):
+        starting = None
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and starting is None:
+                found = [pid for first in children(process.pid) for pid in children(first)]
+                starting = live.look(found[0]) if found else None
+            if starting is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(starting.keeper, keeper.STOP)
+        if starting is not None:
+            socket_file = SOCKETS / f"X{starting.display[1:]}"
+            wait_until(lambda path=socket_file: not path.exists(), "the socket is gone")  # type: ignore[misc]
+
+
+@pytest.mark.alone
 def test_clean_removes_what_is_dead_and_nothing_else(tmp_path: Path) -> None:
     with holding("--gl", "none") as session:
         free = iter(number for number in range(2000, 10000) if not (SOCKETS / f"X{number}").exists())
@@ -163,6 +156,9 @@ def test_clean_removes_what_is_dead_and_nothing_else(tmp_path: Path) -> None:
             link.symlink_to(tmp_path)
             os.mkfifo(fifo)
             made = [dead, listening, link, fifo]
+            lock = Path(f"/tmp/.{dead.name}-lock")
+            os.mkfifo(lock)
+            os.utime(lock, (1, 1))
             for path in made:
                 os.utime(path, (1, 1), follow_symlinks=False)
             closed.close()
@@ -171,24 +167,10 @@ def test_clean_removes_what_is_dead_and_nothing_else(tmp_path: Path) -> None:
                 assert (output.returncode, output.stderr) == (0, "")
                 assert [os.path.lexists(path) for path in made] == [False, True, True, True]
             finally:
-                for path in made[1:]:
+                for path in (*made[1:], lock):
                     path.unlink()
         assert session.socket.exists()
         assert str(session.socket) not in output.stdout
-
-
-@contextlib.contextmanager
-def hanging(*options: str, pixel: int) -> Iterator[subprocess.Popen[str]]:
-    """A target that has filled its screen, and then is stopped."""
-    command = [ANAHEADLESS, "run", "--gl", "none", *options, str(PROGRAMS / "paint_root.py"), str(pixel)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            assert process.stdout.readline() == "painted\n"
-            process.send_signal(signal.SIGSTOP)
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize(

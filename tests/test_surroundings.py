@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -10,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,22 @@ import click
 import pytest
 
 import anaheadless
-from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, run, wait_until
+from helpers import (
+    ANAHEADLESS,
+    PATIENCE,
+    PROGRAMS,
+    SOCKETS,
+    Session,
+    User,
+    attended,
+    dead_sockets,
+    holding,
+    is_running,
+    run,
+    wait_until,
+    wait_until_no_socket_is_left,
+)
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 DRAWS = "import os, subprocess; subprocess.run('xdpyinfo', stdout=subprocess.DEVNULL, check=True); print('drawn')"
 
 
@@ -29,12 +42,15 @@ def assert_draws(*options: str, **settings: Any) -> None:
     assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")
 
 
-def in_namespaces(*command: str | Path, setup: str = "true", **settings: Any) -> subprocess.CompletedProcess[str]:
-    """*command* in mount and PID namespaces of its own, after *setup* by a shell."""
-    shell = f'set -e; {setup}; exec "$@"'
+def namespaces(setup: str = "true") -> list[str]:
+    """What to put in front of a command for it to be PID 1 in mount and PID namespaces, after *setup* by a shell."""
     unshare = ["unshare", *(() if os.geteuid() == 0 else ("-r",)), "-m", "-p", "-f", "--kill-child", "--mount-proc"]
+    return [*unshare, "sh", "-c", f'set -e; {setup}; exec "$@"', "sh"]
+
+
+def in_namespaces(*command: str | Path, setup: str = "true", **settings: Any) -> subprocess.CompletedProcess[str]:
     settings = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **settings}
-    return subprocess.run([*unshare, "sh", "-c", shell, "sh", *command], **settings)
+    return subprocess.run([*namespaces(setup), *command], **settings)
 
 
 can_unshare = subprocess.run(["unshare", "-r", "-m", "-p", "-f", "--mount-proc", "true"], capture_output=True)
@@ -99,6 +115,7 @@ def test_under_itself() -> None:
         subprocess.run(["xdpyinfo"], env=outer.environ, check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.alone
 def test_stale_locks_and_sockets_of_living_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container's restart leaves them, with PIDs that are somebody else's by then."""
     from anaheadless import display
@@ -177,55 +194,92 @@ def test_without_pidfd(tmp_path: Path) -> None:
         process.kill()
 
 
-@pytest.fixture
-def world_readable() -> Iterator[Path]:
-    """The package and what it imports, where every user can read it: pytest's own folders are private."""
-    folder = Path(tempfile.mkdtemp(prefix="anaheadless-test-"))
-    try:
-        for package in anaheadless, click:
-            source = Path(str(package.__file__)).parent
-            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(PROGRAMS / "hold.py", folder)
-        folder.chmod(0o755)
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
-@needs_root
-def test_as_an_ordinary_user(world_readable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uid = 54321
-    settings: dict[str, Any] = {"user": uid, "group": uid, "extra_groups": [], "cwd": "/"}
-    candidates = [sys.executable, "/usr/bin/python3"]
-
-    def usable(python: str) -> bool:
-        try:
-            return subprocess.run([python, "-c", "pass"], **settings).returncode == 0
-        except OSError:
-            return False
-
-    python = next(filter(usable, candidates), None)
-    if python is None:
-        pytest.skip("no interpreter that an ordinary user can run")
-    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(world_readable)}
+def test_as_an_ordinary_user(users: list[User]) -> None:
+    user = users[0]
     streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    command = [python, "-m", "anaheadless", "run", str(world_readable / "hold.py")]
-    try:
-        with subprocess.Popen(command, text=True, env=environ, **streams, **settings) as process:
-            session = Session(process)
-            assert session.keeper.uids().real == session.server.uids().real == uid
-            subprocess.run(
-                ["/usr/bin/xdpyinfo"],
-                env={"DISPLAY": session.display, "XAUTHORITY": session.authority},
-                check=True,
-                stdout=subprocess.DEVNULL,
-                **settings,
+    command = [*user.anaheadless, "run", user.hold]
+    with subprocess.Popen(command, text=True, **streams, **user.settings) as process:
+        session = Session(process)
+        assert session.keeper.uids().real == session.server.uids().real == user.uid
+        environ = {"DISPLAY": session.display, "XAUTHORITY": session.authority}
+        settings = {**user.settings, "env": environ}
+        subprocess.run(["/usr/bin/xdpyinfo"], check=True, stdout=subprocess.DEVNULL, **settings)
+        output, errors = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, output, errors) == (0, "", "")
+    session.wait_until_nothing_is_left()
+
+
+def test_two_users_know_nothing_of_each_other(users: list[User]) -> None:
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with contextlib.ExitStack() as stack:
+        sessions = [
+            stack.enter_context(
+                attended(subprocess.Popen([*user.anaheadless, "run", user.hold], text=True, **streams, **user.settings))
             )
-            output, errors = process.communicate(timeout=PATIENCE)
-            assert (process.returncode, output, errors) == (0, "", "")
-        session.wait_until_nothing_is_left()
-    finally:
-        shutil.rmtree(f"/tmp/anaheadless-{uid}", ignore_errors=True)
+            for user in users
+        ]
+        for user, own, other in zip(users, sessions, reversed(sessions)):
+            listed = user.run("list").stdout
+            assert own.display in listed
+            assert other.display not in listed
+            for command in "stop", "screenshot":
+                output = user.run(command, other.display, *(("/dev/null",) if command == "screenshot" else ()))
+                assert (output.returncode, output.stdout) == (125, "")
+                assert f"there is no session {other.display}" in output.stderr
+            assert user.run("clean").returncode == 0
+        assert all(is_running(process) for each in sessions for process in (each.target, each.keeper, each.server))
+        assert all(each.socket.exists() for each in sessions)
+
+
+def test_hardly_any_processes(users: list[User]) -> None:
+    user = users[0]
+    for option in "--no-shim", "--supervise":
+        for limit in range(1, 7):
+            output = user.run(
+                *("run", option, "--gl", "none", "-c", "print('run')"),
+                preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_NPROC, (n, n)),
+            )
+            if output.returncode:
+                assert (output.returncode, output.stdout) == (125, ""), (limit, output)
+                assert "ulimit" in output.stderr or "Fatal server error" in output.stderr, (limit, output)
+                assert "Traceback" not in output.stderr
+            else:
+                assert (output.stdout, output.stderr) == ("run\n", "")
+            wait_until(lambda: not user.left(), "nothing is left")
+
+
+@needs_namespaces
+@pytest.mark.parametrize("wrapped", [False, True], ids=["PID 1", "another"])
+def test_processes_of_others_are_hidden(wrapped: bool, users: list[User]) -> None:
+    user = users[0]
+    words = ["setpriv", f"--reuid={user.uid}", f"--regid={user.uid}", "--clear-groups", *user.anaheadless, "exec"]
+    code = f"{DRAWS}; subprocess.run({user.anaheadless + ['list']}, check=True)"
+    wrapper = ["sh", "-c", '"$@"; exit $?', "sh"] if wrapped else []
+    output = in_namespaces(
+        *(*wrapper, *words, "--gl", "none", user.python, "-u", "-c", code),
+        setup="mount -t proc -o hidepid=2 proc /proc; mount -t tmpfs -o mode=1777 none /tmp/.X11-unix",
+        env=user.settings["env"],
+        cwd="/",
+    )
+    assert (output.returncode, output.stderr) == (0, "")
+    drawn, listed = output.stdout.splitlines()
+    assert drawn == "drawn"
+    assert "running" in listed
+
+
+@needs_namespaces
+def test_nothing_of_the_kernels_settings_is_seen() -> None:
+    """As container runtimes mask them."""
+    setup = "mount -t tmpfs -o ro none /proc/sys"
+    output = in_namespaces(ANAHEADLESS, "run", "-c", DRAWS, setup=setup)
+    assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")
+
+
+@needs_namespaces
+def test_home_that_is_read_only() -> None:
+    environ = {**os.environ, "HOME": "/mnt"}
+    output = in_namespaces(ANAHEADLESS, "run", "-c", DRAWS, setup="mount -t tmpfs -o ro none /mnt", env=environ)
+    assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")
 
 
 @needs_namespaces
@@ -296,6 +350,7 @@ def test_server_behind_a_wrapper_that_stays(tmp_path: Path) -> None:
         wait_until(lambda: not is_running(server), "the real server is gone")
 
 
+@pytest.mark.alone
 def test_interpreter_built_for_an_old_system(tmp_path: Path) -> None:
     """Conda's and uv's lack these; the keeper, which reads no sitecustomize, is tested by test_without_pidfd."""
     (tmp_path / "sitecustomize.py").write_text("import os\ndel os.memfd_create, os.pidfd_open\n")
@@ -312,13 +367,13 @@ def test_moved_interpreter() -> None:
 
 
 def test_hardly_any_descriptors() -> None:
-    before = set(os.listdir(SOCKETS))
+    before = dead_sockets()
     for limit in 12, 16:
         output = run("run", "-c", "1", preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)))
         assert output.returncode == 125
         assert "ulimit" in output.stderr
         assert "Traceback" not in output.stderr
-    assert set(os.listdir(SOCKETS)) == before
+    wait_until_no_socket_is_left(before)
 
 
 def test_made_up_name_of_the_interpreter() -> None:

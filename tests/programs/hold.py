@@ -10,12 +10,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 
 def report() -> dict[str, object]:
     keeper = int(os.environ["ANAHEADLESS_SESSION"].partition(",")[2])
-    with open(f"/proc/{keeper}/task/{keeper}/children") as file:
-        (server,) = map(int, file.read().split())
+    deadline = time.monotonic() + 10
+    children: list[str] = []
+    while not children and time.monotonic() < deadline:  # the launcher may be faster than the keeper
+        with open(f"/proc/{keeper}/task/{keeper}/children") as file:
+            children = file.read().split()
+    server = int(children[0])
     return {
         "target": os.getpid(),
         "keeper": keeper,

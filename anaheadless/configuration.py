@@ -1,0 +1,281 @@
+"""What files say about a run: the ``[tool.anaheadless]`` of a script, and config.toml in the XDG folders."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+
+from anaheadless.errors import USAGE, LaunchError
+from anaheadless.records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LIMIT = 2**20  # bytes of a file
+ENV = "env"
+_BLOCK = b"# /// script"
+
+# What the session itself sets, or takes away.
+_RESERVED = re.compile("DISPLAY|XAUTHORITY|WAYLAND_DISPLAY|XDG_SESSION_TYPE|ANAHEADLESS_.*", re.DOTALL)
+
+
+class Document(Record):
+    """A TOML text.
+
+    :param file: the file that it stands in, and its messages name.
+    :param before: how many lines of the file come before it.
+    :param root: the keys of the table that is ours; without any, it is all of the text.
+    """
+
+    file: str
+    before: int
+    text: str
+    root: tuple[str, ...]
+
+    def parse(self) -> dict[str, Any]:
+        """All that it says; :raises LaunchError: it is no TOML."""
+        if sys.version_info >= (3, 11):  # only here: most runs have no such text
+            import tomllib
+        else:
+            import tomli as tomllib
+        try:
+            return tomllib.loads(self.text)
+        except (ValueError, RecursionError) as error:
+            where = r"(.*?)(?: \(at (?:line (\d+), column \d+|end of document)\))?"
+            match = re.fullmatch(where, str(error), re.DOTALL)
+            assert match
+            last = self.text.rstrip().count("\n") + 1
+            raise wrong(f"{self.file}:{self.before + int(match[2] or last)}", f"this is no TOML: {match[1]}") from error
+
+    def place(self, keys: Sequence[str]) -> str:
+        """File and line of what *keys* lead to: there, were the last one another, nothing would be found."""
+        word = re.compile(rf"(?<![\w-]){re.escape(keys[-1])}(?![\w-])")
+        for match in islice(word.finditer(self.text), 100):
+            end = match.end()
+            other = Document(self.file, self.before, f"{self.text[:end]}-{self.text[end:]}", self.root)
+            with suppress(LaunchError):
+                if _find(other.parse(), keys) is None:
+                    return f"{self.file}:{self.before + self.text.count(chr(10), 0, end) + 1}"
+        return f"{self.file}:{self.before + 1}"
+
+
+class Setting(Record):
+    """A value that a file gives.
+
+    :param keys: an option's name, or ``env`` and that of a variable.
+    """
+
+    keys: tuple[str, ...]
+    value: Any
+    document: Document
+
+    @property
+    def place(self) -> str:
+        """File and line; they are looked for only now."""
+        return self.document.place((*self.document.root, *self.keys))
+
+
+def wrong(place: str, message: str, hint: str = "") -> LaunchError:
+    return LaunchError(f"{place}: {message}", hint=hint, exit_code=USAGE)
+
+
+def read(script: str | None, environ: Mapping[str, str], known: Collection[str]) -> dict[tuple[str, ...], Setting]:
+    """What files say, by its keys; the script has the first word.
+
+    :param script: the file of a Python program, or None where there is no such file.
+    :param environ: says where config.toml may be.
+    :param known: the names of the options.
+    :raises LaunchError: a file says what makes no sense, or is not to be trusted.
+    """
+    documents = [parse_script(_read_script(script), script)] if script is not None else []
+    for file in config_files(environ):
+        data = _read_config(file)
+        if data is not None:
+            documents.append(parse_config(data, file))
+    return merge(setting for document in documents if document is not None for setting in settings(document, known))
+
+
+def is_silent(script: str | None, environ: Mapping[str, str]) -> bool:
+    """Whether there is no file that :func:`read` would have to parse."""
+    return _BLOCK not in (_read_script(script) if script is not None else b"") and not any(
+        map(os.path.exists, config_files(environ))
+    )
+
+
+def merge(found: Iterable[Setting]) -> dict[tuple[str, ...], Setting]:
+    """Of each option, and each variable, the first setting."""
+    merged: dict[tuple[str, ...], Setting] = {}
+    for setting in found:
+        merged.setdefault(setting.keys, setting)
+    return merged
+
+
+def variables(found: Iterable[Setting]) -> dict[str, str]:
+    """The variables that ``env`` sets."""
+    return {setting.keys[1]: setting.value for setting in found if setting.keys[0] == ENV}
+
+
+def line(keys: Sequence[str], value: Any, place: str) -> str:
+    """A line that sets a value, or does not if it is None, and says where that comes from."""
+    import json
+
+    *table, name = keys
+    name = name if re.fullmatch(r"[\w-]+", name, re.ASCII) else json.dumps(name, ensure_ascii=False)
+    text = f"# {name}"
+    if value is not None:
+        value = value if isinstance(value, (int, float, tuple)) else str(value)
+        text = f"{'.'.join([*table, name])} = {json.dumps(value, ensure_ascii=False)}"
+    return f"{text:<40}  # {place}"
+
+
+def config_files(environ: Mapping[str, str]) -> list[str]:
+    """Where config.toml may be, the first one first: XDG Base Directory Specification, relative folders don't count."""
+    own = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", ""), ".config")
+    folders = [own, *(environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")]
+    return [os.path.join(folder, "anaheadless", "config.toml") for folder in folders if os.path.isabs(folder)]
+
+
+def parse_config(data: bytes, file: str) -> Document:
+    """The contents of config.toml; :raises LaunchError: they are no text."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise wrong(f"{file}:{line}", f"this is no UTF-8: {error.reason}") from error
+    return Document(file, 0, text, ())
+
+
+def parse_script(data: bytes, file: str) -> Document | None:
+    """The metadata of a script, PEP 723, where they speak of us; what Python can't read, it will say itself.
+
+    :raises LaunchError: there are two.
+    """
+    # With a NUL in it, it is a zip file, or bytecode.
+    if _BLOCK not in data or b"anaheadless" not in data or b"\0" in data:
+        return None
+    from tokenize import detect_encoding  # only here: most scripts have no such block
+
+    lines = iter(data.splitlines(keepends=True))
+    try:
+        text = data.decode(detect_encoding(lambda: next(lines))[0])
+    except (SyntaxError, UnicodeError, LookupError):
+        return None
+    root = ("tool", "anaheadless")
+    blocks = [Document(file, before, text, root) for before, text in script_blocks(text)]
+    if not any("anaheadless" in block.text for block in blocks):
+        return None
+    if blocks[1:]:
+        raise wrong(
+            f"{file}:{blocks[1].before}", f"a second block of script metadata, after that in line {blocks[0].before}"
+        )
+    return blocks[0]
+
+
+def script_blocks(source: str) -> Iterator[tuple[int, str]]:
+    """The blocks of type ``script``, and how many lines come before each.
+
+    They are those that PEP 723's regular expression finds, which takes minutes for some sources of a megabyte.
+    """
+    lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    number = 0
+    while number < len(lines):
+        start = re.fullmatch("# /// ([a-zA-Z0-9-]+)", lines[number])
+        number += 1
+        if start:
+            first = number
+            while number < len(lines) and (lines[number] == "#" or lines[number].startswith("# ")):
+                number += 1
+            ends = [end for end in range(first + 1, number) if lines[end] == "# ///"]
+            if ends and start[1] == "script":
+                yield first, "\n".join(line[2:] for line in lines[first : ends[-1]])
+
+
+def settings(document: Document, known: Collection[str]) -> list[Setting]:
+    """What *document* sets; :raises LaunchError: something there is unknown, or no value for anything."""
+    table = _find(document.parse(), document.root)
+    if table is None:
+        return []
+    if not isinstance(table, dict):
+        raise wrong(document.place(document.root), f"{'.'.join(document.root)} has to be a table")
+    found = []
+    for key, value in table.items():
+        if key == ENV:
+            if not isinstance(value, dict):
+                raise wrong(
+                    document.place((*document.root, key)),
+                    f'{ENV} has to be a table, as in {ENV} = {{ NAME = "value" }}',
+                )
+            found += [Setting((ENV, name), text, document) for name, text in value.items()]
+        elif key in known:
+            found.append(Setting((key,), value, document))
+        else:
+            place = document.place((*document.root, key))
+            raise wrong(place, f"there is no setting {key!r}", f"There are: {', '.join([*known, ENV])}.")
+    for setting in found:
+        _check(setting)
+    return found
+
+
+def _check(setting: Setting) -> None:
+    names = setting.keys[1:]
+    texts = [*names, *(setting.value if isinstance(setting.value, list) else [setting.value])]
+    if names and not isinstance(setting.value, str):
+        raise wrong(setting.place, f"the value of {names[0]} has to be a text")
+    if not all(_can_be_passed(text) for text in texts if isinstance(text, str)):
+        raise wrong(setting.place, f"no program can be given that: {'.'.join(setting.keys)} = {setting.value!r}")
+    if any(not name or "=" in name for name in names):
+        raise wrong(setting.place, f"{names[0]!r} is no name of a variable")
+    if any(map(_RESERVED.fullmatch, names)):
+        raise wrong(setting.place, f"{names[0]} is not for scripts and files to set", "It is the session's own.")
+
+
+def _can_be_passed(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # a locale that has no such character
+        return False
+
+
+def _find(table: Any, keys: Iterable[str]) -> Any:
+    for key in keys:
+        table = table.get(key) if isinstance(table, dict) else None
+    return table
+
+
+def _read_script(path: str) -> bytes:
+    """The beginning of a script, or nothing: what is wrong with it, its interpreter will say."""
+    # A pipe is not even opened: its writer would think that the reader has come, and gone.
+    with suppress(OSError):
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "rb") as file:
+                return file.read(LIMIT)
+    return b""
+
+
+def _read_config(path: str) -> bytes | None:
+    """The contents of a config.toml, if there is one; :raises LaunchError: it can't be read, or be trusted."""
+    try:
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:  # or HOME is still that of the user before su, and closed to us
+        return None
+    hint = "What it says is done: it has to be a file of yours, or root's, that others can't write (chmod o-w)."
+    if not regular:
+        raise LaunchError(f"{path} is not a file", hint=hint, exit_code=USAGE)
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read(LIMIT + 1)
+    except OSError as error:
+        raise LaunchError(f"{path} can't be read: {error.strerror}", hint=hint, exit_code=USAGE) from error
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+        message = f"{path} is not to be trusted: it is somebody else's, or open to others"
+        raise LaunchError(message, hint=hint, exit_code=USAGE)
+    if len(data) > LIMIT:
+        raise LaunchError(f"{path} is too large: it has more than {LIMIT} bytes", hint=hint, exit_code=USAGE)
+    return data

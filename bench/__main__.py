@@ -1,0 +1,95 @@
+"""``python -m bench``: measure, print the tables, and, after a whole run, keep them for the documentation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from tempfile import mkdtemp
+
+from bench import chart, machine, measure, processes, table
+from bench.contenders import HELD, RUN, SCENARIOS, Contender
+from bench.results import Results
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "speed.rst"
+ROUNDS = 21
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    names = [*(scenario.name for scenario in SCENARIOS), "ends", "memory"]
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="how often (default: %(default)s)")
+    parser.add_argument("--only", choices=names, help="one measurement; nothing is kept")
+    options = parser.parse_args()
+    whole = options.only is None and options.rounds >= ROUNDS
+    missing = sorted({c.needs for s in SCENARIOS for c in s.contenders if not measure.is_there(c)})
+    if missing:
+        print(f"not installed here, and not measured: {', '.join(missing)}", file=sys.stderr)
+    if whole and (missing or not _is_installed()):
+        sys.exit("A whole run is for what is installed as its users have it: see `make bench`.")
+
+    processes.adopt_orphans()
+    place = measure.Place(Path(mkdtemp(prefix="bench-")), processes.existing_display_files())
+    begin = time.monotonic()
+    try:
+        results = measured([options.only] if options.only else names, options.rounds, place)
+    finally:
+        processes.end_all([], place.strangers, patience=0)
+        shutil.rmtree(place.root)
+    text = table.tables(results)
+    print(text)
+    print(f"in {time.monotonic() - begin:.0f} s", file=sys.stderr)
+    if whole:
+        (HERE / "results.json").write_text(as_text(results))
+        (PAGE.parent / "speed.svg").write_text(chart.chart(results))
+        PAGE.write_text(table.replaced(PAGE.read_text(), text))
+
+
+def as_text(results: Results) -> str:
+    """JSON, with the numbers of a list on one line."""
+    text = json.dumps(results, indent=1) + "\n"
+    return re.sub(r"\[[^\[\]]*\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
+
+
+def measured(names: list[str], rounds: int, place: measure.Place) -> Results:
+    found = {**measure.asked(RUN, "connect", place), **measure.asked(RUN, "gl_scene", place)}
+    results: Results = {"machine": {**machine.description(), **found}, "scenarios": {}, "ends": {}, "memory": {}}
+    for scenario in SCENARIOS:
+        if scenario.name in names:
+            _say(scenario.title)
+            results["scenarios"][scenario.name] = {
+                "title": scenario.title,
+                "launches": scenario.launches,
+                "compared": scenario.compared,
+                "contenders": measure.timed(scenario, _present(scenario.contenders), rounds, place),
+            }
+    if "ends" in names:
+        _say("ends")
+        results["ends"] = measure.ends(_present(HELD), rounds, place)
+    if "memory" in names:
+        _say("memory")
+        results["memory"] = measure.memory(_present(HELD), rounds, place)
+    return results
+
+
+def _present(contenders: tuple[Contender, ...]) -> list[Contender]:
+    return [contender for contender in contenders if measure.is_there(contender)]
+
+
+def _is_installed() -> bool:
+    """Not from the checkout, and compiled."""
+    return any(Path(sysconfig.get_path("purelib"), "anaheadless", "__pycache__").glob("cli.*.pyc"))
+
+
+def _say(what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what} …", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Who is measured, each in the form that its own documentation recommends, and at what work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+WORK = Path(__file__).parent / "work"
+
+_CALL = "\n\nmain()\n"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to run a Python program on a display of its own.
+
+    :param needs: the command or the module that it is.
+    :param command: what stands before the program; empty: the interpreter alone.
+    :param before: lines of the program before the work.
+    :param after: its lines after the work, which is a function, main(): so all that it made is gone when it returns.
+    :param cold: its cache folder is a new one each time.
+    :param display: whether it gives one.
+    """
+
+    name: str
+    needs: str
+    command: tuple[str, ...] = ()
+    before: str = ""
+    after: str = _CALL
+    cold: bool = False
+    display: bool = True
+
+    @property
+    def is_ours(self) -> bool:
+        return self.needs.startswith("anaheadless")
+
+    def program(self, work: str) -> str:
+        """The text of the program, to be run by :attr:`command`."""
+        return self.before + (WORK / f"{work}.py").read_text() + self.after
+
+    def arguments(self, python: str, program: str) -> tuple[str, ...]:
+        """What to execute; anaheadless's own commands know their interpreter."""
+        return (*self.command, *(() if self.is_ours else (python,)), program)
+
+
+_XVFB_RUN = ("xvfb-run", "-a", "-s", "-screen 0 1280x1024x24")
+_SOMA = "from soma.qt_gui import headless\n\nheadless.setup_headless(need_opengl={})\n"
+
+PYTHON = Contender("python", "python", display=False)
+XVFB_RUN = Contender("xvfb-run -a", "xvfb-run", _XVFB_RUN)
+XVFB_RUN_COLD = Contender("xvfb-run -a, cold", "xvfb-run", _XVFB_RUN, cold=True)
+PYVIRTUALDISPLAY = Contender(
+    "PyVirtualDisplay",
+    "pyvirtualdisplay",
+    after="\n\nfrom pyvirtualdisplay import Display\n\n"
+    "with Display(visible=False, size=(1280, 1024), color_depth=24):\n    main()\n",
+)
+XVFBWRAPPER = Contender(
+    "xvfbwrapper",
+    "xvfbwrapper",
+    after="\n\nfrom xvfbwrapper import Xvfb\n\nwith Xvfb(width=1280, height=1024, colordepth=24):\n    main()\n",
+)
+SOMA = Contender("soma.qt_gui.headless", "soma", before=_SOMA.format(True))
+SOMA_NO_GL = Contender("soma.qt_gui.headless, no OpenGL", "soma", before=_SOMA.format(False))
+RUN = Contender("anaheadless run", "anaheadless", ("anaheadless", "run"))
+RUN_COLD = Contender("anaheadless run, cold", "anaheadless", ("anaheadless", "run"), cold=True)
+RUN_NO_GL = Contender("anaheadless run --gl none", "anaheadless", ("anaheadless", "run", "--gl", "none"))
+ANAHEADLESS_PYTHON = Contender("anaheadless-python", "anaheadless-python", ("anaheadless-python",))
+
+PEERS = (XVFB_RUN, PYVIRTUALDISPLAY, XVFBWRAPPER, SOMA)
+REFERENCE = XVFB_RUN.name
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What all do in turn.
+
+    :param work: a module in work/.
+    :param picture: whether the work is done when there is a picture, or when there is a display.
+    :param launches: how many in one round, and *at_a_time* of them.
+    :param rounds: at most so many.
+    :param compared: whether times are compared; where many fail, those that succeed have had it easier.
+    :param limit: seconds for one launch.
+    """
+
+    name: str
+    title: str
+    work: str
+    contenders: tuple[Contender, ...]
+    picture: bool = False
+    launches: int = 1
+    at_a_time: int = 1
+    rounds: int = 1000
+    limit: float = 30.0
+    compared: bool = True
+
+
+_GL = (*PEERS, RUN)
+HELD = (*_GL, RUN_NO_GL)
+SCENARIOS = (
+    Scenario(
+        "first-line",
+        "A program of one line",
+        "first_line",
+        (PYTHON, *PEERS, RUN_COLD, RUN, ANAHEADLESS_PYTHON, RUN_NO_GL),
+    ),
+    Scenario(
+        "first-frame",
+        "A picture drawn with OpenGL",
+        "gl_scene",
+        (XVFB_RUN_COLD, *PEERS, RUN_COLD, RUN, ANAHEADLESS_PYTHON),
+        picture=True,
+    ),
+    Scenario(
+        "plain-qt",
+        "A picture drawn without OpenGL",
+        "widget",
+        (XVFB_RUN, PYVIRTUALDISPLAY, XVFBWRAPPER, SOMA_NO_GL, RUN_NO_GL),
+        picture=True,
+    ),
+    Scenario(
+        "batch",
+        "A batch of 20 pictures drawn with OpenGL, two at a time",
+        "gl_scene",
+        _GL,
+        picture=True,
+        launches=20,
+        at_a_time=2,
+        rounds=5,
+    ),
+    Scenario("at-once-60", "60 launches at once", "connect", HELD, launches=60, at_a_time=60, rounds=1, compared=False),
+    Scenario(
+        "at-once-200",
+        "200 launches at once",
+        "connect",
+        tuple(contender for contender in HELD if contender is not SOMA),  # most of its 60 wait until the limit
+        launches=200,
+        at_a_time=200,
+        rounds=1,
+        limit=60,
+        compared=False,
+    ),
+)

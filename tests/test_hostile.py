@@ -1,0 +1,182 @@
+"""What others put into shared places, or pretend to be, is not followed, waited for, believed or ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import anaheadless
+from anaheadless import keeper
+from anaheadless.errors import LaunchError
+from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, dead_sockets, holding, run, wait_until
+from test_surroundings import in_namespaces, needs_namespaces
+
+
+def listed() -> dict[str, dict[str, object]]:
+    output = run("list", "--json")
+    assert (output.returncode, output.stderr) == (0, "")
+    return {row["session"]: row for row in json.loads(output.stdout)}
+
+
+@contextlib.contextmanager
+def pretender(
+    folder: Path, *words: str, notes: str = "good", cookie: str = "good"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with the command line of a keeper, and what tests/programs/pretender.py knows for its descriptors."""
+    command = [sys.executable, str(PROGRAMS / "pretender.py"), notes, cookie, keeper.__file__, *words]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("words", [(), (":4",), ("x", "y", "z"), (":99999999999", "1", "1"), (":1", "x", "1")])
+def test_other_programs_called_so_are_no_sessions(words: tuple[str, ...], tmp_path: Path) -> None:
+    with pretender(tmp_path, *words) as process:
+        assert process.pid not in {row["keeper"] for row in listed().values()}
+
+
+@pytest.mark.parametrize("notes", ["fifo", "pipe", "socket", "huge", "zeros", "folder"])
+def test_pretender_without_notes_is_no_session(notes: str, tmp_path: Path) -> None:
+    with pretender(tmp_path, ":4", str(os.getpid()), "1", notes=notes) as process:
+        assert ":4" not in listed()
+        for command in ("screenshot", ":4", "picture.png"), ("stop", ":4"):
+            output = run(*command, cwd=tmp_path)
+            assert output.returncode == 125
+            assert "there is no session :4" in output.stderr
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("cookie", ["odd", "fifo", "pipe", "socket", "huge", "zeros", "folder"])
+def test_pretender_without_a_cookie_shows_nothing(cookie: str, tmp_path: Path) -> None:
+    with pretender(tmp_path, ":4", str(os.getpid()), "1", cookie=cookie) as process:
+        assert listed()[":4"]["state"] == "stale"
+        output = run("screenshot", ":4", tmp_path / "picture.png")
+        assert output.returncode == 125
+        assert ":4 can't be looked at" in output.stderr
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("notes", ["good", "odd"])
+def test_stop_leaves_who_has_the_targets_number_by_now(
+    notes: str, stranger: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """A start time tells."""
+    with pretender(tmp_path, ":4", str(stranger.pid), "1", notes=notes) as process:
+        assert run("stop", ":4").returncode == 0
+        assert stranger.poll() is None
+        assert process.wait(PATIENCE) < 0
+
+
+def test_keeper_whose_target_is_another_by_now_ends_at_once(
+    stranger: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dead_sockets()
+    monkeypatch.setattr(keeper, "process_state", lambda pid: ("S", "1"))
+    with pytest.raises(LaunchError, match="ended"), anaheadless.virtual_display(gl="none"):
+        pass
+    monkeypatch.undo()
+    wait_until(lambda: dead_sockets() <= before, "no socket is left")
+    assert stranger.poll() is None
+
+
+def test_pretender_of_another_user(users: list[User], tmp_path: Path) -> None:
+    other = users[1]
+    program = shutil.copy(PROGRAMS / "pretender.py", Path(other.hold).parent)
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    words = [other.python, program, "good", "good", "keeper.py", ":4", str(os.getpid()), "1"]
+    with subprocess.Popen(words, **streams, **other.settings) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert ":4" not in listed()
+        assert ":4" not in users[0].run("list").stdout
+        assert "there is no session :4" in run("stop", ":4").stderr
+        assert process.poll() is None
+        process.kill()
+
+
+def plant(what: str, lock: Path, server: int) -> None:
+    if what == "fifo":
+        os.mkfifo(lock)
+    elif what == "link":
+        lock.symlink_to("/dev/zero")
+    elif what == "folder":
+        lock.mkdir()
+    elif what == "lock":
+        lock.write_text(f"{server:10d}\n")
+    else:
+        lock.write_bytes(b"\xff" * 100)
+
+
+@pytest.mark.parametrize("what", ["fifo", "link", "folder", "garbage"])
+def test_lock_that_is_none(what: str) -> None:
+    """The name is free while the server runs: anybody may take it."""
+    with holding("--gl", "none") as session:
+        lock = Path(f"/tmp/.X{session.number}-lock")
+        wait_until(lambda: not lock.exists(), "the lock is removed")
+        plant(what, lock, session.server.pid)
+        try:
+            session.process.kill()
+            session.process.wait(PATIENCE)
+            wait_until(lambda: session.left() == [str(lock)], "all but the lock is gone")
+        finally:
+            lock.rmdir() if what == "folder" else lock.unlink()
+
+
+@needs_namespaces
+@pytest.mark.parametrize("what", ["mkfifo", "ln -s /dev/zero", "mkdir", "echo no number >"])
+def test_old_lock_that_is_none_is_left_alone(what: str) -> None:
+    lock = "/tmp/.X2000-lock"
+    setup = f"mount -t tmpfs none /tmp; mkdir /tmp/.X11-unix; {what} {lock}; touch -h -d @1 {lock}"
+    output = in_namespaces("sh", "-c", f"{ANAHEADLESS} clean; ls -d {lock}", setup=setup)
+    assert (output.returncode, output.stdout, output.stderr) == (0, f"{lock}\n", "")
+
+
+@pytest.mark.parametrize("what", ["fifo", "lock"])
+def test_lock_of_another_user(what: str, users: list[User]) -> None:
+    """It names our server, and in a sticky folder we can't remove it."""
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    owner, other = users
+    command = [*owner.anaheadless, "run", "--gl", "none", owner.hold]
+    with subprocess.Popen(command, text=True, **streams, **owner.settings) as process:
+        session = Session(process)
+        lock = Path(f"/tmp/.X{session.number}-lock")
+        wait_until(lambda: not lock.exists(), "the lock is removed")
+        plant(what, lock, session.server.pid)
+        try:
+            os.chown(lock, other.uid, other.uid)
+            process.kill()
+            process.wait(PATIENCE)
+            wait_until(lambda: not owner.left(), "nothing is left")
+            assert lock.exists()
+        finally:
+            lock.unlink()
+
+
+@needs_namespaces
+@pytest.mark.parametrize("when", ["yesterday", "tomorrow"])
+def test_clock_that_was_set_makes_nothing_immortal(when: str) -> None:
+    setup = f"""
+        mount -t tmpfs none /tmp; mkdir /tmp/.X11-unix; echo 999999999 >/tmp/.X2000-lock
+        {sys.executable} -c 'import socket; socket.socket(socket.AF_UNIX).bind("/tmp/.X11-unix/X2000")'
+        touch -d {when} /tmp/.X11-unix/X2000 /tmp/.X2000-lock"""
+    output = in_namespaces(ANAHEADLESS, "clean", setup=setup)
+    assert (output.returncode, output.stderr) == (0, "")
+    assert output.stdout == "removed /tmp/.X11-unix/X2000\nremoved /tmp/.X2000-lock\n"
