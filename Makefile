@@ -15,7 +15,7 @@ test: test-system .venv/installed-for-tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 soak: test-system .venv/installed-for-tests
-	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(BIN)/python -m pytest -m soak --timeout 1200 $(ARGS)
 
 bench: bench-system $(BENCH)/installed
 	$(BENCH)/bin/python -m bench $(ARGS)

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,11 @@ from helpers import PROGRAMS, User, wait_until
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
+# nohup, and a shell's &, leave them ignored, and so would all that a test starts.
+for number in signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM:
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def orphaned_keepers() -> list[str]:
     """Keepers of this checkout whose target has ended."""
@@ -35,7 +41,7 @@ def orphaned_keepers() -> list[str]:
         except psutil.Error:
             continue
         call = parse_command(command) if anaheadless.keeper.__file__ in command else None
-        if call is not None and not anaheadless.keeper.is_alive(*call[1:]):
+        if call is not None and not anaheadless.processes.is_alive(*call[1:]):
             found.append(f"{call[0]} of {call[1]}: {process}")
     return found
 
