@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import islice
 
 from anaheadless.errors import USAGE, LaunchError
-from anaheadless.records import Record
+from anaheadless.lean import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

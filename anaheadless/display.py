@@ -13,18 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
+from anaheadless import keeper, processes, xserver
 from anaheadless.errors import LIMITS_HINT, LaunchError
-from anaheadless.keeper import (
-    COOKIE,
-    KEYMAP_FOLDERS,
-    SERVER_READINESS,
-    file_identity,
-    keymap_paths,
-    lock_path,
-    process_state,
-    read_lock,
-)
-from anaheadless.records import Record
+from anaheadless.lean import Record
 from anaheadless.xproto import COOKIE_NAME
 
 SOCKET_FOLDER = "/tmp/.X11-unix"
@@ -75,9 +66,9 @@ def server_command(
         f":{number}",
         *("-screen", "0", str(screen)),
         *(("-dpi", str(dpi)) if dpi else ()),
-        *("-auth", f"/proc/self/fd/{COOKIE}"),
+        *("-auth", f"/proc/self/fd/{keeper.COOKIE}"),
         # With this, it makes no lock file: our sockets keep others off the display, and it can't be left behind.
-        *(("-displayfd", str(SERVER_READINESS)) if activate else ()),
+        *(("-displayfd", str(xserver.READINESS)) if activate else ()),
         *("-nolisten", "tcp"),
         # Without it the server starts afresh when a probe was its only client, and may refuse the next one.
         "-noreset",
@@ -137,7 +128,7 @@ class Claim(Record):
 
     def withdraw(self) -> None:
         """Give the number up."""
-        if self.identity is not None and file_identity(socket_path(self.number)) == self.identity:
+        if self.identity is not None and xserver.file_identity(socket_path(self.number)) == self.identity:
             os.unlink(socket_path(self.number))
         self.close()
 
@@ -168,7 +159,7 @@ def claim() -> Claim:
             continue
         try:
             _remove_if_dead(number)
-            if os.path.lexists(lock_path(str(number))):  # the server would refuse the number
+            if os.path.lexists(xserver.lock_path(str(number))):  # the server would refuse the number
                 abstract.close()
                 continue
             file = _bind(socket_path(number))
@@ -180,7 +171,7 @@ def claim() -> Claim:
                 raise _cannot_listen(error) from error
             continue
         os.chmod(socket_path(number), 0o700)  # whatever the umask; the cookie is what keeps others out
-        return Claim(number, (file, abstract), file_identity(socket_path(number)))
+        return Claim(number, (file, abstract), xserver.file_identity(socket_path(number)))
     raise LaunchError(
         f"no display number is free between :{NUMBERS[0]} and :{NUMBERS[-1]}",
         hint=f"See what is in {SOCKET_FOLDER}.",
@@ -195,9 +186,8 @@ def sweep(limit: int | None = SWEEP_LIMIT) -> list[str]:
     """
     removed = []
     with suppress(OSError):
-        names = [
-            name for folder in {SOCKET_FOLDER, *KEYMAP_FOLDERS} if os.path.isdir(folder) for name in os.listdir(folder)
-        ]
+        folders = filter(os.path.isdir, {SOCKET_FOLDER, *xserver.KEYMAP_FOLDERS})
+        names = [name for folder in folders for name in os.listdir(folder)]
         pattern = re.compile(r"(?:\.?X|server-)(\d{1,9})(?:-lock|\.xkm)?")
         found = {int(match[1]) for match in map(pattern.fullmatch, names) if match}
         ours = (number for number in _numbers() if number in found and any(map(_is_ours, _paths(number))))
@@ -246,7 +236,7 @@ def _cannot_listen(error: OSError) -> LaunchError:
 
 def _paths(number: int) -> list[str]:
     """All files that there may be of a display."""
-    return [socket_path(number), lock_path(str(number)), *keymap_paths(str(number))]
+    return [socket_path(number), xserver.lock_path(str(number)), *xserver.keymap_paths(str(number))]
 
 
 def _remove_if_dead(number: int) -> list[str]:
@@ -300,6 +290,6 @@ def _is_dead(path: str) -> bool:
 def _is_stale(lock: str) -> bool:
     """Whether an X lock file names no process."""
     try:
-        return process_state(read_lock(lock))[0] == ""
+        return processes.state(xserver.read_lock(lock))[0] == ""
     except (OSError, ValueError):
         return False

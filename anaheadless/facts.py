@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import MappingProxyType
 
 from anaheadless.display import socket_path
-from anaheadless.records import Record
+from anaheadless.lean import Record
 from anaheadless.target import find_program
 
 # The standard search path of ld.so on the systems that people have; Debian's names its architecture.

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping
 from typing import NoReturn
 
-from anaheadless import keeper
+from anaheadless import keeper, processes, xserver
 from anaheadless.errors import LaunchError
 from anaheadless.target import find_program
 
@@ -55,14 +55,14 @@ def command(program: str, number: int, path: str) -> list[str]:
 def become(parent: str, *words: str) -> NoReturn:
     """Execute ffmpeg by its command line *words*, as the child of keeper *parent*; see keeper.RECORDING."""
     # Its standard streams are set up; what else there is would be open for as long as it runs.
-    keeper.close_descriptors_except({0, 1, 2})
+    processes.close_descriptors_except({0, 1, 2})
     # It would heed them, when a batch system or service manager signals every process.
     signal.pthread_sigmask(signal.SIG_BLOCK, keeper.DEAF_TO)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    keeper.end_with(int(parent))
+    processes.end_with(int(parent))
     _refuse_shared_memory()
     os.nice(NICENESS)
-    environ = keeper.environment_of(words[0], os.environ)
+    environ = xserver.environment_of(words[0], os.environ)
     os.execve(words[0], words, {**environ, "XAUTHORITY": f"/proc/{parent}/fd/{keeper.COOKIE}"})
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anaheadless import processes
 from anaheadless.errors import LaunchError, say
 from anaheadless.relaunching import relaunch
 from anaheadless.virtual import VirtualDisplay, virtual_display
@@ -62,9 +63,7 @@ class ServerProcess:
 
     def poll(self) -> int | None:
         """None as long as it runs, then 0, as of :class:`subprocess.Popen`."""
-        from anaheadless import keeper
-
-        return None if keeper.is_alive(self.pid) else 0
+        return None if processes.is_alive(self.pid) else 0
 
 
 @dataclass

@@ -35,35 +35,26 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Iterator
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import signal
-else:
-    # What the module signal makes enums of, which would be a sixth of the keeper's memory, and 4 ms of each start.
-    import _signal as signal
+from anaheadless import processes, xserver
+from anaheadless.lean import signal, suppress
 
 CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES, LOG, STDERR = 1, 2, 3, 5, 6, 7, 8
 READY, GROUP, END = b"R", b"G", b"E"
 SAYS_READY, LATE = b"S", b"L"
-SERVER_READINESS = 9  # where the server says that it is ready
 RECORDER = 10
 
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
 DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 STOP = signal.SIGRTMIN  # ends the session, and is sent by nobody else
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-PIDFD_GET_INFO, PIDFD_INFO_EXIT = 0xC040FF0B, 8  # <linux/pidfd.h>
-KEYMAP_FOLDERS = ("/tmp", "/var/lib/xkb")
 POLL_SECONDS = 0.1
 ASIDE_SECONDS = 5.0
 FINISH = signal.SIGXCPU  # ends a recorder in good order, and is sent by nobody else
 RECORDER_SECONDS = 3.0
 
-# Not as a script, which Python would compile each time. What the launcher waits for is done first.
+# Not as a script, which Python would compile each time. What the launcher waits for is done first. The package is a
+# makeshift: to look for it, Python would list a folder with all that is installed.
 KEEP = """\
 import os, sys
 try:
@@ -72,8 +63,10 @@ try:
     if pid:
         os.write(1, b"%d" % pid)
         os._exit(0)
-    sys.path[:] = [*filter(None, sys.path), sys.argv[1].rpartition("/")[0]]
-    import keeper
+    sys.path[:] = filter(None, sys.path)
+    package = sys.modules["anaheadless"] = type(sys)("anaheadless")
+    package.__path__ = [sys.argv[1].rpartition("/")[0]]
+    from anaheadless import keeper
     keeper.main(sys.argv[2:])
 except OSError as error:  # on standard error, where the launcher finds it
     sys.exit(f"the keeper: {error.strerror}")
@@ -127,19 +120,19 @@ class Keeper:
         os.chdir("/")
         passed_on = {FIRST_LISTENER, FIRST_LISTENER + 1} if self.activated else set()
         # Who waits for the end of a pipe must not wait for the keeper.
-        close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES, LOG, STDERR, RECORDER} | passed_on)
+        processes.close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES, LOG, STDERR, RECORDER} | passed_on)
         for descriptor in CONTROL, NOTES, LOG, STDERR:
             os.set_inheritable(descriptor, False)
-        self.lock = lock_path(self.display[1:])
-        self.identity = file_identity(self.socket_path) if self.activated else None
-        self.pidfd = open_pidfd(self.target)
+        self.lock = xserver.lock_path(self.display[1:])
+        self.identity = xserver.file_identity(self.socket_path) if self.activated else None
+        self.pidfd = processes.open_pidfd(self.target)
         self.server: int | None = None
         self.recorder: int | None = None
         self.own_group = self.is_ready = self.is_alone = self.is_late = False
 
     def keep(self) -> None:
         """The story, to its end, whichever that is."""
-        self.server, readiness = start_server(self.command, self.activated)
+        self.server, readiness = xserver.start(self.command, self.activated, MESSAGES, DEAF_TO)
         log(f"display {self.display} for process {self.target}: X server {self.server}, keeper {os.getpid()}")
         if self.activated:
             # The abstract socket stays open here: nobody gets the number before all is cleaned up.
@@ -152,9 +145,9 @@ class Keeper:
                 break
         if word == END:
             log("given up by the launcher")
-        elif is_running(self.server) and not (self.is_late and self.is_alone):
+        elif processes.is_running(self.server) and not (self.is_late and self.is_alone):
             log("the target has ended")
-            if has_failed(self.target, self.pidfd):
+            if processes.has_failed(self.target, self.pidfd):
                 forget()
         else:
             self.server_has_failed()
@@ -181,9 +174,14 @@ class Keeper:
     def limit_the_target(self) -> None:
         """The launcher has become the target: its time runs."""
         if self.timeout:
-            is_wanted = partial(is_alive, self.target, self.target_start)
-            camera = partial(photograph, self.display, self.picture, self.mask, is_wanted)
-            limit(self.target, self.target_start, self.own_group, self.timeout, self.grace, camera)
+
+            def is_there() -> bool:
+                return processes.is_alive(self.target, self.target_start)
+
+            def camera() -> None:
+                photograph(self.display, self.picture, self.mask, is_there)
+
+            limit(self.target, is_there, self.own_group, self.timeout, self.grace, camera)
 
     def server_has_failed(self) -> None:
         """Have it said, by the launcher or for it; and if the target's time is limited, wait for its end."""
@@ -201,7 +199,7 @@ class Keeper:
             aside(SPOKESMAN, [self.command[0], messages, str(late)], STDERR)
             os.close(STDERR)
         if self.is_alone and self.timeout:  # the target has to end in time all the same
-            end(self.server, self.lock, self.socket_path, self.identity)
+            xserver.end(self.server, self.lock, self.socket_path, self.identity)
             self.server = self.identity = None
             self.close_display()
             for _ in wait_for_end(self.target, self.target_start, self.pidfd):
@@ -221,7 +219,7 @@ class Keeper:
             if self.recorder is not None:
                 finish(self.recorder, self.recording[-1])
         finally:
-            end(self.server, self.lock, self.socket_path, self.identity)
+            xserver.end(self.server, self.lock, self.socket_path, self.identity)
             log_messages(MESSAGES, "X server")
             log("nothing is left")
 
@@ -247,9 +245,14 @@ def stop(*_: object) -> None:
 
 
 def limit(
-    target: int, target_start: str, own_group: bool, timeout: float, grace: float, photograph: Callable[[], None]
+    target: int,
+    is_there: Callable[[], bool],
+    own_group: bool,
+    timeout: float,
+    grace: float,
+    photograph: Callable[[], None],
 ) -> None:
-    """Have the target end within *timeout* and *grace* seconds.
+    """Have the target end within *timeout* and *grace* seconds, as long as it *is_there*.
 
     :param own_group: it leads a process group that was made for it, and that ends with it.
     """
@@ -266,7 +269,7 @@ def limit(
         number, name, seconds = steps.pop()
         if number == signal.SIGTERM:
             photograph()
-        if not is_alive(target, target_start):
+        if not is_there():
             return
         log(f"the target is still there after {seconds:g} s: {name}")
         for each in number, signal.SIGCONT:  # it may be stopped
@@ -339,7 +342,7 @@ def await_end(child: int, seconds: float, is_wanted: Callable[[], bool] = lambda
 
 def finish(recorder: int, film: str) -> None:
     """Have the recorder complete its *film*; what goes wrong is in the log."""
-    in_time = is_running(recorder)
+    in_time = processes.is_running(recorder)
     if in_time:
         os.kill(recorder, FINISH)
     status = await_end(recorder, RECORDER_SECONDS)
@@ -363,77 +366,6 @@ def log_messages(messages: int, who: str) -> None:
             log(f"{who}: {line}")
 
 
-def is_running(child: int) -> bool:
-    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-
-
-def end(server: int | None, lock: str, socket_path: str, identity: tuple[int, int] | None) -> None:
-    """End the server, and remove the files that are its own or, by *identity*, the launcher's."""
-    ours = False
-    if server is not None:
-        ours = names(lock, server)
-        os.killpg(server, signal.SIGKILL)
-        os.waitpid(server, 0)
-        ours = ours or names(lock, server)
-    if ours:
-        remove(lock)
-    if ours or (identity is not None and file_identity(socket_path) == identity):
-        remove(socket_path)
-        remove(lock.replace("/.X", "/.tX"))  # the unfinished lock of a server that found /tmp full
-        for keymap in keymap_paths(socket_path.rpartition("X")[2]):
-            remove(keymap)
-
-
-def start_server(command: list[str], activated: bool) -> tuple[int, int]:
-    """Fork and execute the server, as the leader of its own process group.
-
-    :return: its PID, and the pipe that it writes to when it is ready.
-    """
-    keeper = os.getpid()
-    readiness, theirs = os.pipe()
-    server = os.fork()
-    if server:
-        os.close(theirs)
-        with suppress(PermissionError):  # it has done so itself, and more
-            os.setpgid(server, server)
-        return server, readiness
-    try:
-        os.setpgid(0, 0)
-        end_with(keeper)
-        # Blocked, not ignored: the server installs handlers of its own. SIGUSR1 must not stay ignored: to an X
-        # server that means a parent that waits for one.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-        for number in DEAF_TO:
-            signal.signal(number, signal.SIG_DFL)
-        os.dup2(MESSAGES, 1)
-        os.dup2(theirs, SERVER_READINESS)
-        environ = environment_of(command[0], os.environ)
-        if activated:
-            # sd_listen_fds(3); the kind of socket is seen by the server itself.
-            environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))
-        os.execve(command[0], command, environ)
-    except BaseException as error:
-        os.write(MESSAGES, f"{command[0]}: {error}\n".encode(errors="surrogateescape"))
-    finally:
-        os._exit(127)
-
-
-def end_with(parent: int) -> None:
-    """Have the kernel kill this process, which *parent* has started, when that dies."""
-    import ctypes  # not in the keeper, which stays for hours
-
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel knew whom to watch
-        os._exit(1)
-
-
-def environment_of(program: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What *program* is to have of *environ*."""
-    # Meant for the target: the system's programs work with the system's libraries, and die of others.
-    withheld = ("LD_LIBRARY_PATH",) if os.path.dirname(program) in ("/usr/bin", "/bin") else ()
-    return {name: value for name, value in environ.items() if name not in withheld}
-
-
 def wait_for_end(
     target: int,
     target_start: str,
@@ -451,22 +383,21 @@ def wait_for_end(
     :param server: None: it has ended, and there is nothing to be heard any more.
     """
     poll = select.poll()
+    watched: list[tuple[int, str | None, int | None]] = [(target, target_start, pidfd)]
     if server is not None:
+        watched.append((server, None, processes.open_pidfd(server)))
         poll.register(CONTROL, select.POLLIN)
         poll.register(readiness, select.POLLIN)
-    pidfds, polled = set(), []
-    for process in ((target, target_start), pidfd), *([] if server is None else [((server, None), open_pidfd(server))]):
-        if process[1] is None:
-            polled.append(process[0])
-        else:
-            pidfds.add(process[1])
-            poll.register(process[1], select.POLLIN)
+    pidfds = {descriptor for *_, descriptor in watched if descriptor is not None}
+    for descriptor in pidfds:
+        poll.register(descriptor, select.POLLIN)
+    polled = [(pid, start) for pid, start, descriptor in watched if descriptor is None]
     # A target that ended before its pidfd was open may have given its number to another process. (Where /proc hides
     # it, as with hidepid, there is no telling.)
-    if process_state(target)[1] not in (target_start, ""):
+    if processes.state(target)[1] not in (target_start, ""):
         return
     said = b""
-    while all(is_alive(*process) for process in polled):
+    while all(processes.is_alive(*process) for process in polled):
         left = deadline - time.monotonic() if deadline else POLL_SECONDS
         limit = min(left, POLL_SECONDS) if polled else left if deadline else None
         ready = [descriptor for descriptor, _ in poll.poll(limit if limit is None else max(0.0, limit) * 1000)]
@@ -500,31 +431,6 @@ def wait_for_end(
             return
 
 
-def open_pidfd(pid: int) -> int | None:
-    try:
-        return os.pidfd_open(pid)
-    except (OSError, AttributeError):  # gone; or forbidden; or a kernel, or a Python's build, before Linux 5.3
-        return None
-
-
-def has_failed(pid: int, pidfd: int | None) -> bool:
-    """Whether the ended process *pid* left with another status than 0, as far as the kernel tells."""
-    status = b"0"
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # it is not reaped yet
-            status = file.read().split()[-1]
-    except OSError:
-        if pidfd is not None:
-            import fcntl  # only here: the keeper stays for hours
-
-            info = bytearray(PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder) + bytes(56))
-            with suppress(OSError):  # before Linux 6.15
-                fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
-                if info[0] & PIDFD_INFO_EXIT:
-                    status = b"%d" % int.from_bytes(info[60:64], sys.byteorder)
-    return status != b"0"
-
-
 def forget() -> None:
     """Have the next run prove what this one remembered: it may have been wrong."""
     for line in os.pread(NOTES, 1 << 16, 0).splitlines():
@@ -533,80 +439,3 @@ def forget() -> None:
             log("what was remembered is forgotten")
             with suppress(OSError):
                 os.unlink(path)
-
-
-def is_alive(pid: int, start: str | None = None) -> bool:
-    """Whether *pid* runs, and is the process that started at *start* (a PID is given out again one day)."""
-    state, started = process_state(pid)
-    if start not in (None, started):
-        return False
-    # A process whose main thread has ended looks like a zombie while its other threads run on.
-    return state not in ("", "Z", "X") or (state == "Z" and thread_count(pid) > 1)
-
-
-def process_state(pid: int) -> tuple[str, str]:
-    """State letter and start time (clock ticks since boot) of a process, proc(5); empty when it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything, spaces and parentheses too.
-            fields = file.read().rpartition(b")")[2].decode().split()
-    except OSError:
-        return "", ""
-    return fields[0], fields[19]
-
-
-def thread_count(pid: int) -> int:
-    try:
-        return len(os.listdir(f"/proc/{pid}/task"))
-    except OSError:
-        return 0
-
-
-def lock_path(number: str) -> str:
-    return f"/tmp/.X{number}-lock"
-
-
-def keymap_paths(number: str) -> list[str]:
-    """Where an X server has its keyboard compiled; it removes that, unless it is killed meanwhile (seen with 21.1)."""
-    return [f"{folder}/server-{number}.xkm" for folder in KEYMAP_FOLDERS]
-
-
-def names(lock: str, server: int) -> bool:
-    """Whether the X lock file *lock* names *server*, or a process that it started (Xvfb may be a wrapper script)."""
-    try:
-        return os.getpgid(read_lock(lock)) == server
-    except (OSError, ValueError, OverflowError):
-        return False
-
-
-def read_lock(lock: str) -> int:
-    """The PID in an X lock file; :raises ValueError: there is none in it, or it is another user's; OSError likewise.
-
-    Anybody can make anything of that name, when the server's own is gone: a FIFO is not to be waited for.
-    """
-    descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY)
-    try:
-        if os.fstat(descriptor).st_uid != os.geteuid():
-            raise ValueError(f"{lock} is another user's")
-        return int(os.read(descriptor, 16))
-    finally:
-        os.close(descriptor)
-
-
-def remove(path: str) -> None:
-    with suppress(FileNotFoundError, PermissionError):  # it has been removed; or is another user's by now
-        os.unlink(path)
-
-
-def file_identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def close_descriptors_except(kept: set[int]) -> None:
-    for descriptor in set(map(int, os.listdir("/proc/self/fd"))) - kept:
-        with suppress(OSError):  # the one that listed the folder
-            os.close(descriptor)

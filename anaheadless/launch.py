@@ -10,10 +10,10 @@ from contextlib import suppress
 
 from anaheadless import environment, facts, keeper, session
 from anaheadless.errors import LaunchError, say
+from anaheadless.lean import Record
 from anaheadless.live import Notes
 from anaheadless.opengl import Candidate, Verdict, Wishes, advice
 from anaheadless.options import Options
-from anaheadless.records import Record
 from anaheadless.search import Search
 from anaheadless.target import Target, cannot_execute, find_program, this_python
 

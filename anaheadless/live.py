@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from anaheadless import keeper
-from anaheadless.records import Record
+from anaheadless.lean import Record
 
 
 class Notes(Record):
@@ -58,7 +58,7 @@ def parse_notes(text: str) -> Notes:
 class LiveSession(Record):
     """A session whose keeper is alive.
 
-    :param target: the process that it lives as long as, and likewise its start time, see keeper.process_state().
+    :param target: the process that it lives as long as, and likewise its start time, see processes.state().
     :param notes: None while the launcher has nothing to say yet.
     """
 

@@ -18,8 +18,8 @@ from contextlib import suppress
 
 from anaheadless import __version__
 from anaheadless.facts import LIBRARY_FOLDERS
+from anaheadless.lean import Record
 from anaheadless.opengl import Candidate, Proof, Verdict
-from anaheadless.records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

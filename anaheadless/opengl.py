@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from anaheadless.facts import Facts, Repairs, VirtualGl
-from anaheadless.records import Record
+from anaheadless.lean import Record
 
 BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anaheadless.display import Screen, parse_screen
+from anaheadless.lean import Record
 from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
-from anaheadless.records import Record
 from anaheadless.session import Watch
 
 

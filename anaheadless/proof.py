@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from anaheadless import rendercheck
+from anaheadless.lean import Record
 from anaheadless.memfile import memory_file
 from anaheadless.opengl import Candidate, Proof
-from anaheadless.records import Record
 from anaheadless.target import cannot_execute
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from anaheadless import display, keeper, live
+from anaheadless import display, keeper, live, processes
 from anaheadless.errors import LaunchError
 from anaheadless.live import LiveSession
 
@@ -53,7 +53,7 @@ def rows() -> list[Row]:
 def _row(session: LiveSession) -> Row | None:
     notes = session.notes
     state = "running" if notes is not None else "starting"
-    if not keeper.is_alive(session.target, session.target_start):
+    if not processes.is_alive(session.target, session.target_start):
         state = "stale"
     command, memory = "", 0
     with suppress(psutil.Error):
@@ -111,7 +111,7 @@ def stop(session: LiveSession, grace: float) -> None:
     :param grace: seconds that the target has between SIGTERM and SIGKILL.
     :raises LaunchError: it could not be ended.
     """
-    start = keeper.process_state(session.keeper)[1]
+    start = processes.state(session.keeper)[1]
     seen = live.look(session.keeper)
     if seen is None or (seen.display, seen.target, seen.target_start) != (
         session.display,
@@ -122,7 +122,7 @@ def stop(session: LiveSession, grace: float) -> None:
     if session.is_run():
         _end(session.target, session.target_start, signal.SIGTERM, grace)
     _end(session.keeper, start, keeper.STOP, END_SECONDS)
-    if keeper.is_alive(session.keeper, start):
+    if processes.is_alive(session.keeper, start):
         raise LaunchError(
             f"session {session.display} can't be ended: its keeper, process {session.keeper}, hangs",
             hint="See what the kernel says of it: ps -o stat,wchan.",
@@ -133,7 +133,7 @@ def stop(session: LiveSession, grace: float) -> None:
 def _end(pid: int, start: str, number: int, seconds: float) -> None:
     """Send a process signal *number*; it may be stopped. What has not ended by that in some *seconds* is killed."""
     for each in number, signal.SIGCONT, signal.SIGKILL:
-        if keeper.is_alive(pid, start):
+        if processes.is_alive(pid, start):
             try:
                 os.kill(pid, each)
             except ProcessLookupError:
@@ -149,5 +149,5 @@ def _end(pid: int, start: str, number: int, seconds: float) -> None:
 def _wait(pid: int, start: str, seconds: float) -> None:
     """Wait until a process has ended, *seconds* at most; one that only waits to be reaped has."""
     deadline = time.monotonic() + seconds
-    while keeper.is_alive(pid, start) and time.monotonic() < deadline:
+    while processes.is_alive(pid, start) and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from anaheadless import display, keeper, xproto
+from anaheadless import display, keeper, processes, xproto
 from anaheadless.display import Screen
 from anaheadless.errors import LIMITS_HINT, LaunchError, say
+from anaheadless.lean import Record
 from anaheadless.live import Notes
 from anaheadless.memfile import memory_file
-from anaheadless.records import Record
 from anaheadless.target import this_python
 
 TYPE_CHECKING = False
@@ -144,7 +144,7 @@ def start(
     :raises LaunchError: it could not be started, or was not ready in time; nothing is left of it.
     """
     deadline = time.monotonic() + options.start_timeout
-    if options.target is not None and not keeper.is_alive(options.target):
+    if options.target is not None and not processes.is_alive(options.target):
         raise LaunchError(f"there is no process {options.target} for a display to live as long as", hint="See --pid.")
     try:
         with suppress(_DisplayInUseError):
@@ -281,7 +281,7 @@ def _spawn_keeper(
         recorder = film.command(options.ffmpeg, number, watch.film)
     arguments = [
         *(this_python(), isolated, "-S", "-c", keeper.KEEP, keeper.__file__),
-        *(f":{number}", str(pid), keeper.process_state(pid)[1], display.socket_path(number)),
+        *(f":{number}", str(pid), processes.state(pid)[1], display.socket_path(number)),
         str(2 if keeper.FIRST_LISTENER in descriptors else 0),
         *(str(options.start_timeout), str(watch.timeout), str(watch.grace), watch.picture),
         *(str(len(recorder)), *recorder),
@@ -356,7 +356,7 @@ def _films(control: socket.socket, film: int, deadline: float) -> bool:
         control.settimeout(max(0.001, deadline - time.monotonic()))
         while (said := control.recv(64)) == keeper.READY:
             pass
-        while keeper.is_alive(int(said)) and time.monotonic() < deadline:
+        while processes.is_alive(int(said)) and time.monotonic() < deadline:
             if os.fstat(film).st_size:
                 return True
             time.sleep(0.005)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from anaheadless import keeper, live
+from anaheadless import live, processes
 from anaheadless.errors import LIMITS_HINT, LaunchError
 
 END_SECONDS = 5.0
@@ -46,24 +46,22 @@ def stay_in_front() -> Callable[[int], None]:
     if child:
         _end_as_it_did(_supervise(child, heard))
     os.close(heard)
-    _libc().prctl(keeper.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != front:  # it was killed before the kernel knew whom to watch
-        os._exit(1)
+    processes.end_with(front)
     signal.signal(signal.SIGCHLD, handling)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def say_keeper(pid: int) -> None:
-        os.write(said, f"{pid} {keeper.process_state(pid)[1]}".encode())
+        os.write(said, f"{pid} {processes.state(pid)[1]}".encode())
 
     return say_keeper
 
 
 def _supervise(child: int, heard: int) -> int:
     """Be in the *child*'s service until it and its session have ended; return its status, as of wait(2)."""
-    started = keeper.process_state(child)[1]
+    started = processes.state(child)[1]
     # Who waits for the end of a pipe waits for the target alone.
     os.chdir("/")
-    keeper.close_descriptors_except({heard})
+    processes.close_descriptors_except({heard})
     while True:
         got = signal.sigwaitinfo(signal.valid_signals())
         if got.si_signo == signal.SIGCHLD:
@@ -105,8 +103,8 @@ def _await_end(said: Sequence[str], target: int, started: str) -> None:
     deadline = time.monotonic() + END_SECONDS
     if not said:
         kept = (each for each in live.sessions() if (each.target, each.target_start) == (target, started))
-        said = next(((str(each.keeper), keeper.process_state(each.keeper)[1]) for each in kept), ())
-    while said and time.monotonic() < deadline and keeper.is_alive(int(said[0]), said[1]):
+        said = next(((str(each.keeper), processes.state(each.keeper)[1]) for each in kept), ())
+    while said and time.monotonic() < deadline and processes.is_alive(int(said[0]), said[1]):
         time.sleep(0.005)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from anaheadless.errors import NOT_EXECUTABLE, NOT_FOUND, LaunchError
-from anaheadless.records import Record
+from anaheadless.lean import Record
 
 
 class Target(Record):

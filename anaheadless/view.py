@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from anaheadless import keeper
+from anaheadless import keeper, processes, xserver
 from anaheadless.errors import LaunchError
 from anaheadless.live import LiveSession
 from anaheadless.memfile import memory_file
@@ -61,7 +61,7 @@ def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str],
     program = os.path.abspath(program)
     inherited = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
     authority = f"/proc/{session.keeper}/fd/{keeper.COOKIE}"
-    start = keeper.process_state(session.keeper)[1]
+    start = processes.state(session.keeper)[1]
     # Of a VNC password, eight characters count.
     password = "".join(secrets.choice(LETTERS) for _ in range(8))
     with memory_file("password") as secret, memory_file("messages") as messages:
@@ -69,11 +69,11 @@ def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str],
         with subprocess.Popen(
             # A file that has a size: with a pipe, x11vnc takes no password, and crashes.
             command(program, f"/proc/{os.getpid()}/fd/{secret.fileno()}"),
-            env={**keeper.environment_of(program, inherited), "DISPLAY": session.display, "XAUTHORITY": authority},
+            env={**xserver.environment_of(program, inherited), "DISPLAY": session.display, "XAUTHORITY": authority},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=messages,
-            preexec_fn=partial(keeper.end_with, os.getpid()),
+            preexec_fn=partial(processes.end_with, os.getpid()),
         ) as server:
             try:
                 port = _read_port(server)
@@ -83,7 +83,7 @@ def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str],
             finally:
                 server.kill()
         said = os.pread(messages.fileno(), 1 << 20, 0)
-    if not keeper.is_alive(session.keeper, start):
+    if not processes.is_alive(session.keeper, start):
         return "The session has ended."
     if port is None or server.returncode:
         raise LaunchError(
@@ -118,11 +118,11 @@ def _await_end(server: subprocess.Popen[bytes], keeper_pid: int, start: str) -> 
     assert server.stdout
     poll = select.poll()
     poll.register(server.stdout, 0)  # that is, until it is closed
-    pidfd = keeper.open_pidfd(keeper_pid)
+    pidfd = processes.open_pidfd(keeper_pid)
     if pidfd is not None:
         poll.register(pidfd, select.POLLIN)
-    while keeper.is_alive(keeper_pid, start) and server.poll() is None:
+    while processes.is_alive(keeper_pid, start) and server.poll() is None:
         poll.poll(1000)
     deadline = time.monotonic() + END_SECONDS
-    while server.poll() and keeper.is_alive(keeper_pid, start) and time.monotonic() < deadline:
+    while server.poll() and processes.is_alive(keeper_pid, start) and time.monotonic() < deadline:
         time.sleep(0.01)

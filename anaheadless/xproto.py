@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 
-from anaheadless.records import Record
+from anaheadless.lean import Record
 
 SETUP_SUCCESS, REPLY = 1, 1
 QUERY_EXTENSION = 98

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import facts, keeper, rendercheck
+from anaheadless import facts, processes, rendercheck
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, is_running, run, wait_until
 from test_surroundings import in_namespaces, needs_namespaces
 
@@ -130,7 +130,7 @@ class Outcome:
         assert error[1:-1] == [f"  | {candidate}: {proof}" for candidate, proof in self.tried.items()]
         for word in ("--gl none", "anaheadless doctor", *words):
             assert word in error[-1]
-        wait_until(lambda: not keeper.is_alive(self.keeper), "the keeper has ended")
+        wait_until(lambda: not processes.is_alive(self.keeper), "the keeper has ended")
         assert not any(path.exists() for path in (SOCKETS / f"X{self.number}", Path(f"/tmp/.X{self.number}-lock")))
 
     def assert_drawn(self, candidate: str) -> dict[str, str]:

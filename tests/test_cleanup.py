@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import keeper
+from anaheadless import xserver
 from anaheadless.display import NUMBERS
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, run, wait_until
 
@@ -232,7 +232,7 @@ def test_server_that_is_ended_while_it_starts_leaves_no_keymap() -> None:
     """A target that ends at once is faster than the server, which has its keyboard compiled into a file."""
 
     def keymaps() -> set[str]:
-        return {str(path) for folder in keeper.KEYMAP_FOLDERS for path in Path(folder).glob("server-*.xkm")}
+        return {str(path) for folder in xserver.KEYMAP_FOLDERS for path in Path(folder).glob("server-*.xkm")}
 
     before = keymaps()
     for _ in range(24):

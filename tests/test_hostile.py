@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import anaheadless
-from anaheadless import keeper
+from anaheadless import keeper, processes
 from anaheadless.errors import LaunchError
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, dead_sockets, holding, run, wait_until
 from test_surroundings import in_namespaces, needs_namespaces
@@ -89,7 +89,7 @@ def test_keeper_whose_target_is_another_by_now_ends_at_once(
     stranger: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = dead_sockets()
-    monkeypatch.setattr(keeper, "process_state", lambda pid: ("S", "1"))
+    monkeypatch.setattr(processes, "state", lambda pid: ("S", "1"))
     with pytest.raises(LaunchError, match="ended"), anaheadless.virtual_display(gl="none"):
         pass
     monkeypatch.undo()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anaheadless.records import Record
+from anaheadless.lean import Record
 
 
 class Ours(Record):

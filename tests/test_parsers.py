@@ -17,7 +17,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anaheadless import cli, display, environment, exports, facts, inspection, keeper, live, proof, screenshot, xproto
+from anaheadless import (
+    cli,
+    display,
+    environment,
+    exports,
+    facts,
+    inspection,
+    keeper,
+    live,
+    processes,
+    proof,
+    screenshot,
+    xproto,
+    xserver,
+)
 from anaheadless.display import DEPTHS, MAX_SIDE, Screen, parse_screen
 from anaheadless.errors import LaunchError
 from anaheadless.live import Notes, parse_notes
@@ -141,11 +155,11 @@ def test_odd_words_about_a_session(display: str, session: str) -> None:
 @example(b") R 1 (")
 @example(b"\n\xff")
 def test_odd_names_of_processes(name: bytes) -> None:
-    start = keeper.process_state(os.getpid())[1]
+    start = processes.state(os.getpid())[1]
     before = Path("/proc/self/comm").read_bytes()
     try:
         Path("/proc/self/comm").write_bytes(name)
-        assert keeper.process_state(os.getpid()) == ("R", start)
+        assert processes.state(os.getpid()) == ("R", start)
     finally:
         Path("/proc/self/comm").write_bytes(before.rstrip(b"\n"))
 
@@ -157,7 +171,7 @@ def test_odd_names_of_processes(name: bytes) -> None:
 def test_odd_locks(folder: Path, text: bytes) -> None:
     lock = folder / "lock"
     lock.write_bytes(text)
-    assert not keeper.names(str(lock), 999999999)
+    assert not xserver.names(str(lock), 999999999)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from anaheadless import keeper
+from anaheadless import processes
 from helpers import PATIENCE, run, wait_until
 from plain import COLOURS, answer, bare, code_of, python, regular_display
 from test_broken_drivers import program
@@ -185,10 +185,10 @@ def test_command_that_hangs(names: list[str], stubborn: str, tmp_path: Path) -> 
         assert answer(f"say(glx=anaheadless.test_glx(timeout=0.5, **{commands}))", timeout=20) == {"glx": 0}
         pids = started(tmp_path, names[0])
         assert len(pids) == 2
-        wait_until(lambda: not any(map(keeper.is_alive, pids)), "the command and its child have ended")
+        wait_until(lambda: not any(map(processes.is_alive, pids)), "the command and its child have ended")
     finally:
         for pid in [pid for name in names if (tmp_path / f"{name}.pids").exists() for pid in started(tmp_path, name)]:
-            if keeper.is_alive(pid):
+            if processes.is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
 
 

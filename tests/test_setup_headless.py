@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import anaheadless
-from anaheadless import keeper
+from anaheadless import processes
 from helpers import ANAHEADLESS, CHECKOUT, PATIENCE, Session, is_running, run, wait_until
 from plain import COLOURS, answer, bare, code_of, finish, regular_display, reporting
 from test_broken_drivers import BROKEN, broken_gl, processes_of, program, servers
@@ -298,7 +298,7 @@ def test_stop_restores_the_environment(given: dict[str, str]) -> None:
     assert said["between"]["XAUTHORITY"] == f"/proc/{said['pids'][1]}/fd/5"
     assert "WAYLAND_DISPLAY" not in said["between"]
     assert said["poll"] == 0
-    wait_until(lambda: not any(map(keeper.is_alive, said["pids"])), "keeper and server are gone")
+    wait_until(lambda: not any(map(processes.is_alive, said["pids"])), "keeper and server are gone")
     assert not os.path.lexists(f"/tmp/.X11-unix/X{said['display'][1:]}")
 
 

@@ -456,7 +456,7 @@ def test_keeper_that_is_killed_as_the_target_starts() -> None:
         def start(*args, start=launch.start, **details):
             ready = start(*args, **details)
             os.kill(ready.session.keeper, signal.SIGKILL)
-            while keeper.is_alive(ready.session.keeper):
+            while processes.is_alive(ready.session.keeper):
                 time.sleep(0.01)
             return ready
 

@@ -1,0 +1,85 @@
+"""What the kernel says of processes, and does with them.
+
+Part of the keeper, which stays for as long as its target: it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from anaheadless.lean import signal, suppress
+
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+PIDFD_GET_INFO, PIDFD_INFO_EXIT = 0xC040FF0B, 8  # <linux/pidfd.h>
+
+
+def is_alive(pid: int, start: str | None = None) -> bool:
+    """Whether *pid* runs, and is the process that started at *start* (a PID is given out again one day)."""
+    letter, started = state(pid)
+    if start not in (None, started):
+        return False
+    # A process whose main thread has ended looks like a zombie while its other threads run on.
+    return letter not in ("", "Z", "X") or (letter == "Z" and thread_count(pid) > 1)
+
+
+def state(pid: int) -> tuple[str, str]:
+    """State letter and start time (clock ticks since boot) of a process, proc(5); empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything, spaces and parentheses too.
+            fields = file.read().rpartition(b")")[2].decode().split()
+    except OSError:
+        return "", ""
+    return fields[0], fields[19]
+
+
+def thread_count(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
+
+
+def open_pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, AttributeError):  # gone; or forbidden; or a kernel, or a Python's build, before Linux 5.3
+        return None
+
+
+def is_running(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def has_failed(pid: int, pidfd: int | None) -> bool:
+    """Whether the ended process *pid* left with another status than 0, as far as the kernel tells."""
+    status = b"0"
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # it is not reaped yet
+            status = file.read().split()[-1]
+    except OSError:
+        if pidfd is not None:
+            import fcntl  # only here: the keeper stays for hours
+
+            info = bytearray(PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder) + bytes(56))
+            with suppress(OSError):  # before Linux 6.15
+                fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
+                if info[0] & PIDFD_INFO_EXIT:
+                    status = b"%d" % int.from_bytes(info[60:64], sys.byteorder)
+    return status != b"0"
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process, which *parent* has started, when that dies."""
+    import ctypes  # not in the keeper, which stays for hours
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel knew whom to watch
+        os._exit(1)
+
+
+def close_descriptors_except(kept: set[int]) -> None:
+    for descriptor in set(map(int, os.listdir("/proc/self/fd"))) - kept:
+        with suppress(OSError):  # the one that listed the folder
+            os.close(descriptor)
