@@ -35,10 +35,13 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator
 
 from anaheadless import processes, xserver
 from anaheadless.lean import signal, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES, LOG, STDERR = 1, 2, 3, 5, 6, 7, 8
 READY, GROUP, END = b"R", b"G", b"E"

@@ -165,6 +165,21 @@ def load() -> CDLL:
     return found
 
 
+def load_ahead() -> None:
+    """Load what most often draws: the X server that we are about to wait for may still be starting.
+
+    Which one draws is not decided by that. Where a vendor is asked for, that it was loaded is to say that it has drawn.
+    """
+    if "__GLX_VENDOR_LIBRARY_NAME" in os.environ:
+        return
+    try:
+        CDLL("libGLX_mesa.so.0")
+        for folder in {os.path.dirname(path) for path in loaded_libraries() if "/libGLX_mesa.so" in path}:
+            CDLL(f"{folder}/dri/swrast_dri.so")  # up to Mesa 24.1, with all that it draws with
+    except OSError:
+        load_ahead()
+
+
 def draw() -> tuple[dict[str, str], bytes]:
     """What drew the picture, and its pixels: SIZE rows of SIZE RGB triples, the lowest row first."""
     gl = functions
@@ -277,6 +292,7 @@ def main(picture: str, libraries: list[str]) -> int:
         except OSError as error:
             raise DrawingError("no library", str(error)) from error
         functions = load()
+        load_ahead()
         facts, pixels = draw()
         if picture:
             rows = [pixels[start : start + 3 * SIZE] for start in range(0, len(pixels), 3 * SIZE)]

@@ -6,10 +6,13 @@ Part of the keeper, which stays for as long as its target: it imports next to no
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 
 from anaheadless import processes
 from anaheadless.lean import signal, suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 READINESS = 9  # the descriptor with which it says that it is ready
 KEYMAP_FOLDERS = ("/tmp", "/var/lib/xkb")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import facts, processes, rendercheck
+from anaheadless import display, facts, processes, rendercheck
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, is_running, run, wait_until
 from test_surroundings import in_namespaces, needs_namespaces
 
@@ -163,6 +164,22 @@ def test_drivers_that_are_not_there(surroundings: dict[str, str], tmp_path: Path
     assert servers(tmp_path) == 1
     output = run("run", "--gl", "none", "-c", "print('run')", env=environ)
     assert (output.returncode, output.stdout, output.stderr) == (0, "run\n", "")
+
+
+@pytest.mark.parametrize("vendor", [{}, {"__GLX_VENDOR_LIBRARY_NAME": "mesa"}], ids=["any", "asked for"])
+def test_driver_is_loaded_before_the_server_answers(vendor: dict[str, str], surroundings: dict[str, str]) -> None:
+    """But where the vendor is asked for, whether it is loaded has to tell whether it has drawn."""
+    environ = {**surroundings, **vendor}
+    with display.claim() as claim:
+        environ["DISPLAY"] = f":{claim.number}"
+        with subprocess.Popen([sys.executable, "-s", "-S", RENDERCHECK], env=environ) as process:
+            try:
+                ready, *_ = select.select(claim.listeners, [], [], PATIENCE)
+                assert ready, "it has not come to the server"
+                maps = Path(f"/proc/{process.pid}/maps").read_text()
+            finally:
+                process.kill()
+    assert bool(re.search(r"/swrast_dri\.so|/libgallium", maps)) == (not vendor), maps
 
 
 def test_server_without_glx(surroundings: dict[str, str], tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_keeper_imports_less() -> None:
     code = keeper.KEEP.partition("    keeper.main")[0].replace("    os.setsid()", "    os.dup2(2, 1)") + "finally: pass"
     found = imported(sys.executable, "-X", "importtime", "-I", "-S", "-c", code, keeper.__file__)
     assert {"anaheadless.keeper", "anaheadless.xserver"} <= found
-    assert found & (HEAVY | {"enum", "json", "re", "signal", "socket", "struct", "contextlib", "functools"}) == set()
+    assert found & (HEAVY | {"enum", "json", "re", "signal", "socket", "struct", "collections", "contextlib"}) == set()
 
 
 @pytest.mark.parametrize(
