@@ -177,7 +177,7 @@ def load_ahead() -> None:
         for folder in {os.path.dirname(path) for path in loaded_libraries() if "/libGLX_mesa.so" in path}:
             CDLL(f"{folder}/dri/swrast_dri.so")  # up to Mesa 24.1, with all that it draws with
     except OSError:
-        load_ahead()
+        pass
 
 
 def draw() -> tuple[dict[str, str], bytes]:

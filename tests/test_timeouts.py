@@ -451,7 +451,7 @@ def test_keeper_that_is_killed_as_the_target_starts() -> None:
     """As at any other moment, the target loses its display, and nothing else."""
     code = """if True:
         import os, signal, time
-        from anaheadless import keeper, launch, session, target
+        from anaheadless import launch, processes, session, target
 
         def start(*args, start=launch.start, **details):
             ready = start(*args, **details)
