@@ -135,11 +135,17 @@ class Keeper:
 
     def keep(self) -> None:
         """The story, to its end, whichever that is."""
-        self.server, readiness = xserver.start(self.command, self.activated, MESSAGES, DEAF_TO)
-        log(f"display {self.display} for process {self.target}: X server {self.server}, keeper {os.getpid()}")
+        try:
+            self.server, readiness = xserver.start(self.command, self.activated, MESSAGES, DEAF_TO)
+        except OSError as error:  # no process is to be had
+            os.write(MESSAGES, f"{self.command[0]}: {error.strerror}\n".encode(errors="surrogateescape"))
         if self.activated:
             # The abstract socket stays open here: nobody gets the number before all is cleaned up.
             os.close(FIRST_LISTENER)
+        if self.server is None:
+            self.server_has_failed()
+            return
+        log(f"display {self.display} for process {self.target}: X server {self.server}, keeper {os.getpid()}")
         os.write(NOTES, b"server: %d\n" % self.server)
         word, deadline = b"", time.monotonic() + self.start_timeout
         for word in wait_for_end(self.target, self.target_start, self.pidfd, self.server, readiness, deadline):
@@ -198,9 +204,7 @@ class Keeper:
                 self.limit_the_target()
         forget()  # only now: it is the launcher that notes what was remembered
         if self.is_alone and not self.is_ready:
-            messages, late = f"/proc/{os.getpid()}/fd/{MESSAGES}", self.start_timeout if self.is_late else 0.0
-            aside(SPOKESMAN, [self.command[0], messages, str(late)], STDERR)
-            os.close(STDERR)
+            self.say_why()
         if self.is_alone and self.timeout:  # the target has to end in time all the same
             xserver.end(self.server, self.lock, self.socket_path, self.identity)
             self.server = self.identity = None
@@ -208,6 +212,23 @@ class Keeper:
             for _ in wait_for_end(self.target, self.target_start, self.pidfd):
                 pass
             log("the target has ended")
+
+    def say_why(self) -> None:
+        """Have the launcher's standard error say what the launcher can't any more."""
+        program, late = self.command[0], self.start_timeout if self.is_late else 0.0
+        if not aside(SPOKESMAN, [program, f"/proc/{os.getpid()}/fd/{MESSAGES}", str(late)], STDERR):
+            from anaheadless.errors import LIMITS_HINT, LaunchError  # only here: the keeper stays for hours
+
+            # No process is to be had, or it has waited for a reader in vain: we don't.
+            message = f"the X server {'was not ready in time' if late else 'ended before it was ready'}: {program}"
+            lines = os.pread(MESSAGES, 1 << 10, 0).decode(errors="replace").splitlines()
+            text = f"{LaunchError(message, details=tuple(lines), hint=LIMITS_HINT)}\n"
+            poll = select.poll()
+            poll.register(STDERR, select.POLLOUT)
+            if (STDERR, select.POLLOUT) in poll.poll(0):
+                with suppress(OSError):
+                    os.write(STDERR, text.encode(errors="surrogateescape")[: select.PIPE_BUF])
+        os.close(STDERR)
 
     def close_display(self) -> None:
         """Nobody is to wait for an answer there."""

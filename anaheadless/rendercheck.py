@@ -168,9 +168,9 @@ def load() -> CDLL:
 def load_ahead() -> None:
     """Load what most often draws: the X server that we are about to wait for may still be starting.
 
-    Which one draws is not decided by that. Where a vendor is asked for, that it was loaded is to say that it has drawn.
+    That is the system's own Mesa, where nothing asks for another one: what is loaded is to say what has drawn.
     """
-    if "__GLX_VENDOR_LIBRARY_NAME" in os.environ:
+    if any(name.startswith(("LD_", "LIBGL_", "MESA_", "GALLIUM_", "__GLX_")) for name in os.environ):
         return
     try:
         CDLL("libGLX_mesa.so.0")

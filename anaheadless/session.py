@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -341,7 +342,10 @@ def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: 
             with xproto.connect(address, cookie, deadline) as connection:
                 return xproto.has_extension(connection, "GLX")
         except (FileNotFoundError, ConnectionRefusedError):
-            # Not there yet (a server that makes its own sockets), or no more: then the keeper ends.
+            # Not there yet (a server that makes its own sockets), or no more: then the keeper ends. But our own socket
+            # was there from the start: the keeper has closed it, and may be waiting for us.
+            if address.startswith("\0"):
+                raise
             if time.monotonic() > deadline:
                 raise socket.timeout from None
             control.settimeout(0.005)
@@ -380,6 +384,8 @@ def _not_ready(error: Exception, messages: bytes, program: str, start_timeout: f
     else:
         message = "the X server ended before it was ready"
         hint = "See what --server-arg and --screen ask of it."
+    if any(os.strerror(number) in text for number in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE)):
+        hint = LIMITS_HINT
     if os.statvfs("/tmp").f_bavail == 0:
         hint = "There is no space left in /tmp: make room there."
     return LaunchError(f"{message}: {program}", details=tuple(lines[-8:]) or ("(it said nothing)",), hint=hint)

@@ -166,10 +166,14 @@ def test_drivers_that_are_not_there(surroundings: dict[str, str], tmp_path: Path
     assert (output.returncode, output.stdout, output.stderr) == (0, "run\n", "")
 
 
-@pytest.mark.parametrize("vendor", [{}, {"__GLX_VENDOR_LIBRARY_NAME": "mesa"}], ids=["any", "asked for"])
-def test_driver_is_loaded_before_the_server_answers(vendor: dict[str, str], surroundings: dict[str, str]) -> None:
-    """But where the vendor is asked for, whether it is loaded has to tell whether it has drawn."""
-    environ = {**surroundings, **vendor}
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"__GLX_VENDOR_LIBRARY_NAME": "mesa"}, {"LD_LIBRARY_PATH": "/nonexistent"}, {"GALLIUM_DRIVER": "softpipe"}],
+    ids=lambda asked: "".join(asked) or "nothing",
+)
+def test_driver_is_loaded_before_the_server_answers(asked: dict[str, str], surroundings: dict[str, str]) -> None:
+    """But where anything asks for another one, only that is to be loaded: it tells what has drawn, and whose it is."""
+    environ = {**surroundings, **asked}
     with display.claim() as claim:
         environ["DISPLAY"] = f":{claim.number}"
         with subprocess.Popen([sys.executable, "-s", "-S", RENDERCHECK], env=environ) as process:
@@ -179,7 +183,21 @@ def test_driver_is_loaded_before_the_server_answers(vendor: dict[str, str], surr
                 maps = Path(f"/proc/{process.pid}/maps").read_text()
             finally:
                 process.kill()
-    assert bool(re.search(r"/swrast_dri\.so|/libgallium", maps)) == (not vendor), maps
+    assert bool(re.search(r"/swrast_dri\.so|/libgallium", maps)) == (not asked), maps
+
+
+def test_broken_driver_where_mesa_does_not_look(surroundings: dict[str, str], tmp_path: Path) -> None:
+    """It stands in the place of the system's own driver, which nobody wants here."""
+    own = next(iter(Path("/usr/lib").glob("*/dri")), None)
+    if own is None or not (own / "swrast_dri.so").exists():
+        pytest.skip("Mesa has no folder of drivers")
+    broken = library(tmp_path / "dri" / "swrast_dri.so", PROGRAMS / "broken_gl.c", "-DON_LOAD=abort()")
+    environ = {**surroundings, "LIBGL_DRIVERS_PATH": str(shutil.copytree(own, tmp_path / "drivers"))}
+    words = ("unshare", "--mount", "sh", "-c", f'mount --bind {broken} {own}/swrast_dri.so && exec "$@"', "sh")
+    output = run("exec", "--no-virtualgl", *words, sys.executable, "-s", "-S", RENDERCHECK, env=environ)
+    if "unshare" in output.stderr or "mount" in output.stderr:
+        pytest.skip(output.stderr)
+    assert (output.returncode, "result: drawn" in output.stdout) == (0, True), output
 
 
 def test_server_without_glx(surroundings: dict[str, str], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -12,15 +13,28 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
-from anaheadless import live, memory
+from anaheadless import keeper, live, memory
 from anaheadless.facts import LIBRARY_FOLDERS
 from anaheadless.memory import Place, Remembered
 from anaheadless.opengl import Candidate, Proof, Verdict
-from helpers import ANAHEADLESS, BIN, PATIENCE, PROGRAMS, dead_sockets, run, wait_until, wait_until_no_socket_is_left
+from helpers import (
+    ANAHEADLESS,
+    BIN,
+    PATIENCE,
+    PROGRAMS,
+    User,
+    dead_sockets,
+    owner,
+    run,
+    wait_until,
+    wait_until_no_socket_is_left,
+)
 
 MESA = Candidate("mesa", "somewhere", {"A": "b"}, ("/lib/x.so",), ("/lib",), ("/lib/x.so",), "x.so")
 FOUND = Remembered(
@@ -218,6 +232,57 @@ def test_server_that_fails_before_the_launcher_is_done(slowly: dict[str, str], t
     assert output.returncode == -signal.SIGTERM
     assert output.stderr.count("ended before it was ready") == 1
     assert files(slowly) == []
+
+
+def test_server_that_fails_before_the_launcher_connects(slowly: dict[str, str], tmp_path: Path) -> None:
+    """They don't wait for each other."""
+    stand_in(tmp_path, slowly, "exit 1").touch()
+    log = tmp_path / "log"
+    output = run("exec", "--gl", "none", "--log", log, "true", env=slowly)
+    assert output.returncode == 125
+    assert "ended before it was ready" in output.stderr
+    began, *_, ended = (datetime.fromisoformat(line[:19]) for line in log.read_text().splitlines())
+    assert ended - began < timedelta(seconds=keeper.ASIDE_SECONDS - 1)
+
+
+@pytest.fixture
+def user(users: list[User]) -> User:
+    """An ordinary user with a cache."""
+    cache = Path(users[0].hold).parent / "cache"
+    cache.mkdir()
+    os.chown(cache, users[0].uid, users[0].uid)
+    users[0].settings["env"]["XDG_CACHE_HOME"] = str(cache)
+    return users[0]
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit")
+def test_no_process_is_to_be_had_to_say_it(user: User) -> None:
+    """The keeper says it in its own way."""
+    environ = user.settings["env"]
+    flag = stand_in(Path(user.hold).parent, environ, "echo no such luck; prlimit --nproc=1 --pid $PPID; exit 1")
+    command = ("exec", "--gl", "none", "xdpyinfo")
+    assert user.run(*command).returncode == 0
+    flag.touch()
+    output = user.run(*command)
+    assert output.returncode == 1
+    assert "unable to open display" in output.stderr
+    for words in "anaheadless: the X server ended before it was ready: ", "  | no such luck", "ulimit -a":
+        assert output.stderr.count(words) == 1, output.stderr
+
+
+def test_no_process_is_to_be_had_for_the_server(user: User, slowly: dict[str, str]) -> None:
+    """Or for what it needs itself; with the launcher gone already, or still there."""
+    user.settings["env"]["LD_LIBRARY_PATH"] = slowly["LD_LIBRARY_PATH"]
+    command = ("exec", "--gl", "none", "xdpyinfo")
+    for more in range(1, 6):
+        assert user.run(*command).returncode == 0
+        wait_until(lambda: not user.left(), "nothing is left")
+        # The kernel counts those, too, that PID 1 has not reaped yet.
+        limit = more + sum(owner(f"/proc/{pid}") == user.uid for pid in psutil.pids())
+        output = user.run(*command, preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_NPROC, (n, n)))
+        if output.returncode:
+            assert output.stderr.count("anaheadless: the ") == 1, output
+            assert "ulimit -a" in output.stderr or "Fatal server error" in output.stderr, output
 
 
 def test_launcher_that_is_stopped_until_the_server_is_late(slowly: dict[str, str], tmp_path: Path) -> None:
