@@ -16,7 +16,7 @@ from anaheadless.configuration import Setting
 from anaheadless.display import Screen, parse_screen
 from anaheadless.errors import LaunchError
 from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
-from anaheadless.options import Options
+from anaheadless.options import Options, parse_duration
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ParameterSource = click.core.ParameterSource
@@ -83,18 +83,15 @@ class Seconds(click.FloatRange):
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A time as coreutils' timeout takes it: 90, 90s, 1.5m, 2h, 1d; in seconds."""
-
     name = "DURATION"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})([smhd]?)", value, re.ASCII)
-        seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
-        if not 0 < seconds <= 366 * 86400:
-            self.fail(f"{value!r} is not a time, as in 90, 90s, 1.5m, 2h or 1d, of a year at most.", param, ctx)
-        return seconds
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class LastOption(click.Option):

@@ -1,7 +1,7 @@
 """The commands' way in.
 
-A call that leaves all options alone, as most do, goes straight to the launch. What others ask for is read by click,
-which takes longer to import than all the rest.
+A call without options, or with the most common ones, goes straight to the launch. What others ask for is read by
+click, which takes longer to import than all the rest.
 """
 
 from __future__ import annotations
@@ -26,46 +26,59 @@ def main_python() -> None:
 
 def _main() -> None:
     command, *words = sys.argv[1:] or [""]
-    if _leaves_options_alone(command, words):
-        _launch_unless_set_up(command, words)
+    if command in ("run", "exec"):
+        _launch_if_plain(command, words)
     from anaheadless.cli import cli
 
     cli.main(prog_name="anaheadless")
 
 
 def _main_python() -> None:
-    _launch_unless_set_up("run", sys.argv[1:])
+    _launch_if_plain("python", sys.argv[1:])
     from anaheadless.cli import python
 
     python.main(["--", *sys.argv[1:]], prog_name="anaheadless-python")
 
 
-def _leaves_options_alone(command: str, words: Sequence[str]) -> bool:
-    if command not in ("run", "exec") or not words:
-        return False
-    # After these, as after a script, all is the target's.
-    last_option = command == "run" and (words[0] == "-" or (words[0] in ("-m", "-c") and len(words) > 1))
-    return last_option or not words[0].startswith("-")
-
-
-def _launch_unless_set_up(command: str, words: Sequence[str]) -> None:
-    """Become the target of ``run`` or ``exec``; this returns where there are settings, in variables or files."""
+def _launch_if_plain(command: str, words: Sequence[str]) -> None:
+    """Become the target of *command*, unless click has to be asked what is wanted."""
     from anaheadless import configuration, launch, target
-    from anaheadless.options import Options
+    from anaheadless.options import parse_plain
 
     environ = launch.inherited_environment()
-    script = target.script_among(words) if command == "run" else None
-    if _has_settings(environ) or not configuration.is_silent(script, environ):
+    variables = _as_options(environ)
+    if command == "python":
+        options, unread = parse_plain(variables)
+        is_plain = not unread
+    else:
+        options, words = parse_plain([*variables, *words])  # the last one holds
+        is_plain = _is_target(command, words)
+    script = target.script_among(words) if command != "exec" else None
+    if not is_plain or not configuration.is_silent(script, environ):
         return
     search = os.get_exec_path(environ)
     if command == "exec":
-        launch.run(target.command(words[0], words[1:], search), Options(), environ)
+        launch.run(target.command(words[0], words[1:], search), options, environ)
     program = target.python_call(target.this_python(), words, search)
-    launch.run(program, Options(), environ, program.executable)
+    launch.run(program, options, environ, program.executable)
 
 
-def _has_settings(environ: Mapping[str, str]) -> bool:
-    return any(name.startswith("ANAHEADLESS_") and name != "ANAHEADLESS_SESSION" for name in environ)
+def _is_target(command: str, words: Sequence[str]) -> bool:
+    """Whether *words* begin with what comes after the options, or is the last one of them: all else is the target's."""
+    if not words:
+        return False
+    is_last = command == "run" and (words[0] == "-" or (words[0] in ("-m", "-c") and len(words) > 1))
+    return is_last or not words[0].startswith("-")
+
+
+def _as_options(environ: Mapping[str, str]) -> list[str]:
+    """The variables that stand for options, in the form of options."""
+    prefix = "ANAHEADLESS_"
+    return [
+        f"--{name[len(prefix) :].lower().replace('_', '-')}={value}"
+        for name, value in environ.items()
+        if name.startswith(prefix) and name != "ANAHEADLESS_SESSION"
+    ]
 
 
 def _enter(command: Callable[[], None]) -> None:

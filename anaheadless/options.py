@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from anaheadless.display import Screen, parse_screen
 from anaheadless.lean import Record
 from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
 from anaheadless.session import Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Options(Record):
@@ -34,6 +39,58 @@ class Options(Record):
     watch: Watch = Watch()
     supervise: bool = False
     verbose: bool = False
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, of a time as coreutils' timeout takes it: 90, 90s, 1.5m, 2h, 1d.
+
+    :raises ValueError: with a sentence that says what would do.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})([smhd]?)", text, re.ASCII)
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    if not 0 < seconds <= 366 * 86400:
+        raise ValueError(f"{text!r} is not a time, as in 90, 90s, 1.5m, 2h or 1d, of a year at most.")
+    return seconds
+
+
+def parse_plain(words: Sequence[str]) -> tuple[Options, Sequence[str]]:
+    """What the most common of the command line's options ask for, and the words from the first other one on.
+
+    That is all for which click, which takes longer to import than all the rest of a launch, need not be asked; it would
+    find the same. An option that is wrong is left to it.
+    """
+    options, rest = Options(), list(words)
+    while rest:
+        name, equals, value = rest[0].partition("=")
+        try:
+            if name in _FLAGS and not equals:
+                options = options.replace(**_FLAGS[name])
+                del rest[0]
+            else:
+                options = options.replace(**_asked(name, value if equals else rest[1]))
+                del rest[: 1 if equals else 2]
+        except (ValueError, IndexError):
+            break
+    return options, rest
+
+
+_FLAGS: dict[str, dict[str, Any]] = {
+    "--fresh": {"fresh": True},
+    "--no-shim": {"shim": False},
+    "--supervise": {"supervise": True},
+    "--verbose": {"verbose": True},
+    "-v": {"verbose": True},
+}
+
+
+def _asked(name: str, value: str) -> dict[str, Any]:
+    if name == "--gl" and value in BACKENDS:
+        return {"wishes": None if value == "none" else Wishes(value)}
+    if name == "--screen":
+        return {"screen": parse_screen(value)}
+    if name == "--timeout":
+        return {"watch": Watch(parse_duration(value))}
+    raise ValueError
 
 
 def checked(

@@ -1,16 +1,22 @@
-"""A call that leaves all options alone goes around click: it does the same, and imports little."""
+"""A call with no options, or plain ones, goes around click: it does the same, and imports little."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from anaheadless import keeper
+from anaheadless import cli, entry, keeper, launch
+from anaheadless.errors import LaunchError
 from helpers import BIN, run
 
 HARMLESS = ("--start-timeout", "29")
@@ -33,7 +39,8 @@ def imported(*command: str, **settings: object) -> set[str]:
 
 def test_launch_imports_little(tmp_path: Path) -> None:
     environ = ["env", f"XDG_CACHE_HOME={tmp_path}"]
-    command = [*environ, sys.executable, "-m", "anaheadless", "exec", "true"]
+    options = ["--gl", "auto", "--screen=640x480", "--timeout", "1h"]
+    command = [*environ, "ANAHEADLESS_SCREEN=800x600", sys.executable, "-m", "anaheadless", "exec", *options, "true"]
     found = [imported(*command) for _ in range(2)]
     assert "subprocess" in found[0], "the first one proves"
     assert found[1] & HEAVY == set()
@@ -52,6 +59,81 @@ def test_keeper_imports_less() -> None:
     found = imported(sys.executable, "-X", "importtime", "-I", "-S", "-c", code, keeper.__file__)
     assert {"anaheadless.keeper", "anaheadless.xserver"} <= found
     assert found & (HEAVY | {"enum", "json", "re", "signal", "socket", "struct", "collections", "contextlib"}) == set()
+
+
+class Launched(Exception):  # noqa: N818
+    """Its arguments are what would have been launched."""
+
+
+def outcome(call: Callable[[], object], monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> object:
+    def launch_run(*args: object) -> None:
+        raise Launched(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "inherited_environment", lambda: dict(environ))
+        patch.setattr(launch, "run", launch_run)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        said = io.StringIO()
+        try:
+            with redirect_stderr(said), redirect_stdout(said):
+                call()
+        except Launched as launched:
+            return launched.args
+        except SystemExit as end:
+            return end.code, said.getvalue()
+        except LaunchError as error:
+            return str(error), error.exit_code
+    raise AssertionError
+
+
+PLAIN = ["--gl mesa", "--gl=none", "--gl auto", "--screen=8x8x8", "--screen 640x480", "--timeout 90", "--timeout=1.5m"]
+PLAIN += ["-v", "--verbose", "--fresh", "--no-shim", "--supervise"]
+OTHERS = [
+    "--gl gold",
+    "--gl",
+    "--screen=x",
+    "--timeout -1",
+    "--verbose=1",
+    "-vv",
+    "--f",
+    "--dpi 90",
+    "--help",
+    "--grace 3",
+]
+ENDS = [
+    "true",
+    "-c pass --gl x",
+    "-m this -v",
+    "-",
+    "- -",
+    "-- true",
+    "-c",
+    "-m",
+    "",
+    f"{__file__} --gl=none",
+    "-cpass",
+]
+VARIABLES = {"GL": ["none", "gold", ""], "SCREEN": ["9x9", "x"], "TIMEOUT": ["1h", ""], "FRESH": ["1", "0", "no"]}
+VARIABLES |= {"VERBOSE": ["", "1"], "VIEWS": ["3"], "GRACE": ["3"], "SESSION": ["{}"]}
+
+
+@given(
+    st.sampled_from(["run", "exec"]),
+    st.lists(st.sampled_from(PLAIN), max_size=4),
+    st.sampled_from(["", "", "", *OTHERS]),
+    st.sampled_from(ENDS),
+    st.dictionaries(st.sampled_from(sorted(VARIABLES)), st.integers(0, 2), max_size=2),
+)
+@settings(max_examples=400)
+def test_same_as_by_click(command: str, plain: list[str], other: str, end: str, variables: dict[str, int]) -> None:
+    words = " ".join([*plain, other, end]).split()
+    environ = {f"ANAHEADLESS_{name}": VARIABLES[name][n % len(VARIABLES[name])] for name, n in variables.items()}
+    environ |= {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["anaheadless", command, *words])
+        by_click = outcome(lambda: cli.cli.main([command, *words], prog_name="anaheadless"), patch, environ)
+        assert outcome(entry._main, patch, environ) == by_click
 
 
 @pytest.mark.parametrize(
