@@ -168,9 +168,9 @@ def test_server_that_is_never_there(name: str, tmp_path: Path) -> None:
     assert answer(f"say(glx=anaheadless.test_glx(timeout=0, {name}_cmd={path!r}))") == {"glx": 0}
     assert len(started(tmp_path, name)) == 1
     start = time.monotonic()
-    assert answer(f"say(glx=anaheadless.test_glx(timeout=0.5, {name}_cmd={path!r}))") == {"glx": 0}
+    assert answer(f"say(glx=anaheadless.test_glx(timeout=2, {name}_cmd={path!r}))") == {"glx": 0}
     assert time.monotonic() - start < 20
-    assert len(started(tmp_path, name)) > 2
+    assert len(started(tmp_path, name)) > 2  # with the one before
 
 
 @pytest.mark.parametrize("stubborn", ["", "trap '' TERM INT HUP"], ids=["", "stubborn"])
