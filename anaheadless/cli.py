@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -69,8 +70,14 @@ class Area(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return width, height, x, y
 
 
+class WholeNumber(click.IntRange):
+    name = "whole number"
+
+
 class Seconds(click.FloatRange):
     """A time limit: more than none, and no more than an hour."""
+
+    name = "number of seconds"
 
     def __init__(self) -> None:
         super().__init__(0, 3600, min_open=True)
@@ -139,7 +146,7 @@ _SERVER_OPTIONS: tuple[Decorator, ...] = (
         show_default=True,
         help="Size in pixels, and depth in bits, of the virtual screen.",
     ),
-    _option("--dpi", type=click.IntRange(1, 1000), metavar="N", help="Dots per inch of the screen."),
+    _option("--dpi", type=WholeNumber(1, 1000), metavar="N", help="Dots per inch of the screen."),
     _option(
         "--gl",
         type=click.Choice(BACKENDS),
@@ -252,6 +259,28 @@ class Configured(click.Command):
             if setting and ctx.get_parameter_source(str(option.name)) is ParameterSource.DEFAULT:
                 ctx.params[str(option.name)] = _converted(option, setting, ctx)
         return super().invoke(ctx)
+
+
+class Evaluated(Configured):
+    """A command whose output a shell evaluates: nothing at all would be a success there."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **settings: Any) -> click.Context:
+        with _said_to_the_shell(not {"--json", "--github"} & set(args)):
+            return super().make_context(info_name, args, *rest, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _said_to_the_shell(not (ctx.params["as_json"] or ctx.params["github"])):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _said_to_the_shell(wanted: bool) -> Iterator[None]:
+    try:
+        yield
+    except (click.UsageError, LaunchError) as error:
+        if wanted:
+            click.echo(f"sh -c 'exit {error.exit_code}'")  # these words are those of every shell
+        raise
 
 
 def _key(option: click.Parameter) -> str:
@@ -392,10 +421,10 @@ def doctor(as_json: bool, render: str | None, python: str, environ: dict[str, st
     sys.exit(0 if report["works"] else 1)
 
 
-@cli.command(cls=Configured, context_settings=_SETTINGS)
+@cli.command(cls=Evaluated, context_settings=_SETTINGS)
 @click.option(
     "--pid",
-    type=click.IntRange(1, 2**22),
+    type=WholeNumber(1, 2**22),
     metavar="PID",
     help="Live as long as this process.  [default: the calling shell]",
 )
@@ -451,6 +480,7 @@ def start(
         else:
             for line in exports.for_shell(changed, shell):
                 click.echo(os.fsencode(line))
+        ready.session.release()
     except BaseException:
         ready.session.end()
         raise
@@ -463,7 +493,10 @@ def _calling_process(github: bool) -> int:
         import psutil
 
         # Another PID namespace's is not seen: in a job's container, the runner is that of PID 1.
-        parent = psutil.Process(parent).ppid() or 1
+        with suppress(psutil.Error):  # it has ended just now
+            parent = psutil.Process(parent).ppid() or 1
+    elif parent == 1 and os.getsid(parent) != os.getsid(0):
+        raise LaunchError("the calling shell has ended already", hint="Say by --pid how long it is to live.")
     if not parent:
         raise LaunchError("the calling shell is outside this container", hint="Say by --pid how long it is to live.")
     return parent
@@ -573,6 +606,15 @@ def _shown(ctx: click.Context) -> Iterator[str]:
             yield configuration.line(keys, setting.value, setting.place)
 
 
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise LaunchError(
+            f"{path} can't be written: the working directory has been removed", hint="Give an absolute path."
+        ) from error
+
+
 def _launch_options(
     gl: str,
     no_virtualgl: bool,
@@ -595,11 +637,11 @@ def _launch_options(
     source = click.get_current_context().get_parameter_source
     if not timeout and any(source(name) is ParameterSource.COMMANDLINE for name in ("grace", "screenshot_on_timeout")):
         raise click.UsageError("--grace and --screenshot-on-timeout need a --timeout.")
-    picture = os.path.abspath(screenshot_on_timeout) if timeout and screenshot_on_timeout else ""
+    picture = _absolute(screenshot_on_timeout) if timeout and screenshot_on_timeout else ""
     if picture and not os.access(os.path.dirname(picture), os.W_OK | os.X_OK):
         raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': no file can be made there: {picture}")
     if record and rest["screen"].depth not in (15, 16, 24):
         raise click.UsageError("--record needs a --screen of 15, 16 or 24 bits: ffmpeg reads no other.")
-    film = os.path.abspath(record) if record else ""
+    film = _absolute(record) if record else ""
     watch = session.Watch(timeout or 0.0, grace or session.Watch.grace, picture, log or "", film)
     return Options(wishes=wishes, server_args=server_arg, shim=not no_shim, watch=watch, **rest)

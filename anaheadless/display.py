@@ -128,9 +128,16 @@ class Claim(Record):
 
     def withdraw(self) -> None:
         """Give the number up."""
+        if self.listeners[1].fileno() >= 0:
+            self._remove()
+            self.close()
+        else:  # the keeper's, if there was one; or by now another launch's, whose file may be the very inode
+            with suppress(OSError), _bind(abstract_name(self.number)):
+                self._remove()
+
+    def _remove(self) -> None:
         if self.identity is not None and xserver.file_identity(socket_path(self.number)) == self.identity:
             os.unlink(socket_path(self.number))
-        self.close()
 
 
 def socket_path(number: int) -> str:
@@ -159,9 +166,8 @@ def claim() -> Claim:
             continue
         try:
             _remove_if_dead(number)
-            if os.path.lexists(xserver.lock_path(str(number))):  # the server would refuse the number
-                abstract.close()
-                continue
+            if os.path.lexists(xserver.lock_path(str(number))):
+                raise OSError(errno.EADDRINUSE, "the server would refuse the number")
             file = _bind(socket_path(number))
             for listener in (file, abstract):
                 listener.listen(128)
@@ -170,7 +176,6 @@ def claim() -> Claim:
             if error.errno != errno.EADDRINUSE:
                 raise _cannot_listen(error) from error
             continue
-        os.chmod(socket_path(number), 0o700)  # whatever the umask; the cookie is what keeps others out
         return Claim(number, (file, abstract), xserver.file_identity(socket_path(number)))
     raise LaunchError(
         f"no display number is free between :{NUMBERS[0]} and :{NUMBERS[-1]}",
@@ -188,7 +193,7 @@ def sweep(limit: int | None = SWEEP_LIMIT) -> list[str]:
     with suppress(OSError):
         folders = filter(os.path.isdir, {SOCKET_FOLDER, *xserver.KEYMAP_FOLDERS})
         names = [name for folder in folders for name in os.listdir(folder)]
-        pattern = re.compile(r"(?:\.?X|server-)(\d{1,9})(?:-lock|\.xkm)?")
+        pattern = re.compile(r"(?:\.?t?X|server-)(\d{1,9})(?:-lock|\.xkm)?")
         found = {int(match[1]) for match in map(pattern.fullmatch, names) if match}
         ours = (number for number in _numbers() if number in found and any(map(_is_ours, _paths(number))))
         for number in islice(ours, limit):
@@ -207,6 +212,9 @@ def _numbers() -> Iterator[int]:
 def _bind(address: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        # The cookie is what keeps others out. Not a chmod, later: in a folder that is somebody else's, the name may
+        # lead to another file by then.
+        os.fchmod(listener.fileno(), 0o700)
         listener.bind(address)
     except BaseException:
         listener.close()
@@ -236,7 +244,8 @@ def _cannot_listen(error: OSError) -> LaunchError:
 
 def _paths(number: int) -> list[str]:
     """All files that there may be of a display."""
-    return [socket_path(number), xserver.lock_path(str(number)), *xserver.keymap_paths(str(number))]
+    text = str(number)
+    return [socket_path(number), xserver.lock_path(text), xserver.draft_path(text), *xserver.keymap_paths(text)]
 
 
 def _remove_if_dead(number: int) -> list[str]:
@@ -245,15 +254,16 @@ def _remove_if_dead(number: int) -> list[str]:
     The caller holds the abstract socket, so nobody in this network namespace can be about to listen. Another
     namespace may share /tmp: a file that is younger than a second may be between its bind and its listen there.
     """
-    path, lock, *keymaps = _paths(number)
-    if os.path.lexists(path) and not (_is_ours(path) and _is_old(path) and _is_dead(path)):
+    path, lock, *others = _paths(number)
+    dead = [path] if os.path.lexists(path) else []
+    if dead and not (_is_ours(path) and _is_old(path) and _is_dead(path)):
         return []
     removed = []
-    old = [each for each in (lock, *keymaps) if _is_ours(each) and _is_old(each) and (each != lock or _is_stale(lock))]
-    for dead in [path, *old]:
-        with suppress(FileNotFoundError):
-            os.unlink(dead)
-            removed.append(dead)
+    dead += [each for each in (lock, *others) if _is_ours(each) and _is_old(each) and (each != lock or _is_stale(lock))]
+    for each in dead:
+        with suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(each)
+            removed.append(each)
     return removed
 
 

@@ -179,7 +179,8 @@ def _inspect(python: str, environ: dict[str, str], about: dict[str, Any]) -> dic
         # The last line: a sitecustomize may have something to say first.
         found = json.loads(_ask([python, inspection.__file__], environ).strip().rpartition("\n")[2])
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return {"python": {**about, "error": str(error)}}
+        said = "it does not answer as Python does" if isinstance(error, ValueError) else str(error)
+        return {"python": {**about, "error": said}}
     return {
         "python": {**about, "version": found["python"]},
         "egl_devices": found["egl_devices"],

@@ -6,12 +6,13 @@ click, which takes longer to import than all the rest.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from anaheadless.errors import LaunchError, say
+from anaheadless.errors import FAILED, LaunchError, say
 
 
 def main() -> None:
@@ -92,3 +93,9 @@ def _enter(command: Callable[[], None]) -> None:
     except LaunchError as error:
         say(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try, and fail, once more
+        say(f"anaheadless: the output can't be written: {error.strerror}")
+        sys.exit(FAILED)

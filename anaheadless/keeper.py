@@ -8,7 +8,8 @@ one is in nobody's way.
 ====  ==========================================================================================
 0     /dev/null
 1     the control socket: it says its PID there, then READY when the server says that it is, and obeys READY
-      (the launcher has seen that), GROUP and END; to READY, it answers ``RECORDER_PID`` where there is one
+      (the launcher has seen that), GROUP, HOLD (its own end is the session's), RELEASE and END; to READY, it answers
+      ``RECORDER_PID`` where there is one
 2     the server's messages (and its own), a memfd
 3, 4  the display's listening sockets, for the server; LISTENERS is 2 (or 0: the server makes its own)
 5     the cookie, a memfd
@@ -44,16 +45,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES, LOG, STDERR = 1, 2, 3, 5, 6, 7, 8
-READY, GROUP, END = b"R", b"G", b"E"
+READY, GROUP, HOLD, RELEASE, END = b"R", b"G", b"H", b"F", b"E"
 SAYS_READY, LATE = b"S", b"L"
 RECORDER = 10
 
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
-DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+DEAF_TO = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2),
+    signal.SIGXCPU,
+)
 STOP = signal.SIGRTMIN  # ends the session, and is sent by nobody else
 POLL_SECONDS = 0.1
 ASIDE_SECONDS = 5.0
-FINISH = signal.SIGXCPU  # ends a recorder in good order, and is sent by nobody else
+FINISH = signal.SIGXCPU  # ends a recorder in good order
 RECORDER_SECONDS = 3.0
 
 # Not as a script, which Python would compile each time. What the launcher waits for is done first. The package is a
@@ -100,7 +104,11 @@ def main(argv: list[str]) -> None:
     keeper = Keeper(argv)
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        keeper.keep()
+        try:
+            keeper.keep()
+        finally:
+            for number in STOP, signal.SIGALRM:  # nothing is to interrupt what comes now
+                signal.signal(number, signal.SIG_IGN)
     finally:
         keeper.clean_up()
     os._exit(0)  # Python's own end takes milliseconds, and nobody is to wait for them
@@ -111,6 +119,7 @@ class Keeper:
 
     *own_group*: the target leads a process group that was made for it. *is_ready*: the server is, or was.
     *is_alone*: the launcher has become the target, or is gone. *is_late*: the server was not ready in time.
+    *is_held*: the launcher is not the target, and its end is the session's.
     """
 
     def __init__(self, argv: list[str]) -> None:
@@ -122,8 +131,10 @@ class Keeper:
         self.mask = os.umask(0o077)
         os.chdir("/")
         passed_on = {FIRST_LISTENER, FIRST_LISTENER + 1} if self.activated else set()
+        if self.recording:
+            passed_on.add(RECORDER)
         # Who waits for the end of a pipe must not wait for the keeper.
-        processes.close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES, LOG, STDERR, RECORDER} | passed_on)
+        processes.close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES, LOG, STDERR} | passed_on)
         for descriptor in CONTROL, NOTES, LOG, STDERR:
             os.set_inheritable(descriptor, False)
         self.lock = xserver.lock_path(self.display[1:])
@@ -131,7 +142,7 @@ class Keeper:
         self.pidfd = processes.open_pidfd(self.target)
         self.server: int | None = None
         self.recorder: int | None = None
-        self.own_group = self.is_ready = self.is_alone = self.is_late = False
+        self.own_group = self.is_ready = self.is_alone = self.is_late = self.is_held = False
 
     def keep(self) -> None:
         """The story, to its end, whichever that is."""
@@ -150,6 +161,9 @@ class Keeper:
         word, deadline = b"", time.monotonic() + self.start_timeout
         for word in wait_for_end(self.target, self.target_start, self.pidfd, self.server, readiness, deadline):
             self.heed(word)
+            if not word and self.is_held:
+                word = END
+                break
             if self.is_late and self.is_alone:  # as long as the launcher is there, it is the launcher's to say so
                 break
         if word == END:
@@ -175,6 +189,8 @@ class Keeper:
                 os.write(CONTROL, b"%d" % self.recorder)
         if word == GROUP:
             self.own_group = True
+        if word in (HOLD, RELEASE):
+            self.is_held = word == HOLD
         if not word:
             self.is_alone = True
             self.limit_the_target()
@@ -238,8 +254,6 @@ class Keeper:
 
     def clean_up(self) -> None:
         try:
-            for number in STOP, signal.SIGALRM:  # nothing is to interrupt what comes now
-                signal.signal(number, signal.SIG_IGN)
             if self.recorder is not None:
                 finish(self.recorder, self.recording[-1])
         finally:
@@ -278,7 +292,7 @@ def limit(
 ) -> None:
     """Have the target end within *timeout* and *grace* seconds, as long as it *is_there*.
 
-    :param own_group: it leads a process group that was made for it, and that ends with it.
+    :param own_group: it leads a process group that was made for it, and whose signals these are, too.
     """
     steps = [(signal.SIGKILL, "SIGKILL", grace), (signal.SIGTERM, "SIGTERM", timeout)]
     due = time.monotonic() + timeout
@@ -298,7 +312,7 @@ def limit(
         log(f"the target is still there after {seconds:g} s: {name}")
         for each in number, signal.SIGCONT:  # it may be stopped
             try:
-                os.killpg(target, each) if own_group else os.kill(target, each)
+                send(target, own_group, each)
             except ProcessLookupError:
                 break
             except PermissionError as error:  # it has become another user's
@@ -311,6 +325,15 @@ def limit(
 
     signal.signal(signal.SIGALRM, step)
     signal.setitimer(signal.ITIMER_REAL, timeout)
+
+
+def send(target: int, own_group: bool, number: int) -> None:
+    """Send a signal to the target, once, and to the process group that was made for it."""
+    if own_group:
+        with suppress(ProcessLookupError):  # it has gone elsewhere, and was alone
+            os.killpg(target, number)
+    if not own_group or os.getpgid(target) != target:
+        os.kill(target, number)
 
 
 def photograph(display: str, picture: str, mask: int, is_wanted: Callable[[], bool]) -> None:
@@ -347,7 +370,7 @@ def spawn(code: str, words: list[str], output: int) -> int:
     isolated = "-I" if sys.flags.isolated else "-s"
     command = [sys.executable, isolated, "-S", "-c", code, package, *words]
     streams = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
-    return os.posix_spawn(command[0], command, os.environ, file_actions=streams, setsigdef=[signal.SIGALRM])
+    return os.posix_spawn(command[0], command, os.environ, file_actions=streams, setsigdef=[signal.SIGALRM, FINISH])
 
 
 def await_end(child: int, seconds: float, is_wanted: Callable[[], bool] = lambda: True) -> int | None:
@@ -424,10 +447,11 @@ def wait_for_end(
     while all(processes.is_alive(*process) for process in polled):
         left = deadline - time.monotonic() if deadline else POLL_SECONDS
         limit = min(left, POLL_SECONDS) if polled else left if deadline else None
+        asleep = time.monotonic()
         ready = [descriptor for descriptor, _ in poll.poll(limit if limit is None else max(0.0, limit) * 1000)]
-        if deadline and left <= 0:
-            deadline = 0.0
-            yield LATE
+        overslept = time.monotonic() - asleep - max(0.0, limit or 0.0)
+        if deadline and overslept > POLL_SECONDS:  # we were stopped, and so may have been the server
+            deadline += overslept
         if CONTROL in ready:
             try:
                 word = os.read(CONTROL, 1)
@@ -451,6 +475,9 @@ def wait_for_end(
             if b"\n" in said:
                 deadline = 0.0
                 yield SAYS_READY
+        if deadline and left <= 0:
+            deadline = 0.0
+            yield LATE
         if not pidfds.isdisjoint(ready):
             return
 

@@ -67,8 +67,9 @@ def run(
         if options.watch.timeout and not _has_terminal():
             # As coreutils' timeout does it: the end of the time is for all that the target has started. Not on a
             # terminal, whose ^C would reach it no more.
-            with suppress(OSError):  # it leads a whole session already; or the keeper was killed just now
-                os.setpgid(0, 0)
+            with suppress(OSError):  # the keeper was killed just now
+                if os.getpgrp() != os.getpid():  # else it is forbidden, where we lead a session
+                    os.setpgid(0, 0)
                 ready.session.control.send(keeper.GROUP)
         _execute(target, ready.environ)
     except BaseException:

@@ -87,7 +87,7 @@ def sessions() -> list[LiveSession]:
     found: dict[str, LiveSession] = {}
     for name in os.listdir("/proc"):
         session = look(int(name)) if name.isdecimal() else None
-        # A keeper that is only starting is two processes for a moment, and so is one that starts its server.
+        # A keeper that is only starting is two processes for a moment.
         if session is not None and (session.notes is not None or session.display not in found):
             found[session.display] = session
     return sorted(found.values(), key=lambda session: int(session.display[1:]))
@@ -96,7 +96,8 @@ def sessions() -> list[LiveSession]:
 def look(pid: int) -> LiveSession | None:
     """The session that process *pid* keeps, or None where it keeps none, or is not ours."""
     try:
-        if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+        # A keeper leads no process group, but looks just like what it forks, which is to be the server.
+        if os.stat(f"/proc/{pid}").st_uid != os.geteuid() or os.getpgid(pid) == pid:
             return None
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             call = parse_command(os.fsdecode(file.read()).split("\0"))

@@ -258,7 +258,13 @@ def advice(verdict: Verdict) -> str:
     if "no library" in results:
         return "Install libGL (Debian: libgl1 and libglx-mesa0)."
     if results <= {"no GLX"}:
-        return "The X server was started without GLX: see --server-arg."
+        return (
+            "Its parts of Mesa are missing (Debian: libgl1-mesa-dri) or not found (see LIBGL_DRIVERS_PATH), or "
+            "--server-arg has switched GLX off."
+        )
     if "hung" in results:
         return "Give it more time with --probe-timeout; or a library hangs: see LD_PRELOAD and LD_LIBRARY_PATH."
-    return "See LD_PRELOAD and LD_LIBRARY_PATH, and whether Mesa's drivers are installed (Debian: libgl1-mesa-dri)."
+    return (
+        "See LD_PRELOAD, LD_LIBRARY_PATH and variables that begin with LIBGL_, GALLIUM_ or MESA_, and whether all of "
+        "Mesa is installed (Debian: libglx-mesa0 and libgl1-mesa-dri)."
+    )

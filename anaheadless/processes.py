@@ -54,10 +54,10 @@ def is_running(child: int) -> bool:
 
 def has_failed(pid: int, pidfd: int | None) -> bool:
     """Whether the ended process *pid* left with another status than 0, as far as the kernel tells."""
-    status = b"0"
+    status = 0
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # it is not reaped yet
-            status = file.read().split()[-1]
+            status = int(file.read().split()[-1])
     except OSError:
         if pidfd is not None:
             import fcntl  # only here: the keeper stays for hours
@@ -65,9 +65,9 @@ def has_failed(pid: int, pidfd: int | None) -> bool:
             info = bytearray(PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder) + bytes(56))
             with suppress(OSError):  # before Linux 6.15
                 fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
-                if info[0] & PIDFD_INFO_EXIT:
-                    status = b"%d" % int.from_bytes(info[60:64], sys.byteorder)
-    return status != b"0"
+                if int.from_bytes(info[:8], sys.byteorder) & PIDFD_INFO_EXIT:
+                    status = int.from_bytes(info[60:64], sys.byteorder)
+    return status != 0
 
 
 def end_with(parent: int) -> None:

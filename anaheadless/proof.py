@@ -105,6 +105,7 @@ class Running(Record):
     def end(self, timeout: float) -> Ended:
         """Let it end, in *timeout* seconds at most."""
         ended = _wait(self.process, timeout)
+        _end(self.process)
         said = [os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace") for file in (self.output, self.errors)]
         return Ended(self.process.returncode if ended else None, *said)
 
@@ -130,9 +131,7 @@ def running(command: Sequence[str], environ: Mapping[str, str], alarm: int = 0) 
         try:
             yield Running(process, output, errors)
         finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end(process)
 
 
 def run(command: Sequence[str], environ: Mapping[str, str], timeout: float) -> Ended:
@@ -144,8 +143,16 @@ def run(command: Sequence[str], environ: Mapping[str, str], timeout: float) -> E
         return program.end(timeout)
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End and reap *process*, and what it has started in its group; it may have ended by itself."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):  # where SIGCHLD is ignored, the kernel has reaped it
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
-    """Whether *process* ends in time."""
+    """Whether *process* ends in time; it is not reaped, but where there is no pidfd."""
     try:
         pidfd = os.pidfd_open(process.pid)
     except (OSError, AttributeError):  # before Linux 5.3, or built before it: Python then looks every 50 ms
@@ -155,7 +162,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
     try:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        return bool(poll.poll(max(0.0, timeout) * 1000)) and process.wait() is not None
+        return bool(poll.poll(max(0.0, timeout) * 1000))
     finally:
         os.close(pidfd)
 

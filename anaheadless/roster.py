@@ -101,7 +101,8 @@ def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
     if not found:
         raise LaunchError(f"there is no session{called}", hint="anaheadless list shows those that there are.")
     raise LaunchError(
-        f"there are {len(found)} sessions{called}", hint="Say which by its display, as :2000: see anaheadless list."
+        f"there are {len(found)} sessions{called}: {', '.join(each.display for each in found)}",
+        hint="Say which by its display: see anaheadless list.",
     )
 
 
@@ -132,18 +133,18 @@ def stop(session: LiveSession, grace: float) -> None:
 
 def _end(pid: int, start: str, number: int, seconds: float) -> None:
     """Send a process signal *number*; it may be stopped. What has not ended by that in some *seconds* is killed."""
-    for each in number, signal.SIGCONT, signal.SIGKILL:
-        if processes.is_alive(pid, start):
-            try:
-                os.kill(pid, each)
-            except ProcessLookupError:
-                return
-            except PermissionError as error:
-                raise LaunchError(
-                    f"process {pid} can't be ended: {error.strerror}", hint="It has become another user's."
-                ) from error
-        if each != number:
-            _wait(pid, start, seconds)
+    for step in (number, signal.SIGCONT), (signal.SIGKILL,):
+        for each in step:
+            if processes.is_alive(pid, start):
+                try:
+                    os.kill(pid, each)
+                except ProcessLookupError:
+                    return
+                except PermissionError as error:
+                    raise LaunchError(
+                        f"process {pid} can't be ended: {error.strerror}", hint="It has become another user's."
+                    ) from error
+        _wait(pid, start, seconds)
 
 
 def _wait(pid: int, start: str, seconds: float) -> None:

@@ -110,7 +110,9 @@ class Search:
                 lambda candidate: self._prove(candidate, started, deadline),
                 lambda: facts.gather_repairs(self._environ, running=self._running),
             )
-        if self._place is not None and (verdict is None or verdict.chosen is not None):
+        # Of a film, the keeper has said more than that the server is ready, which a later run would be told.
+        film = self._options.watch.film
+        if self._place is not None and not film and (verdict is None or verdict.chosen is not None):
             self._remember(self._place, started, verdict)
         return verdict
 

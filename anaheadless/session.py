@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import signal
 import socket
 import stat
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from anaheadless import display, keeper, processes, xproto
+from anaheadless import display, keeper, processes, xproto, xserver
 from anaheadless.display import Screen
 from anaheadless.errors import LIMITS_HINT, LaunchError, say
 from anaheadless.lean import Record
@@ -103,6 +104,11 @@ class Session(Record):
         except OSError as error:
             raise LaunchError(f"the keeper has ended: {error.strerror}", hint="Was it killed? Try again.") from error
 
+    def release(self) -> None:
+        """Have it live on without us, where it has another process for its target."""
+        with suppress(OSError):  # the keeper has ended: whoever has been told of the display finds out
+            self.control.send(keeper.RELEASE, socket.MSG_NOSIGNAL)
+
     def is_prompt(self) -> bool:
         """Whether the server took our sockets, and says that it is ready: the next one need not be waited for.
 
@@ -178,7 +184,10 @@ def _start(
         notes = stack.enter_context(memory_file("notes")).fileno()
         fcntl.fcntl(notes, fcntl.F_SETFL, os.O_APPEND)
         log = stack.enter_context(_open_output("log", options.watch.log)).fileno()
+        is_new = not os.path.lexists(options.watch.film)
         film = stack.enter_context(_open_output("film", options.watch.film)).fileno()
+        if options.watch.film and is_new:
+            stack.push(lambda kind, *_: None if kind is None else xserver.remove(options.watch.film))
         if options.watch.film and not stat.S_ISREG(os.fstat(film).st_mode):
             raise LaunchError(f"the film can't be written: {options.watch.film}: no regular file", hint="See --record.")
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
@@ -292,6 +301,8 @@ def _spawn_keeper(
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.callback(theirs.close)
         stack.push(lambda kind, *_: None if kind is None else ours.close())
+        if options.target is not None:
+            ours.send(keeper.HOLD)
         null = stack.enter_context(open(os.devnull, "rb"))
         actions = []
         for wanted, descriptor in {0: null.fileno(), keeper.CONTROL: theirs.fileno(), **descriptors}.items():
@@ -374,7 +385,7 @@ def _not_ready(error: Exception, messages: bytes, program: str, start_timeout: f
     lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", "(EE)")]
     if isinstance(error, socket.timeout):
         message = f"the X server was not ready within {start_timeout:g} s"
-        hint = "Give it more time with --start-timeout, or see what it says about itself."
+        hint = "Give it more time with --start-timeout, or see what it says when it is started by hand."
     elif isinstance(error, _NoKeeperError):
         message = "the keeper could not be started"
         hint = LIMITS_HINT
@@ -383,7 +394,15 @@ def _not_ready(error: Exception, messages: bytes, program: str, start_timeout: f
         hint = "See what --server-arg asks of it."
     else:
         message = "the X server ended before it was ready"
-        hint = "See what --server-arg and --screen ask of it."
+        hint = "See what --server-arg and --screen ask of it, and what it says when it is started by hand."
+    library = re.search("error while loading shared libraries: ([^:]+):", text)
+    if library:
+        hint = f"Install the package that has {library[1]}: python3 -m anaheadless.packages may know it."
+    if "virtual core keyboard" in text:
+        hint = (
+            "It compiles its keyboard with xkbcomp (Debian: x11-xkb-utils), of xkb-data's files: see whether they are "
+            "there, and the limit on processes (ulimit -u)."
+        )
     if any(os.strerror(number) in text for number in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE)):
         hint = LIMITS_HINT
     if os.statvfs("/tmp").f_bavail == 0:

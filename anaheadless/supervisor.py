@@ -111,7 +111,7 @@ def _await_end(said: Sequence[str], target: int, started: str) -> None:
 def _end_as_it_did(status: int) -> NoReturn:
     if os.WIFEXITED(status):
         os._exit(os.WEXITSTATUS(status))
-    _libc().prctl(PR_SET_DUMPABLE, 0)  # one core is enough
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)  # one core is enough
     _raise(os.WTERMSIG(status))
     os._exit(128 + os.WTERMSIG(status))  # PID 1 does not die of itself
 
@@ -122,7 +122,3 @@ def _raise(number: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (number,))
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None)

@@ -39,7 +39,7 @@ def start(command: list[str], activated: bool, messages: int, ignored: Sequence[
         processes.end_with(parent)
         # Blocked, not ignored: the server installs handlers of its own. SIGUSR1 must not stay ignored: to an X
         # server that means a parent that waits for one.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        signal.pthread_sigmask(signal.SIG_BLOCK, set(ignored) - {signal.SIGALRM})  # that is its own
         for number in ignored:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(messages, 1)
@@ -74,13 +74,18 @@ def end(server: int | None, lock: str, socket_path: str, identity: tuple[int, in
         remove(lock)
     if ours or (identity is not None and file_identity(socket_path) == identity):
         remove(socket_path)
-        remove(lock.replace("/.X", "/.tX"))  # the unfinished lock of a server that found /tmp full
-        for keymap in keymap_paths(socket_path.rpartition("X")[2]):
-            remove(keymap)
+        number = socket_path.rpartition("X")[2]
+        for path in draft_path(number), *keymap_paths(number):
+            remove(path)
 
 
 def lock_path(number: str) -> str:
     return f"/tmp/.X{number}-lock"
+
+
+def draft_path(number: str) -> str:
+    """Its lock while it is not finished: it stays there when /tmp is full."""
+    return f"/tmp/.tX{number}-lock"
 
 
 def keymap_paths(number: str) -> list[str]:
@@ -111,7 +116,8 @@ def read_lock(lock: str) -> int:
 
 
 def remove(path: str) -> None:
-    with suppress(FileNotFoundError, PermissionError):  # it has been removed; or is another user's by now
+    # It has been removed; or is another user's by now, who can make a folder of that name, too.
+    with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
         os.unlink(path)
 
 

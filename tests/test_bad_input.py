@@ -238,3 +238,18 @@ def test_full_tmp_is_left_as_it_was() -> None:
     """The server itself leaves an unfinished lock there."""
     output = in_namespaces("sh", "-c", f"{ANAHEADLESS} run -c ''; find /tmp -name '.*X*'", setup=FILL_TMP)
     assert output.stdout == "/tmp/.X11-unix\n", output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("words", [("--version",), ("start", "--json"), ("run", "--show-config"), ("list", "--json")])
+def test_output_that_can_not_be_written(words: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        output = run(*words, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert output.returncode == 125
+    assert output.stderr == "anaheadless: the output can't be written: No space left on device\n"
+
+
+def test_interpreter_that_is_none() -> None:
+    output = run("doctor", "--python", "/bin/true")
+    assert output.returncode == 1
+    assert "it does not answer as Python does" in output.stdout

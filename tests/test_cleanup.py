@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import xserver
+from anaheadless import keeper, processes, proof, xserver
 from anaheadless.display import NUMBERS
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, run, wait_until
 
@@ -247,3 +248,34 @@ def keepers_of(target: int) -> list[psutil.Process]:
             if "keeper.py" in " ".join(process.cmdline()) and str(target) in process.cmdline():
                 found.append(process)
     return found
+
+
+@pytest.mark.parametrize("number", sorted(keeper.DEAF_TO), ids=lambda number: signal.Signals(number).name)
+def test_signal_to_all_but_the_target_takes_no_display(number: int) -> None:
+    """As batch systems send them; the target may want to save something first."""
+    with holding("--gl", "none") as session:
+        for process in session.keeper, session.server:
+            process.send_signal(number)
+        subprocess.run(["xdpyinfo"], env=session.environ, stdout=subprocess.DEVNULL, check=True)
+        assert is_running(session.keeper)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_descriptors_of_the_caller_are_not_kept() -> None:
+    """Not even by the numbers that the keeper itself has a use for."""
+    numbers = range(3, 16)
+    opened, closed = (" ".join(f"{number}>&{to}" for number in (1, *numbers)) for to in (1, "-"))
+    words = f"exec {opened}; exec {ANAHEADLESS} exec --gl none bash -c 'exec sleep 600 {closed}'"
+    with subprocess.Popen(["bash", "-c", words], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.read() == b""
+            assert process.poll() is None
+        finally:
+            process.kill()
+
+
+def test_what_a_proof_has_started_ends_with_it() -> None:
+    ended = proof.run(["sh", "-c", "sleep 600 & echo $!; exit 3"], os.environ, PATIENCE)
+    assert ended.status == 3
+    wait_until(lambda: not processes.is_alive(int(ended.output)), "it has ended, too")

@@ -355,7 +355,8 @@ def test_refused_before_anything_is_started(
 @pytest.mark.parametrize("command", [["exec", "true"], ["start"], ["doctor"], ["run", "x.py"]], ids=" ".join)
 def test_refused_everywhere(command: list[str], tmp_path: Path, environ: dict[str, str]) -> None:
     file = write_config(tmp_path / ".config", "[tool.anaheadless]")
-    assert_refused(run(*command, env=environ), 2, f"{file}:1: there is no setting 'tool'")
+    options = ["--json"] if command == ["start"] else []
+    assert_refused(run(*command, *options, env=environ), 2, f"{file}:1: there is no setting 'tool'")
     assert run(command[0], "--help", env=environ).returncode == 0
 
 

@@ -98,7 +98,7 @@ def test_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) -> N
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     with holding(*SMALL, "--record", str(path), "--log", str(log)) as session:
         recorder = recorder_of(session)
-        for number in keeper.DEAF_TO:
+        for number in set(keeper.DEAF_TO) - {keeper.FINISH}:
             recorder.send_signal(number)
         before = pictures(path)
         wait_until(lambda: pictures(path) > before, "goes on")
@@ -110,6 +110,16 @@ def test_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) -> N
         assert recorder.cmdline()[0].endswith("ffmpeg")
     wait_until(lambda: not is_running(recorder), "the recorder has ended")
     log_has(log, f"the film is saved as {path}")
+
+
+@needs_ffmpeg
+def test_filmed_run_does_not_make_the_next_one_wait(cache: Path, tmp_path: Path) -> None:
+    """What is remembered of the server is not what it says while a film begins."""
+    shutil.rmtree(cache, ignore_errors=True)
+    assert run("exec", *SMALL, "--record", tmp_path / "film.mp4", "true").returncode == 0
+    assert run("exec", *SMALL, "true").returncode == 0
+    (file,) = cache.iterdir()
+    assert '"is_prompt": true' in file.read_text()
 
 
 @needs_ffmpeg

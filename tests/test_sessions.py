@@ -159,16 +159,23 @@ def test_clean_removes_what_is_dead_and_nothing_else(tmp_path: Path) -> None:
             lock = Path(f"/tmp/.{dead.name}-lock")
             os.mkfifo(lock)
             os.utime(lock, (1, 1))
+            draft = Path(f"/tmp/.t{dead.name}-lock")
+            draft.touch()
+            os.utime(draft, (1, 1))
+            keymap = Path(f"/tmp/server-{dead.name[1:]}.xkm")
+            keymap.mkdir()  # what is no file is left alone
+            os.utime(keymap, (1, 1))
             for path in made:
                 os.utime(path, (1, 1), follow_symlinks=False)
             closed.close()
             try:
                 output = run("clean")
                 assert (output.returncode, output.stderr) == (0, "")
-                assert [os.path.lexists(path) for path in made] == [False, True, True, True]
+                assert [os.path.lexists(path) for path in (*made, draft)] == [False, True, True, True, False]
             finally:
                 for path in (*made[1:], lock):
                     path.unlink()
+                keymap.rmdir()
         assert session.socket.exists()
         assert str(session.socket) not in output.stdout
 
@@ -300,15 +307,57 @@ def test_start_for_a_job_of_github(tmp_path: Path) -> None:
     wait_until(lambda: display not in listed(), "ended with the runner")
 
 
-def test_start_that_fails_prints_nothing() -> None:
-    output = run("start", "--gl", "none", "--server-arg=-nonsense")
+def test_start_that_fails_tells_programs_nothing() -> None:
+    output = run("start", "--gl", "none", "--server-arg=-nonsense", "--json")
     assert (output.returncode, output.stdout) == (125, "")
     assert "-nonsense" in output.stderr
-    output = run("start", "--pid", "4194303", "--gl", "none")
+    output = run("start", "--pid", "4194303", "--gl", "none", "--json")
     assert (output.returncode, output.stdout) == (125, "")
     assert "process 4194303" in output.stderr
     output = run("start", "--github", env={**os.environ, "GITHUB_ENV": ""})
     assert (output.returncode, output.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(("option", "status"), [("--screen=big", 2), ("--server-arg=-nonsense", 125)])
+@pytest.mark.parametrize("program", ["sh", "bash", "zsh", "fish", "tcsh"])
+def test_start_that_fails_fails_in_the_shell(program: str, option: str, status: int) -> None:
+    """Which would evaluate nothing, and be content."""
+    if shutil.which(program) is None:
+        pytest.skip(f"no {program}")
+    words = f'eval "$({ANAHEADLESS} start --gl none {option})"'
+    if program == "fish":
+        words = f"{ANAHEADLESS} start --gl none --shell fish {option} | source"
+    elif program == "tcsh":
+        words = f"eval `{ANAHEADLESS} start --gl none --shell csh {option}`"
+    assert run("-c", words, command=program).returncode == status
+    if program == "sh":
+        assert run("-e", "-c", f"{words}; echo went on", command=program).stdout == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_start_that_is_interrupted(number: int) -> None:
+    """Nobody has been told of the display."""
+    command = [ANAHEADLESS, "start", "--fresh", "--pid", str(os.getpid())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        wait_until(lambda: os.getpid() in [session.target for session in live.sessions()], "there is a keeper")
+        process.send_signal(number)
+        assert process.stdout.read() == b""
+    assert process.returncode == -number
+    wait_until(lambda: os.getpid() not in [session.target for session in live.sessions()], "nobody keeps it")
+
+
+def test_start_without_its_shell(tmp_path: Path) -> None:
+    """It has ended before it could be asked for its PID."""
+    said = tmp_path / "said"
+    # A FIFO has it wait until the shell is gone.
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    words = f"(read line <{gate}; exec {ANAHEADLESS} start --gl none) >{said} 2>&1 &"
+    subprocess.run(["setsid", "sh", "-c", words], check=True)
+    gate.write_text("go\n")
+    wait_until(lambda: said.exists() and "sh -c 'exit 125'" in said.read_text(), "it is refused")
+    assert "the calling shell has ended already" in said.read_text()
 
 
 ODD = {"A": 'it\'s \\ "$x" `y` !z', "B": None, "C": "", "E": "two\nlines"}

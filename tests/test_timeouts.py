@@ -121,6 +121,25 @@ def test_group_goes_too_where_there_is_no_terminal() -> None:
     assert output.stdout == "child\nstatus=143\n"
 
 
+def test_group_goes_too_where_it_is_a_session() -> None:
+    """Ours, from the start: of sshd, of a service, of bash that executes its last command."""
+    job = f"{' '.join(SLEEP)} & echo child; wait"
+    output = run(*EXEC, "--timeout", "1", "sh", "-c", job, start_new_session=True)
+    assert (output.returncode, output.stdout) == (-signal.SIGTERM, "child\n")
+
+
+def test_target_that_leaves_its_group_goes_too() -> None:
+    code = "import os, time; os.setpgid(0, os.getpgid(os.getppid())); print('left', flush=True); time.sleep(1000)"
+    output = run(*EXEC, "--timeout", "1", sys.executable, "-c", code)
+    assert (output.returncode, output.stdout) == (-signal.SIGTERM, "left\n")
+
+
+def test_target_that_leads_its_group_is_told_once(tmp_path: Path) -> None:
+    job = f"trap 'echo told' TERM; {' '.join(SLEEP)} & wait; wait"
+    output = run(*EXEC, "--timeout", "1", "sh", "-c", job)
+    assert output.stdout == "told\n"
+
+
 @pytest.mark.parametrize("leader", [False, True])
 def test_stopped_target_goes_too(leader: bool) -> None:
     """It can't see a SIGTERM; the end of the grace does not ask."""
@@ -407,6 +426,18 @@ def test_wrong_usage(words: tuple[str, ...], complaint: str, tmp_path: Path) -> 
 
 def test_shortest_limit() -> None:
     assert run(*EXEC, "--timeout", ".000000001", *SLEEP).returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("words", [("--timeout", "1", "--screenshot-on-timeout", "p.png"), ("--record", "f.mp4")])
+def test_working_directory_that_is_gone(words: tuple[str, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    output = run(
+        "-c", f'rmdir {folder} && exec "$@"', "sh", ANAHEADLESS, *EXEC, *words, "true", command="sh", cwd=folder
+    )
+    assert output.returncode == 125
+    assert "the working directory has been removed" in output.stderr
+    assert "Traceback" not in output.stderr
 
 
 def test_sessions_of_python_code_have_no_limit(tmp_path: Path) -> None:
