@@ -184,9 +184,9 @@ def _start(
         notes = stack.enter_context(memory_file("notes")).fileno()
         fcntl.fcntl(notes, fcntl.F_SETFL, os.O_APPEND)
         log = stack.enter_context(_open_output("log", options.watch.log)).fileno()
-        is_new = not os.path.lexists(options.watch.film)
+        is_new_film = options.watch.film != "" and not os.path.lexists(options.watch.film)
         film = stack.enter_context(_open_output("film", options.watch.film)).fileno()
-        if options.watch.film and is_new:
+        if is_new_film:
             stack.push(lambda kind, *_: None if kind is None else xserver.remove(options.watch.film))
         if options.watch.film and not stat.S_ISREG(os.fstat(film).st_mode):
             raise LaunchError(f"the film can't be written: {options.watch.film}: no regular file", hint="See --record.")
