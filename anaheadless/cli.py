@@ -532,9 +532,9 @@ def clean() -> None:
 
     Living ones are not touched. Each run does some of this by itself.
     """
-    from anaheadless import display
+    from anaheadless import display, private
 
-    for path in display.sweep(None):
+    for path in display.sweep(None, private.folders(launch.inherited_environment())):
         click.echo(f"removed {path}")
 
 
@@ -542,14 +542,15 @@ def clean() -> None:
 @click.argument("session", required=False)
 @click.option("--grace", type=Duration(), default=session.Watch.grace, show_default="10s", help="As for --timeout.")
 def stop(session: str | None, grace: float) -> None:
-    """End a SESSION, and with it a target that was run: SIGTERM, then SIGKILL.
+    """End a SESSION, and with it a program that was run: SIGTERM, then SIGKILL.
 
-    SESSION is a display, as 4711 or :4711, or the PID of a target. Default: the one that this is called in, or the
-    only one.
+    SESSION is a display, as 4711 or :4711, or the PID of a program. Default: the session of the calling shell, if it
+    is in one.
     """
     from anaheadless import roster
 
-    roster.stop(roster.find(session, launch.inherited_environment()), grace)
+    environ = launch.inherited_environment()
+    roster.stop(roster.find_to_stop(session, environ), grace, environ)
 
 
 @cli.command(context_settings=_SETTINGS)
@@ -640,6 +641,8 @@ def _launch_options(
     picture = _absolute(screenshot_on_timeout) if timeout and screenshot_on_timeout else ""
     if picture and not os.access(os.path.dirname(picture), os.W_OK | os.X_OK):
         raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': no file can be made there: {picture}")
+    if os.path.exists(picture) and not os.path.isfile(picture):
+        raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': it is not a regular file: {picture}")
     if record and rest["screen"].depth not in (15, 16, 24):
         raise click.UsageError("--record needs a --screen of 15, 16 or 24 bits: ffmpeg reads no other.")
     film = _absolute(record) if record else ""

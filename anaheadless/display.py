@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import socket
@@ -10,12 +11,12 @@ import stat
 import struct
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 
-from anaheadless import keeper, processes, xserver
+from anaheadless import keeper, live, private, processes, xserver
 from anaheadless.errors import LIMITS_HINT, LaunchError
-from anaheadless.lean import Record
+from anaheadless.lean import Record, signal
 from anaheadless.xproto import COOKIE_NAME
 
 SOCKET_FOLDER = "/tmp/.X11-unix"
@@ -166,7 +167,7 @@ def claim() -> Claim:
             continue
         try:
             _remove_if_dead(number)
-            if os.path.lexists(xserver.lock_path(str(number))):
+            if os.path.lexists(xserver.lock_path(str(number))) or has_foreign_keymap(number):
                 raise OSError(errno.EADDRINUSE, "the server would refuse the number")
             file = _bind(socket_path(number))
             for listener in (file, abstract):
@@ -178,27 +179,41 @@ def claim() -> Claim:
             continue
         return Claim(number, (file, abstract), xserver.file_identity(socket_path(number)))
     raise LaunchError(
-        f"no display number is free between :{NUMBERS[0]} and :{NUMBERS[-1]}",
-        hint=f"See what is in {SOCKET_FOLDER}.",
+        f"all display numbers from :{NUMBERS[0]} to :{NUMBERS[-1]} are in use",
+        hint=f"See whose they are: anaheadless list, and ls -l {SOCKET_FOLDER}.",
     )
 
 
-def sweep(limit: int | None = SWEEP_LIMIT) -> list[str]:
-    """Remove dead sockets, locks and keymaps of ours: they are left when a batch system kills a whole session at once.
+def has_foreign_keymap(number: int) -> bool:
+    """Whether another user's file is where the server has its keyboard compiled: it would fail."""
+    return any(os.path.lexists(path) and not _is_ours(path) for path in xserver.keymap_paths(str(number)))
+
+
+def sweep(limit: int | None = SWEEP_LIMIT, folders: Sequence[str] = ()) -> list[str]:
+    """Remove dead sockets, locks, keymaps and cookie files of ours, which are left when a batch system kills a whole
+    session at once. Have the keeper go on that was stopped, and whose target has ended.
 
     :param limit: how many numbers to look at, or None for all of them.
+    :param folders: where cookie files may be, see :func:`anaheadless.private.folders`.
     :return: the paths that were removed.
     """
     removed = []
     with suppress(OSError):
-        folders = filter(os.path.isdir, {SOCKET_FOLDER, *xserver.KEYMAP_FOLDERS})
-        names = [name for folder in folders for name in os.listdir(folder)]
+        places = filter(os.path.isdir, {SOCKET_FOLDER, *xserver.KEYMAP_FOLDERS})
+        names = [name for folder in places for name in os.listdir(folder)]
         pattern = re.compile(r"(?:\.?t?X|server-)(\d{1,9})(?:-lock|\.xkm)?")
-        found = {int(match[1]) for match in map(pattern.fullmatch, names) if match}
-        ours = (number for number in _numbers() if number in found and any(map(_is_ours, _paths(number))))
+        cookies: dict[int, list[str]] = {}
+        for number, path in private.cookie_files(folders):
+            cookies.setdefault(number, []).append(path)
+        found = {int(match[1]) for match in map(pattern.fullmatch, names) if match}.union(cookies)
+        ours = (n for n in _numbers() if n in found and (n in cookies or any(map(_is_ours, _paths(n)))))
         for number in islice(ours, limit):
-            with suppress(OSError), _bind(abstract_name(number)):
-                removed += _remove_if_dead(number)
+            try:
+                with _bind(abstract_name(number)):
+                    removed += _remove_if_dead(number, cookies.get(number, ()))
+            except OSError:  # it is alive
+                for path in cookies.get(number, ()):
+                    _wake_keeper(path)
     return removed
 
 
@@ -248,11 +263,13 @@ def _paths(number: int) -> list[str]:
     return [socket_path(number), xserver.lock_path(text), xserver.draft_path(text), *xserver.keymap_paths(text)]
 
 
-def _remove_if_dead(number: int) -> list[str]:
+def _remove_if_dead(number: int, cookies: Sequence[str] = ()) -> list[str]:
     """Remove the files of display *number* that are ours, where nobody listens; which those were.
 
     The caller holds the abstract socket, so nobody in this network namespace can be about to listen. Another
     namespace may share /tmp: a file that is younger than a second may be between its bind and its listen there.
+
+    :param cookies: its cookie files.
     """
     path, lock, *others = _paths(number)
     dead = [path] if os.path.lexists(path) else []
@@ -260,6 +277,7 @@ def _remove_if_dead(number: int) -> list[str]:
         return []
     removed = []
     dead += [each for each in (lock, *others) if _is_ours(each) and _is_old(each) and (each != lock or _is_stale(lock))]
+    dead += [each for each in cookies if _is_old(each) and not _keeper_of(each)]
     for each in dead:
         with suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(each)
@@ -295,6 +313,30 @@ def _is_dead(path: str) -> bool:
         except OSError:
             pass
         return False
+
+
+def _keeper_of(cookie_file: str) -> int:
+    """The PID of the keeper that holds the lock of a cookie file; 0: nobody does, or it is not of this PID namespace.
+
+    :raises OSError: the file can't be opened.
+    """
+    layout = "hhqqi"  # struct flock, <fcntl.h>
+    with open(os.open(cookie_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        asked = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, *_, pid = struct.unpack(layout, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    return 0 if kind == fcntl.F_UNLCK else pid
+
+
+def _wake_keeper(cookie_file: str) -> None:
+    """Have a keeper go on that was stopped, by its target perhaps: it has to notice that its target has ended."""
+    with suppress(OSError):
+        pid = _keeper_of(cookie_file)
+        if pid <= 0 or processes.state(pid)[0] != "T":
+            return
+        with closing(processes.open_process(pid)) as process:
+            session = live.look(pid)  # only now is it the right one
+            if session is not None and not session.has_target:
+                process.send(signal.SIGCONT)
 
 
 def _is_stale(lock: str) -> bool:

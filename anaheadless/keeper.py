@@ -1,9 +1,9 @@
 """The resident process of a session: starts the X server, ends it when the target has ended, leaves nothing.
 
-It runs alone, as ``python -I -S -c KEEP keeper.py DISPLAY TARGET_PID TARGET_START SOCKET LISTENERS START_TIMEOUT
-TIMEOUT GRACE PICTURE WORDS [RECORDER]... SERVER [ARGUMENT]...``, on the standard library and little of it, since it
-stays for as long as the target. Whoever starts it gives it these descriptors and reaps its first process; the second
-one is in nobody's way.
+It runs alone, as ``python -I -S -c KEEP keeper.py DISPLAY TARGET_PID TARGET_START TARGET_PIDFD SOCKET COOKIE_FILE
+LISTENERS START_TIMEOUT TIMEOUT GRACE PICTURE WORDS [RECORDER]... SERVER [ARGUMENT]...``, on the standard library and
+little of it, since it stays for as long as the target. Whoever starts it gives it these descriptors and reaps its first
+process; the second one is in nobody's way.
 
 ====  ==========================================================================================
 0     /dev/null
@@ -12,20 +12,23 @@ one is in nobody's way.
       ``RECORDER_PID`` where there is one
 2     the server's messages (and its own), a memfd
 3, 4  the display's listening sockets, for the server; LISTENERS is 2 (or 0: the server makes its own)
-5     the cookie, a memfd
+5     the X authority file: COOKIE_FILE, which is locked for as long as the keeper lives, and removed at the end; or
+      a memfd, where that is empty
 6     what there is to be said of the session, a memfd that all append to
 7     the log
-8     the launcher's standard error, until the server is ready
+8     the launcher's standard error, until the server is ready; with a TIMEOUT, until the end
 10    what the recorder says, a memfd; only where there is one
+11    a pidfd of the target; only where TARGET_PIDFD says so
 ====  ==========================================================================================
 
-Clients and the launcher reach the memfds as ``/proc/KEEPER_PID/fd/N``: there is no file to be left behind.
+The launcher reaches the memfds as ``/proc/KEEPER_PID/fd/N``: there is no file to be left behind.
 
 The launcher may become the target before the server is ready: clients can connect all the same, and wait. Should the
 server then end, or not be ready within START_TIMEOUT seconds, it is the keeper that says so.
 
 TIMEOUT seconds after the launcher has become the target (0: never), it saves the screen as PICTURE, if that is not
 empty, and sends SIGTERM to the target, and to its process group where that is its own; GRACE seconds later, SIGKILL.
+Both are said on standard error.
 
 RECORDER is a command of WORDS words, which films the display from READY until the end, see :mod:`anaheadless.film`.
 """
@@ -34,6 +37,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import sys
 import time
 
@@ -46,8 +50,9 @@ if TYPE_CHECKING:
 
 CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES, LOG, STDERR = 1, 2, 3, 5, 6, 7, 8
 READY, GROUP, HOLD, RELEASE, END = b"R", b"G", b"H", b"F", b"E"
+STOPPED = b"X"
 SAYS_READY, LATE = b"S", b"L"
-RECORDER = 10
+RECORDER, TARGET = 10, 11
 
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
 DEAF_TO = (
@@ -57,20 +62,21 @@ DEAF_TO = (
 STOP = signal.SIGRTMIN  # ends the session, and is sent by nobody else
 POLL_SECONDS = 0.1
 ASIDE_SECONDS = 5.0
+SAY_SECONDS = 1.0
 FINISH = signal.SIGXCPU  # ends a recorder in good order
 RECORDER_SECONDS = 3.0
 
 # Not as a script, which Python would compile each time. What the launcher waits for is done first. The package is a
 # makeshift: to look for it, Python would list a folder with all that is installed.
 KEEP = """\
-import os, sys
+import sys
+sys.path[:] = filter(None, sys.path)  # with PYTHONHOME, the working directory is in it
+import os
 try:
     os.setsid()  # ^Z, or a KILL of the target's group, is not for us
-    pid = os.fork()
-    if pid:
-        os.write(1, b"%d" % pid)
+    if os.fork():
         os._exit(0)
-    sys.path[:] = filter(None, sys.path)
+    os.write(1, b"%d" % os.getpid())
     package = sys.modules["anaheadless"] = type(sys)("anaheadless")
     package.__path__ = [sys.argv[1].rpartition("/")[0]]
     from anaheadless import keeper
@@ -81,16 +87,17 @@ except OSError as error:  # on standard error, where the launcher finds it
 
 # What is no small import, or may hang as the server does, is done in a process of its own.
 ASIDE = """\
-import signal, sys
+import sys
+sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
+import signal
 signal.alarm(10)
-sys.path.insert(0, sys.argv.pop(1))
 from anaheadless import screenshot, session
 """
 CAMERA = ASIDE + "screenshot.save(*sys.argv[1:])"
 SPOKESMAN = ASIDE + "session.explain(*sys.argv[1:])"
 RECORDING = """\
 import sys
-sys.path.insert(0, sys.argv.pop(1))
+sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
 from anaheadless import film
 film.become(*sys.argv[1:])
 """
@@ -123,23 +130,27 @@ class Keeper:
     """
 
     def __init__(self, argv: list[str]) -> None:
-        self.display, target, self.target_start, self.socket_path, listeners, *rest = argv
+        self.display, target, start, pidfd, self.socket_path, self.cookie_file, listeners, *rest = argv
         start_timeout, timeout, grace, self.picture, words, *rest = rest
-        self.target, self.activated = int(target), listeners != "0"
+        self.target = processes.Process(int(target), start, int(pidfd) if pidfd else None)
+        self.activated = listeners != "0"
         self.start_timeout, self.timeout, self.grace = float(start_timeout), float(timeout), float(grace)
         self.recording, self.command = rest[: int(words)], rest[int(words) :]
         self.mask = os.umask(0o077)
         os.chdir("/")
-        passed_on = {FIRST_LISTENER, FIRST_LISTENER + 1} if self.activated else set()
+        private = {CONTROL, NOTES, LOG, STDERR} | ({TARGET} if pidfd else set())
+        passed_on = {0, MESSAGES, COOKIE} | ({FIRST_LISTENER, FIRST_LISTENER + 1} if self.activated else set())
         if self.recording:
             passed_on.add(RECORDER)
         # Who waits for the end of a pipe must not wait for the keeper.
-        processes.close_descriptors_except({0, CONTROL, MESSAGES, COOKIE, NOTES, LOG, STDERR} | passed_on)
-        for descriptor in CONTROL, NOTES, LOG, STDERR:
+        processes.close_descriptors_except(private | passed_on)
+        for descriptor in private:
             os.set_inheritable(descriptor, False)
+        if self.cookie_file:
+            with suppress(OSError):  # a file system without locks
+                os.lockf(COOKIE, os.F_TLOCK, 0)
         self.lock = xserver.lock_path(self.display[1:])
         self.identity = xserver.file_identity(self.socket_path) if self.activated else None
-        self.pidfd = processes.open_pidfd(self.target)
         self.server: int | None = None
         self.recorder: int | None = None
         self.own_group = self.is_ready = self.is_alone = self.is_late = self.is_held = False
@@ -156,10 +167,11 @@ class Keeper:
         if self.server is None:
             self.server_has_failed()
             return
-        log(f"display {self.display} for process {self.target}: X server {self.server}, keeper {os.getpid()}")
+        log(f"display {self.display} for process {self.target.pid}: X server {self.server}, keeper {os.getpid()}")
         os.write(NOTES, b"server: %d\n" % self.server)
         word, deadline = b"", time.monotonic() + self.start_timeout
-        for word in wait_for_end(self.target, self.target_start, self.pidfd, self.server, readiness, deadline):
+        server = processes.open_process(self.server)
+        for word in wait_for_end(self.target, server, readiness, deadline):
             self.heed(word)
             if not word and self.is_held:
                 word = END
@@ -170,7 +182,7 @@ class Keeper:
             log("given up by the launcher")
         elif processes.is_running(self.server) and not (self.is_late and self.is_alone):
             log("the target has ended")
-            if processes.has_failed(self.target, self.pidfd):
+            if processes.has_failed(self.target):
                 forget()
         else:
             self.server_has_failed()
@@ -182,7 +194,8 @@ class Keeper:
                 os.write(CONTROL, READY)
         if word in (READY, SAYS_READY) and not self.is_ready:
             self.is_ready = True
-            os.close(STDERR)
+            if not self.timeout:
+                os.close(STDERR)
         if word == READY and self.recording:
             self.recorder = spawn(RECORDING, [str(os.getpid()), *self.recording], RECORDER)
             with suppress(OSError):  # the launcher is gone
@@ -200,13 +213,10 @@ class Keeper:
         """The launcher has become the target: its time runs."""
         if self.timeout:
 
-            def is_there() -> bool:
-                return processes.is_alive(self.target, self.target_start)
-
             def camera() -> None:
-                photograph(self.display, self.picture, self.mask, is_there)
+                photograph(self.display, self.picture, self.mask, self.target.is_alive)
 
-            limit(self.target, is_there, self.own_group, self.timeout, self.grace, camera)
+            limit(self.target, self.own_group, self.timeout, self.grace, camera)
 
     def server_has_failed(self) -> None:
         """Have it said, by the launcher or for it; and if the target's time is limited, wait for its end."""
@@ -225,7 +235,7 @@ class Keeper:
             xserver.end(self.server, self.lock, self.socket_path, self.identity)
             self.server = self.identity = None
             self.close_display()
-            for _ in wait_for_end(self.target, self.target_start, self.pidfd):
+            for _ in wait_for_end(self.target):
                 pass
             log("the target has ended")
 
@@ -238,13 +248,9 @@ class Keeper:
             # No process is to be had, or it has waited for a reader in vain: we don't.
             message = f"the X server {'was not ready in time' if late else 'ended before it was ready'}: {program}"
             lines = os.pread(MESSAGES, 1 << 10, 0).decode(errors="replace").splitlines()
-            text = f"{LaunchError(message, details=tuple(lines), hint=LIMITS_HINT)}\n"
-            poll = select.poll()
-            poll.register(STDERR, select.POLLOUT)
-            if (STDERR, select.POLLOUT) in poll.poll(0):
-                with suppress(OSError):
-                    os.write(STDERR, text.encode(errors="surrogateescape")[: select.PIPE_BUF])
-        os.close(STDERR)
+            say(str(LaunchError(message, details=tuple(lines), hint=LIMITS_HINT)))
+        if not self.timeout:
+            os.close(STDERR)
 
     def close_display(self) -> None:
         """Nobody is to wait for an answer there."""
@@ -258,6 +264,9 @@ class Keeper:
                 finish(self.recorder, self.recording[-1])
         finally:
             xserver.end(self.server, self.lock, self.socket_path, self.identity)
+            if self.cookie_file:
+                for suffix in "", "-c", "-l", "-n":  # and what xauth makes beside it, when it is killed
+                    xserver.remove(self.cookie_file + suffix)
             log_messages(MESSAGES, "X server")
             log("nothing is left")
 
@@ -279,18 +288,15 @@ def last_words() -> bytes:
 def stop(*_: object) -> None:
     signal.signal(STOP, signal.SIG_IGN)
     log("stopped")
+    with suppress(OSError):  # the launcher has become the target, or is gone
+        os.write(CONTROL, STOPPED)
     sys.exit()
 
 
 def limit(
-    target: int,
-    is_there: Callable[[], bool],
-    own_group: bool,
-    timeout: float,
-    grace: float,
-    photograph: Callable[[], None],
+    target: processes.Process, own_group: bool, timeout: float, grace: float, photograph: Callable[[], None]
 ) -> None:
-    """Have the target end within *timeout* and *grace* seconds, as long as it *is_there*.
+    """Have the target end within *timeout* and *grace* seconds.
 
     :param own_group: it leads a process group that was made for it, and whose signals these are, too.
     """
@@ -307,16 +313,20 @@ def limit(
         number, name, seconds = steps.pop()
         if number == signal.SIGTERM:
             photograph()
-        if not is_there():
+        if not target.is_alive():
             return
-        log(f"the target is still there after {seconds:g} s: {name}")
+        event = f"PID {target.pid} was still running after {in_words(seconds)}: {name}"
+        log(event)
+        say(f"anaheadless: {event}")
         for each in number, signal.SIGCONT:  # it may be stopped
             try:
                 send(target, own_group, each)
             except ProcessLookupError:
                 break
             except PermissionError as error:  # it has become another user's
-                log(f"the target can't be ended: {error.strerror}")
+                event = f"PID {target.pid} can't be ended: {error.strerror}"
+                log(event)
+                say(f"anaheadless: {event}")
                 break
         if steps:
             due = time.monotonic() + grace
@@ -327,13 +337,21 @@ def limit(
     signal.setitimer(signal.ITIMER_REAL, timeout)
 
 
-def send(target: int, own_group: bool, number: int) -> None:
+def send(target: processes.Process, own_group: bool, number: int) -> None:
     """Send a signal to the target, once, and to the process group that was made for it."""
     if own_group:
         with suppress(ProcessLookupError):  # it has gone elsewhere, and was alone
-            os.killpg(target, number)
-    if not own_group or os.getpgid(target) != target:
-        os.kill(target, number)
+            os.killpg(target.pid, number)
+    if not own_group or os.getpgid(target.pid) != target.pid:
+        target.send(number)
+
+
+def in_words(seconds: float) -> str:
+    """A time as --timeout takes it: 90s, 2h."""
+    for unit, name in (86400, "d"), (3600, "h"), (60, "m"):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:g}{name}"
+    return f"{seconds:g}s"
 
 
 def photograph(display: str, picture: str, mask: int, is_wanted: Callable[[], bool]) -> None:
@@ -343,6 +361,10 @@ def photograph(display: str, picture: str, mask: int, is_wanted: Callable[[], bo
     """
     if not picture:
         return
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(picture).st_mode):  # the reader of a FIFO may keep its writer waiting
+            log(f"the screen is not saved: {picture} is not a regular file")
+            return
     os.umask(mask)
     try:
         taken = aside(CAMERA, [display, f"/proc/{os.getpid()}/fd/{COOKIE}", picture], LOG, is_wanted)
@@ -400,6 +422,17 @@ def finish(recorder: int, film: str) -> None:
         log_messages(RECORDER, "recorder")
 
 
+def say(text: str) -> None:
+    """Put *text* on the launcher's standard error, in a process of its own: the reader may keep us waiting."""
+    with suppress(OSError):  # no process is to be had
+        child = os.fork()
+        if not child:
+            with suppress(OSError):  # nobody reads it
+                os.write(STDERR, f"{text}\n".encode(errors="surrogateescape"))
+            os._exit(0)
+        await_end(child, SAY_SECONDS)
+
+
 def log(event: str) -> None:
     text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} anaheadless: {event}\n"
     with suppress(OSError):  # its disk is full: no reason to leave a server behind
@@ -414,10 +447,8 @@ def log_messages(messages: int, who: str) -> None:
 
 
 def wait_for_end(
-    target: int,
-    target_start: str,
-    pidfd: int | None,
-    server: int | None = None,
+    target: processes.Process,
+    server: processes.Process | None = None,
     readiness: int = -1,
     deadline: float = 0.0,
 ) -> Iterator[bytes]:
@@ -426,25 +457,20 @@ def wait_for_end(
     That is each word over the control socket (nothing: the launcher has become the target, or is gone), SAYS_READY
     when the server does, and LATE when nobody has by the *deadline*.
 
-    :param pidfd: of the target, where that can be had.
     :param server: None: it has ended, and there is nothing to be heard any more.
     """
     poll = select.poll()
-    watched: list[tuple[int, str | None, int | None]] = [(target, target_start, pidfd)]
+    watched = [target]
     if server is not None:
-        watched.append((server, None, processes.open_pidfd(server)))
+        watched.append(server)
         poll.register(CONTROL, select.POLLIN)
         poll.register(readiness, select.POLLIN)
-    pidfds = {descriptor for *_, descriptor in watched if descriptor is not None}
+    pidfds = {process.pidfd for process in watched if process.pidfd is not None}
     for descriptor in pidfds:
         poll.register(descriptor, select.POLLIN)
-    polled = [(pid, start) for pid, start, descriptor in watched if descriptor is None]
-    # A target that ended before its pidfd was open may have given its number to another process. (Where /proc hides
-    # it, as with hidepid, there is no telling.)
-    if processes.state(target)[1] not in (target_start, ""):
-        return
+    polled = [process for process in watched if process.pidfd is None]
     said = b""
-    while all(processes.is_alive(*process) for process in polled):
+    while all(process.is_alive() for process in polled):
         left = deadline - time.monotonic() if deadline else POLL_SECONDS
         limit = min(left, POLL_SECONDS) if polled else left if deadline else None
         asleep = time.monotonic()

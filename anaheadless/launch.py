@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 
-from anaheadless import environment, facts, keeper, session
+from anaheadless import environment, facts, keeper, private, session
 from anaheadless.errors import LaunchError, say
 from anaheadless.lean import Record
 from anaheadless.live import Notes
@@ -123,7 +122,9 @@ def prepare(
     :raises LaunchError: there is no session; nothing is left of it.
     """
     check_proc()
-    runtime_folder = None if _is_private(environ.get("XDG_RUNTIME_DIR")) else _private_folder()
+    folders = private.folders(environ)
+    # Qt complains on stderr where there is none, and cron mails that.
+    runtime_folder = None if private.is_private(environ.get("XDG_RUNTIME_DIR")) else next(iter(folders), None)
     ffmpeg = ""
     if options.watch.film:
         from anaheadless import film  # only here, as all that a run has seldom need of
@@ -140,6 +141,7 @@ def prepare(
         start_timeout=options.start_timeout,
         # VirtualGL renders on the caller's own display, whose cookie is in the file that ours is put in front of.
         further_authority=facts.read_authority(environ) if known.virtualgl is not None else b"",
+        folders=folders,
         watch=options.watch,
         target=target,
         ffmpeg=ffmpeg,
@@ -208,34 +210,6 @@ def _find_server(environ: Mapping[str, str]) -> str:
 
         raise packages.not_installed("Xvfb", search)
     return os.path.abspath(program)
-
-
-def _is_private(folder: str | None) -> bool:
-    """Whether *folder* is what XDG_RUNTIME_DIR has to be; it may be inherited from an ended login."""
-    try:
-        status = os.stat(folder or "")
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
-
-
-def _private_folder() -> str:
-    """A folder for XDG_RUNTIME_DIR: Qt complains on stderr where there is none, and cron mails that."""
-    folder = f"/tmp/anaheadless-{os.geteuid()}"
-    hint = "Remove it, or set XDG_RUNTIME_DIR to a folder of yours that only you can enter (mode 0700)."
-    try:
-        try:
-            os.mkdir(folder, 0o700)
-        except FileExistsError:
-            pass
-        else:
-            os.chmod(folder, 0o700)  # whatever the umask
-        status = os.lstat(folder)
-    except OSError as error:
-        raise LaunchError(f"the folder {folder} can't be made: {error.strerror}", hint=hint) from error
-    if stat.S_ISLNK(status.st_mode) or not _is_private(folder):
-        raise LaunchError(f"{folder} is not to be trusted: it is a link, somebody else's, or open to others", hint=hint)
-    return folder
 
 
 def report(options: Options, ready: Launch) -> list[str]:

@@ -10,16 +10,21 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from anaheadless import keeper
+from anaheadless import keeper, processes
 from anaheadless.lean import Record
+
+LIMIT = 1 << 16  # bytes of notes, or of a renderer's name and the like
+PURPOSES = ("run", "start", "display")
+BACKENDS = ("virtualgl", "nvidia", "native", "mesa", "none")
 
 
 class Notes(Record):
     """What launcher and keeper know of a session.
 
     :param glx: 2: OpenGL has drawn; 1: GLX is advertised, no more is known; 0: there is none.
-    :param backend: where OpenGL comes from, one of :data:`anaheadless.opengl.BACKENDS`.
+    :param backend: where OpenGL comes from, one of BACKENDS.
     :param renderer: GL_RENDERER, or nothing.
     :param original_display: the launcher's own DISPLAY, or nothing.
     :param purpose: ``run``: the target is what the launcher became; ``start``: it is somebody's shell or job;
@@ -47,30 +52,42 @@ _WORDS = ("backend", "renderer", "original_display", "purpose", "remembered")
 
 def parse_notes(text: str) -> Notes:
     """What :meth:`Notes.as_text` and the keeper have written; :raises ValueError: it was something else."""
-    said = dict(line.partition(": ")[::2] for line in text.splitlines())
+    said = dict(line.partition(": ")[::2] for line in text.split("\n"))
     try:
         words = {name: said[name] for name in _WORDS}
-        return Notes(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
+        notes = Notes(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in these notes") from missing
+    known = notes.backend in BACKENDS and notes.purpose in PURPOSES
+    if not (known and 0 <= notes.glx <= 2 and 0 <= notes.server < 1 << 31):
+        raise ValueError("these notes make no sense")
+    return notes
 
 
 class LiveSession(Record):
     """A session whose keeper is alive.
 
-    :param target: the process that it lives as long as, and likewise its start time, see processes.state().
+    :param keeper_start: the keeper's start time, see :func:`anaheadless.processes.state`; likewise ``target_start``.
+    :param target: the process that it lives as long as.
+    :param has_target: whether that is alive.
     :param notes: None while the launcher has nothing to say yet.
     """
 
     display: str
     keeper: int
+    keeper_start: str
     target: int
     target_start: str
+    has_target: bool
     notes: Notes | None
 
     def is_run(self) -> bool:
         """Whether the target is what the launcher became."""
         return self.notes is not None and self.notes.purpose == "run"
+
+    def is_same(self, other: LiveSession | None) -> bool:
+        """Whether *other* is this very session, looked at at another time."""
+        return other is not None and (other.keeper, other.keeper_start) == (self.keeper, self.keeper_start)
 
 
 def current(environ: Mapping[str, str]) -> LiveSession | None:
@@ -85,25 +102,36 @@ def current(environ: Mapping[str, str]) -> LiveSession | None:
 def sessions() -> list[LiveSession]:
     """All sessions of this user, by their displays."""
     found: dict[str, LiveSession] = {}
-    for name in os.listdir("/proc"):
-        session = look(int(name)) if name.isdecimal() else None
-        # A keeper that is only starting is two processes for a moment.
-        if session is not None and (session.notes is not None or session.display not in found):
-            found[session.display] = session
+    each = (look(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    # A keeper that is only starting is two processes for a moment. And whoever claims a display later is not believed.
+    for session in sorted(filter(None, each), key=lambda each: (each.notes is None, int(each.keeper_start))):
+        found.setdefault(session.display, session)
     return sorted(found.values(), key=lambda session: int(session.display[1:]))
 
 
 def look(pid: int) -> LiveSession | None:
     """The session that process *pid* keeps, or None where it keeps none, or is not ours."""
     try:
-        # A keeper leads no process group, but looks just like what it forks, which is to be the server.
-        if os.stat(f"/proc/{pid}").st_uid != os.geteuid() or os.getpgid(pid) == pid:
-            return None
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            call = parse_command(os.fsdecode(file.read()).split("\0"))
-        return call and LiveSession(call[0], pid, call[1], call[2], _read_notes(pid))
+        folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)  # from here on, it is one and the same process
     except OSError:
         return None
+    try:
+        # A setuid program has its caller's command line and descriptors: it may be made to look like a keeper. (The
+        # first question is the quick one, of all processes of the machine.) A keeper leads no process group, but looks
+        # just like what it forks, which is to be the server.
+        if os.fstat(folder).st_uid != os.geteuid() or os.getpgid(pid) == pid:
+            return None
+        uids = re.search(r"^Uid:((?:\s+\d+){4})$", _read("status", folder), re.MULTILINE)
+        call = parse_command(_read("cmdline", folder).split("\0"))
+        if call is None or uids is None or set(map(int, uids[1].split())) != {os.geteuid()}:
+            return None
+        notes = _read_notes(folder)
+        start = _read("stat", folder).rpartition(")")[2].split()[19]
+        return LiveSession(call[0], pid, start, *call[1:], _has_target(folder, *call[1:]), notes)
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
 
 
 def parse_command(words: Sequence[str]) -> tuple[str, int, str] | None:
@@ -117,15 +145,35 @@ def parse_command(words: Sequence[str]) -> tuple[str, int, str] | None:
     return None
 
 
-def _read_notes(pid: int) -> Notes | None:
-    """None while there are none yet; :raises OSError: there never will be: the process only looks like a keeper."""
+def _read(name: str, folder: int) -> str:
+    """A file of a process, whose *folder* in /proc is open."""
+    with open(os.open(name, os.O_RDONLY, dir_fd=folder), "rb") as file:
+        return os.fsdecode(file.read())
+
+
+def _has_target(folder: int, target: int, start: str) -> bool:
+    """Whether the target of a keeper, whose *folder* in /proc is open, is alive."""
+    with suppress(OSError):  # it has no pidfd
+        # Where /proc hides the target (hidepid), the keeper's own descriptor still tells. -1: it has been reaped.
+        match = re.search(r"^Pid:\s+(-?\d+)$", _read(f"fdinfo/{keeper.TARGET}", folder), re.MULTILINE)
+        if match:
+            return int(match[1]) == target and (processes.state(target)[0] == "" or processes.is_alive(target))
+    return processes.is_alive(target, start)
+
+
+def _read_notes(folder: int) -> Notes | None:
+    """What there is in a keeper's notes, whose *folder* in /proc is open; None: nothing yet.
+
+    :raises OSError: there never will be: the process only looks like a keeper.
+    """
     # Without blocking: such a process may have anything there.
-    descriptor = os.open(f"/proc/{pid}/fd/{keeper.NOTES}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    descriptor = os.open(f"fd/{keeper.NOTES}", flags, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink:
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink or status.st_uid != os.geteuid():
             raise FileNotFoundError(errno.ENOENT, "these are no notes")
-        return parse_notes(os.fsdecode(os.pread(descriptor, 1 << 16, 0)))
+        return parse_notes(os.fsdecode(os.pread(descriptor, LIMIT, 0)))
     except ValueError:
         return None
     finally:

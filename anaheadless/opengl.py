@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from anaheadless import live
 from anaheadless.facts import Facts, Repairs, VirtualGl
 from anaheadless.lean import Record
 
-BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
+BACKENDS = ("auto", *live.BACKENDS)
 
 # What VirtualGL can render on: an EGL device, a DRI device, or a 3D X server.
 VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", re.ASCII)

@@ -6,9 +6,11 @@ Part of the keeper, which stays for as long as its target: it imports next to no
 from __future__ import annotations
 
 import os
+import select
 import sys
+import time
 
-from anaheadless.lean import signal, suppress
+from anaheadless.lean import Record, signal, suppress
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 PIDFD_GET_INFO, PIDFD_INFO_EXIT = 0xC040FF0B, 8  # <linux/pidfd.h>
@@ -34,6 +36,69 @@ def state(pid: int) -> tuple[str, str]:
     return fields[0], fields[19]
 
 
+class Process(Record):
+    """A process that is not mistaken for another one that gets its number later.
+
+    :param start: its start time, see :func:`state`.
+    :param pidfd: a descriptor that stands for it. It shows the end even of a process that /proc hides (hidepid); None
+        where it can't be had: then number and start time have to do.
+    """
+
+    pid: int
+    start: str
+    pidfd: int | None
+
+    def is_alive(self) -> bool:
+        """Whether it runs; a process that only waits to be reaped does not."""
+        if self.pidfd is not None:
+            return not self.await_end(0)
+        if state(self.pid)[0]:
+            return is_alive(self.pid, self.start)
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # it is another user's by now
+            pass
+        return True
+
+    def send(self, number: int) -> None:
+        """Send it a signal; :raises ProcessLookupError: it has ended; :raises PermissionError: it is another user's."""
+        if self.pidfd is not None and hasattr(signal, "pidfd_send_signal"):
+            signal.pidfd_send_signal(self.pidfd, number)
+        elif self.is_alive():
+            os.kill(self.pid, number)
+        else:
+            raise ProcessLookupError
+
+    def await_end(self, seconds: float) -> bool:
+        """Whether it ends within *seconds*."""
+        if self.pidfd is not None:
+            poll = select.poll()
+            poll.register(self.pidfd, select.POLLIN)
+            return bool(poll.poll(max(0.0, seconds) * 1000))
+        deadline = time.monotonic() + seconds
+        while self.is_alive():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+
+
+def open_process(pid: int) -> Process:
+    """Process *pid* as it is now; close it when it is of no more interest.
+
+    Its number may have been another process's before: the caller checks, after this, that it is the one that is meant.
+    """
+    pidfd = open_pidfd(pid)
+    return Process(pid, state(pid)[1], pidfd)
+
+
 def thread_count(pid: int) -> int:
     try:
         return len(os.listdir(f"/proc/{pid}/task"))
@@ -52,19 +117,19 @@ def is_running(child: int) -> bool:
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
-def has_failed(pid: int, pidfd: int | None) -> bool:
-    """Whether the ended process *pid* left with another status than 0, as far as the kernel tells."""
+def has_failed(process: Process) -> bool:
+    """Whether *process*, which has ended, left with another status than 0, as far as the kernel tells."""
     status = 0
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # it is not reaped yet
+        with open(f"/proc/{process.pid}/stat", "rb") as file:  # it is not reaped yet
             status = int(file.read().split()[-1])
     except OSError:
-        if pidfd is not None:
+        if process.pidfd is not None:
             import fcntl  # only here: the keeper stays for hours
 
             info = bytearray(PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder) + bytes(56))
             with suppress(OSError):  # before Linux 6.15
-                fcntl.ioctl(pidfd, PIDFD_GET_INFO, info)
+                fcntl.ioctl(process.pidfd, PIDFD_GET_INFO, info)
                 if int.from_bytes(info[:8], sys.byteorder) & PIDFD_INFO_EXIT:
                     status = int.from_bytes(info[60:64], sys.byteorder)
     return status != 0

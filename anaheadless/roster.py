@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
 
-from anaheadless import display, keeper, live, processes
-from anaheadless.errors import LaunchError
+from anaheadless import display, keeper, live, private, processes
+from anaheadless.errors import USAGE, LaunchError
 from anaheadless.live import LiveSession
+from anaheadless.processes import Process
 
 END_SECONDS = 10.0
 
@@ -53,12 +53,11 @@ def rows() -> list[Row]:
 def _row(session: LiveSession) -> Row | None:
     notes = session.notes
     state = "running" if notes is not None else "starting"
-    if not processes.is_alive(session.target, session.target_start):
+    if not session.has_target:
         state = "stale"
     command, memory = "", 0
     with suppress(psutil.Error):
-        words = " ".join(" ".join(psutil.Process(session.target).cmdline()).split())
-        command = "".join(letter if letter.isprintable() else "?" for letter in words)
+        command = " ".join(psutil.Process(session.target).cmdline())
     if notes is not None:
         with suppress(psutil.Error):
             memory = psutil.Process(notes.server).memory_info().rss
@@ -71,14 +70,19 @@ def _row(session: LiveSession) -> Row | None:
         state=state,
         purpose=notes.purpose if notes else "",
         target=session.target,
-        command=command,
+        command=_printable(command),
         backend=notes.backend if notes else "",
-        renderer=notes.renderer if notes else "",
+        renderer=_printable(notes.renderer) if notes else "",
         age=max(0.0, age),
         keeper=session.keeper,
         server=(notes.server or None) if notes else None,
         server_memory=memory,
     )
+
+
+def _printable(text: str) -> str:
+    """*text* on one line, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
@@ -106,49 +110,59 @@ def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
     )
 
 
-def stop(session: LiveSession, grace: float) -> None:
+def find_to_stop(name: str | None, environ: Mapping[str, str]) -> LiveSession:
+    """As :func:`find`; but without a name, it is the session that *environ* is in, and no other.
+
+    On an account that several people share, the only session may well be somebody else's.
+    """
+    found = live.current(environ) if name is None else find(name, environ)
+    if found is not None:
+        return found
+    displays = [each.display for each in live.sessions()]
+    raise LaunchError(
+        "this shell is in no session, so anaheadless stop needs the name of one",
+        hint=f"Running now: {', '.join(displays)}. See anaheadless list." if displays else "None is running now.",
+        exit_code=USAGE,
+    )
+
+
+def stop(session: LiveSession, grace: float, environ: Mapping[str, str]) -> None:
     """End *session*, and the target with it, where that is what the launcher became.
 
     :param grace: seconds that the target has between SIGTERM and SIGKILL.
+    :param environ: says where the session may have left something.
     :raises LaunchError: it could not be ended.
     """
-    start = processes.state(session.keeper)[1]
-    seen = live.look(session.keeper)
-    if seen is None or (seen.display, seen.target, seen.target_start) != (
-        session.display,
-        session.target,
-        session.target_start,
-    ):  # it has ended, and its number may mean another process by now
+    with ExitStack() as stack:
+        kept = stack.enter_context(closing(processes.open_process(session.keeper)))
+        target = stack.enter_context(closing(processes.open_process(session.target)))
+        # Only now are these the right ones, if the session is the same still: its end may have freed the numbers.
+        seen = live.look(session.keeper)
+        if seen is None or not session.is_same(seen):
+            return
+        if seen.is_run() and seen.has_target:
+            _end(target, signal.SIGTERM, grace)
+        _end(kept, keeper.STOP, END_SECONDS)
+    display.sweep(None, private.folders(environ))
+
+
+def _end(process: Process, number: int, seconds: float) -> None:
+    """Send *process* signal *number*; it may be stopped. If it has not ended by that in some *seconds*, kill it.
+
+    :raises LaunchError: it is still there.
+    """
+    try:
+        for each, limit in (number, seconds), (signal.SIGKILL, END_SECONDS):
+            process.send(each)
+            process.send(signal.SIGCONT)
+            if process.await_end(limit):
+                return
+    except ProcessLookupError:
         return
-    if session.is_run():
-        _end(session.target, session.target_start, signal.SIGTERM, grace)
-    _end(session.keeper, start, keeper.STOP, END_SECONDS)
-    if processes.is_alive(session.keeper, start):
+    except PermissionError as error:
         raise LaunchError(
-            f"session {session.display} can't be ended: its keeper, process {session.keeper}, hangs",
-            hint="See what the kernel says of it: ps -o stat,wchan.",
-        )
-    display.sweep(None)
-
-
-def _end(pid: int, start: str, number: int, seconds: float) -> None:
-    """Send a process signal *number*; it may be stopped. What has not ended by that in some *seconds* is killed."""
-    for step in (number, signal.SIGCONT), (signal.SIGKILL,):
-        for each in step:
-            if processes.is_alive(pid, start):
-                try:
-                    os.kill(pid, each)
-                except ProcessLookupError:
-                    return
-                except PermissionError as error:
-                    raise LaunchError(
-                        f"process {pid} can't be ended: {error.strerror}", hint="It has become another user's."
-                    ) from error
-        _wait(pid, start, seconds)
-
-
-def _wait(pid: int, start: str, seconds: float) -> None:
-    """Wait until a process has ended, *seconds* at most; one that only waits to be reaped has."""
-    deadline = time.monotonic() + seconds
-    while processes.is_alive(pid, start) and time.monotonic() < deadline:
-        time.sleep(0.005)
+            f"process {process.pid} can't be ended: {error.strerror}", hint="It has become another user's."
+        ) from error
+    raise LaunchError(
+        f"process {process.pid} can't be ended: it hangs", hint="See what the kernel says of it: ps -o stat,wchan."
+    )

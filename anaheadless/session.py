@@ -12,14 +12,15 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
-from anaheadless import display, keeper, processes, xproto, xserver
+from anaheadless import display, keeper, private, processes, xproto, xserver
 from anaheadless.display import Screen
 from anaheadless.errors import LIMITS_HINT, LaunchError, say
 from anaheadless.lean import Record
 from anaheadless.live import Notes
 from anaheadless.memfile import memory_file
+from anaheadless.processes import Process
 from anaheadless.target import this_python
 
 TYPE_CHECKING = False
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # What a server may need to run at all, or to draw; nothing that was meant for the target, LD_PRELOAD above all.
 SERVER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
+ATTEMPTS = 6
 END_SECONDS = 5.0
 PROMPT_SECONDS = 0.2
 
@@ -58,6 +60,7 @@ class ServerOptions(Record):
     :param extra: further arguments for it.
     :param start_timeout: seconds until it must be ready.
     :param further_authority: X authority entries of other displays, to stand after ours.
+    :param folders: where to put the cookie, see :func:`anaheadless.private.folders`.
     :param target: the PID of the process that the session lives as long as, or None for this one.
     :param ffmpeg: the path of ffmpeg, where the watch is to make a film.
     """
@@ -69,6 +72,7 @@ class ServerOptions(Record):
     extra: tuple[str, ...]
     start_timeout: float
     further_authority: bytes
+    folders: tuple[str, ...] = ()
     watch: Watch = Watch()
     target: int | None = None
     ffmpeg: str = ""
@@ -77,21 +81,18 @@ class ServerOptions(Record):
 class Session(Record):
     """A display with an X server.
 
+    :param authority: the X authority file.
     :param control: the keeper's control socket; the session ends when END is said there, or with the target.
     :param glx: whether the server advertises GLX.
     :param starter: the PID of the process that has started it.
     """
 
     display: str
+    authority: str
     keeper: int
     control: socket.socket
     glx: bool
     starter: int
-
-    @property
-    def authority(self) -> str:
-        """The X authority file."""
-        return f"/proc/{self.keeper}/fd/{keeper.COOKIE}"
 
     def note(self, notes: Notes) -> None:
         """Have the keeper say *notes* to whoever looks at the session, see :mod:`anaheadless.live`.
@@ -102,6 +103,8 @@ class Session(Record):
             with open(f"/proc/{self.keeper}/fd/{keeper.NOTES}", "ab") as file:
                 file.write(notes.as_text().encode("utf-8", "surrogateescape"))
         except OSError as error:
+            if _was_stopped(self.control):
+                raise _stopped() from error
             raise LaunchError(f"the keeper has ended: {error.strerror}", hint="Was it killed? Try again.") from error
 
     def release(self) -> None:
@@ -133,7 +136,14 @@ class _NoKeeperError(Exception):
 
 
 class _DisplayInUseError(Exception):
-    """The server found its display in use."""
+    """The server found its display in use.
+
+    :param by_sockets: what was in its way may have been our own sockets.
+    """
+
+    def __init__(self, by_sockets: bool) -> None:
+        super().__init__()
+        self.by_sockets = by_sockets
 
 
 def start(
@@ -153,20 +163,21 @@ def start(
     deadline = time.monotonic() + options.start_timeout
     if options.target is not None and not processes.is_alive(options.target):
         raise LaunchError(f"there is no process {options.target} for a display to live as long as", hint="See --pid.")
+    how: Callable[[], bool | None] | None = known_glx
     try:
-        with suppress(_DisplayInUseError):
-            return _start(options, environ, deadline, began, known_glx)
-        # A server that was built without systemd's socket activation (Alpine's) finds our own sockets in its way. It
-        # can take a display only by itself, where another server may come first.
-        for _ in range(5):
-            with suppress(_DisplayInUseError):
-                return _start(options, environ, deadline, began)
+        for _ in range(ATTEMPTS):
+            try:
+                return _start(options, environ, deadline, began, how)
+            except _DisplayInUseError as error:
+                # A server that was built without systemd's socket activation (Alpine's) finds our own sockets in its
+                # way. It can take a display only by itself, where another server may come first.
+                how = None if error.by_sockets else how
     except OSError as error:
         raise LaunchError(
             f"the display can't be started: {error.strerror or error}",
             hint=LIMITS_HINT,
         ) from error
-    raise LaunchError("the X server found five displays in a row in use", hint="Try again.")
+    raise LaunchError(f"the X server found {ATTEMPTS} displays in a row in use", hint="Try again.")
 
 
 def _start(
@@ -180,7 +191,6 @@ def _start(
     cookie = os.urandom(16)
     with ExitStack() as stack:
         messages = stack.enter_context(memory_file("messages")).fileno()
-        authority = stack.enter_context(memory_file("authority")).fileno()
         notes = stack.enter_context(memory_file("notes")).fileno()
         fcntl.fcntl(notes, fcntl.F_SETFL, os.O_APPEND)
         log = stack.enter_context(_open_output("log", options.watch.log)).fileno()
@@ -193,8 +203,8 @@ def _start(
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
         with _signals_blocked():
             claim = stack.enter_context(display.claim())
-            entries = display.authority(claim.number, cookie, os.uname().nodename)
-            os.write(authority, entries + options.further_authority)
+            entries = display.authority(claim.number, cookie, os.uname().nodename) + options.further_authority
+            cookie_file, authority = _store_cookie(stack, claim.number, entries, options.folders)
             command = display.server_command(
                 options.program,
                 claim.number,
@@ -212,18 +222,20 @@ def _start(
                 descriptors.update(enumerate((s.fileno() for s in claim.listeners), keeper.FIRST_LISTENER))
             else:
                 claim.withdraw()
-            control, first = _spawn_keeper(claim.number, command, descriptors, environ, options)
+            control, first = _spawn_keeper(claim.number, cookie_file, command, descriptors, environ, options)
+            stack.callback(first.close)
             # Whatever goes wrong from here on, a ^C too: without this, the keeper would see the launcher go, and stay.
             stack.push(lambda kind, *_: None if kind is None else _abandon(control, first))
         # From here on, the end of server and keeper is the end of the connections to them.
         claim.close()
-        display.sweep()  # while keeper and server start
+        display.sweep(folders=options.folders)  # while keeper and server start
         glx = known_glx() if known_glx is not None else None
         # By the abstract name: the owner of the socket folder could have put another socket in the place of the file.
         address = display.abstract_name(claim.number) if known_glx is not None else display.socket_path(claim.number)
         try:
             pid = _await_keeper(control, first, deadline)
-            session = Session(f":{claim.number}", pid, control, bool(glx), os.getpid())
+            path = cookie_file or f"/proc/{pid}/fd/{keeper.COOKIE}"
+            session = Session(f":{claim.number}", path, pid, control, bool(glx), os.getpid())
             if glx is None or options.watch.film:
                 began(session)
                 glx = _await_ready(address, cookie, control, deadline)
@@ -231,10 +243,15 @@ def _start(
                     os.ftruncate(film, 0)  # whatever it was; that there is something in it says that ffmpeg films
                 control.send(keeper.READY, socket.MSG_NOSIGNAL)
         except (OSError, xproto.RefusedError, _NoKeeperError) as error:
+            was_stopped = _was_stopped(control)
             _abandon(control, first)
             said = os.pread(messages, 1 << 16, 0)
+            if was_stopped:
+                raise _stopped() from error
             if b"already running" in said or b"already active" in said:
-                raise _DisplayInUseError from error
+                raise _DisplayInUseError(by_sockets=True) from error
+            if b"keyboard" in said and display.has_foreign_keymap(claim.number):
+                raise _DisplayInUseError(by_sockets=False) from error
             raise _not_ready(error, said, options.program, options.start_timeout) from error
         if options.watch.film and not _films(control, film, deadline):
             words = os.pread(descriptors[keeper.RECORDER], 1 << 16, 0).decode(errors="replace").splitlines()
@@ -244,6 +261,36 @@ def _start(
                 hint="See what --record and --start-timeout ask of it; it needs x11grab and libx264.",
             )
     return session.replace(glx=glx)
+
+
+def _store_cookie(stack: ExitStack, number: int, entries: bytes, folders: Sequence[str]) -> tuple[str, int]:
+    """The path and the descriptor of a file with the *entries*, which goes if the session can't be started.
+
+    The path is empty where it is in memory only: there, programs that have fewer rights than the keeper can't read it,
+    and xauth can't lock it.
+    """
+    stored = private.create_cookie_file(number, entries, folders)
+    if stored is None:
+        file = stack.enter_context(memory_file("authority"))
+        file.write(entries)
+        return "", file.fileno()
+    stack.push(lambda kind, *_: None if kind is None else xserver.remove(stored.path))
+    stack.callback(os.close, stored.descriptor)
+    return stored.path, stored.descriptor
+
+
+def _stopped() -> LaunchError:
+    return LaunchError("the session was stopped while it was starting", hint="anaheadless stop did that. Start again.")
+
+
+def _was_stopped(control: socket.socket) -> bool:
+    """Whether a keeper has said, before it ended, that it was told to."""
+    control.settimeout(0.0)
+    with suppress(OSError):
+        while word := control.recv(64):
+            if word == keeper.STOPPED:
+                return True
+    return False
 
 
 def _open_output(what: str, path: str) -> BinaryIO:
@@ -271,13 +318,13 @@ def _stderr(stack: ExitStack) -> int:
 
 def _spawn_keeper(
     number: int,
+    cookie_file: str,
     command: Sequence[str],
     descriptors: Mapping[int, int],
     environ: Mapping[str, str],
     options: ServerOptions,
-) -> tuple[socket.socket, int]:
-    """Start the keeper; return the control socket, and the PID of its first process, which is to be reaped."""
-    pid = options.target or os.getpid()
+) -> tuple[socket.socket, Process]:
+    """Start the keeper; return the control socket, and its first process, which is to be reaped."""
     watch = options.watch
     keeper_environ = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
     isolated = "-I"
@@ -289,15 +336,18 @@ def _spawn_keeper(
         from anaheadless import film  # only here, as all that a run has seldom need of
 
         recorder = film.command(options.ffmpeg, number, watch.film)
-    arguments = [
-        *(this_python(), isolated, "-S", "-c", keeper.KEEP, keeper.__file__),
-        *(f":{number}", str(pid), processes.state(pid)[1], display.socket_path(number)),
-        str(2 if keeper.FIRST_LISTENER in descriptors else 0),
-        *(str(options.start_timeout), str(watch.timeout), str(watch.grace), watch.picture),
-        *(str(len(recorder)), *recorder),
-        *command,
-    ]
     with ExitStack() as stack:
+        target = stack.enter_context(closing(processes.open_process(options.target or os.getpid())))
+        if target.pidfd is not None:
+            descriptors = {**descriptors, keeper.TARGET: target.pidfd}
+        arguments = [
+            *(this_python(), isolated, "-S", "-c", keeper.KEEP, keeper.__file__),
+            *(f":{number}", str(target.pid), target.start, str(keeper.TARGET if target.pidfd is not None else "")),
+            *(display.socket_path(number), cookie_file, str(2 if keeper.FIRST_LISTENER in descriptors else 0)),
+            *(str(options.start_timeout), str(watch.timeout), str(watch.grace), watch.picture),
+            *(str(len(recorder)), *recorder),
+            *command,
+        ]
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.callback(theirs.close)
         stack.push(lambda kind, *_: None if kind is None else ours.close())
@@ -318,7 +368,7 @@ def _spawn_keeper(
             setsigmask=(*keeper.DEAF_TO, keeper.STOP),
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
-    return ours, first
+    return ours, processes.open_process(first)
 
 
 @contextmanager
@@ -330,20 +380,24 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _await_keeper(control: socket.socket, first: int, deadline: float) -> int:
+def _await_keeper(control: socket.socket, first: Process, deadline: float) -> int:
     """The keeper's PID; its first process is reaped, so that the target has no child."""
     try:
         control.settimeout(max(0.001, deadline - time.monotonic()))
         said = control.recv(64)
-    except socket.timeout:
-        os.kill(first, signal.SIGKILL)
-        raise
     finally:
-        with suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has reaped it
-            os.waitpid(first, 0)
-    if not said:
+        _reap(first)
+    if not said.isdigit():
         raise _NoKeeperError
     return int(said)
+
+
+def _reap(first: Process) -> None:
+    """Reap the keeper's first process, which has nothing more to do; somebody may have stopped it."""
+    with suppress(OSError):  # it has been reaped, or where SIGCHLD is ignored, the kernel has done so
+        if os.waitpid(first.pid, os.WNOHANG) == (0, 0):
+            first.send(signal.SIGKILL)
+            os.waitpid(first.pid, 0)
 
 
 def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: float) -> bool:
@@ -417,15 +471,16 @@ def explain(program: str, messages: str, start_timeout: str) -> None:
     :param start_timeout: the seconds that it had, if it has used them up; else 0.
     """
     error = socket.timeout() if float(start_timeout) else ConnectionError()
-    with open(messages, "rb") as file:
-        say(str(_not_ready(error, file.read(1 << 16), program, float(start_timeout))))
+    said = b""
+    with suppress(OSError), open(messages, "rb") as file:  # the keeper may have been killed meanwhile
+        said = file.read(1 << 16)
+    say(str(_not_ready(error, said, program, float(start_timeout))))
 
 
-def _abandon(control: socket.socket, first: int) -> None:
+def _abandon(control: socket.socket, first: Process) -> None:
     """End a keeper that may only be starting, and reap its first process."""
+    _reap(first)
     _end(control)
-    with suppress(ChildProcessError):  # that has been done
-        os.waitpid(first, 0)
 
 
 def _end(control: socket.socket) -> None:

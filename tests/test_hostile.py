@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 import anaheadless
 from anaheadless import keeper, processes
 from anaheadless.errors import LaunchError
-from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, dead_sockets, holding, run, wait_until
+from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, dead_sockets, holding, owner, run, wait_until
 from test_surroundings import in_namespaces, needs_namespaces
 
 
@@ -85,16 +86,15 @@ def test_stop_leaves_who_has_the_targets_number_by_now(
         assert process.wait(PATIENCE) < 0
 
 
-def test_keeper_whose_target_is_another_by_now_ends_at_once(
-    stranger: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keeper_whose_target_is_another_by_now_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no pidfd, the start time tells."""
     before = dead_sockets()
+    monkeypatch.setattr(processes, "open_pidfd", lambda pid: None)
     monkeypatch.setattr(processes, "state", lambda pid: ("S", "1"))
     with pytest.raises(LaunchError, match="ended"), anaheadless.virtual_display(gl="none"):
         pass
     monkeypatch.undo()
     wait_until(lambda: dead_sockets() <= before, "no socket is left")
-    assert stranger.poll() is None
 
 
 def test_pretender_of_another_user(users: list[User], tmp_path: Path) -> None:
@@ -110,6 +110,51 @@ def test_pretender_of_another_user(users: list[User], tmp_path: Path) -> None:
         assert "there is no session :4" in run("stop", ":4").stderr
         assert process.poll() is None
         process.kill()
+
+
+# What an ordinary user becomes: a setuid program that asks for a password, with a keeper's words and notes.
+SETUID_PRETENDER = """
+import os, sys
+for place, text in (6, sys.argv[1]), (5, ""):
+    descriptor = os.memfd_create("anaheadless-notes")
+    os.write(descriptor, text.encode())
+    os.dup2(descriptor, place)
+os.execv("/bin/su", ["su", "root", "keeper.py", *sys.argv[2:]])
+"""
+
+
+def test_setuid_program_of_another_user_is_no_keeper(users: list[User], stranger: subprocess.Popen[bytes]) -> None:
+    """Its folder in /proc is root's, and so are its effective rights: root must not believe it, nor kill for it."""
+    notes = "server: 1\nglx: 2\nbackend: mesa\nrenderer: \noriginal_display: \npurpose: run\nremembered: \n"
+    start = processes.state(stranger.pid)[1]
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    words = [users[0].python, "-c", SETUID_PRETENDER, notes, ":4", str(stranger.pid), start]
+    with subprocess.Popen(words, **streams, **users[0].settings) as process:
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "su\n", "it has become su")
+        if owner(f"/proc/{process.pid}") != 0:
+            process.kill()
+            pytest.skip("no setuid programs here")
+        assert ":4" not in listed()
+        assert run("stop", str(stranger.pid)).returncode == 125
+        assert stranger.poll() is None
+        process.kill()
+
+
+def test_whoever_claims_a_display_later_is_not_believed(stranger: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    with holding("--gl", "none") as session:
+        start = processes.state(stranger.pid)[1]
+        with pretender(tmp_path, session.display, str(stranger.pid), start):
+            assert listed()[session.display]["target"] == session.target.pid
+            assert run("stop", str(stranger.pid)).returncode == 125
+            assert run("stop", session.display).returncode == 0
+            assert session.process.wait(PATIENCE) == -signal.SIGTERM
+            assert stranger.poll() is None
+
+
+def test_what_a_pretender_says_of_itself_is_filtered(tmp_path: Path) -> None:
+    with pretender(tmp_path, ":4", str(os.getpid()), "1", notes="escapes"):
+        assert listed()[":4"]["renderer"] == "?[2Jx?y"
+        assert run("list").stdout.isprintable() or "\x1b" not in run("list").stdout
 
 
 def plant(what: str, lock: Path, server: int) -> None:

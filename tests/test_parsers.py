@@ -111,11 +111,11 @@ def test_odd_setup_of_a_server(setup: bytes) -> None:
         screenshot.parse_setup(setup)
 
 
-@given(st.integers(), WORDS, WORDS, WORDS)
+@given(st.integers(0, 2), st.sampled_from(live.BACKENDS), WORDS, WORDS)
 def test_notes_are_read_as_they_are_written(glx: int, backend: str, renderer: str, original: str) -> None:
     notes = Notes(glx, backend, renderer, original)
     read = parse_notes(notes.as_text())
-    assert read.glx == glx
+    assert (read.glx, read.backend) == (glx, backend)
     assert read.renderer == " ".join(renderer.split())
 
 
@@ -123,6 +123,15 @@ def test_notes_are_read_as_they_are_written(glx: int, backend: str, renderer: st
 def test_odd_notes(text: str) -> None:
     with pytest.raises(ValueError, match="there is no '"):
         parse_notes(text)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"glx": 3}, {"glx": -1}, {"backend": "auto"}, {"backend": "\x1b[2J"}, {"purpose": ""}, {"purpose": "x"}],
+)
+def test_notes_that_make_no_sense(odd: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="make no sense"):
+        parse_notes(Notes(2, "mesa").replace(**odd).as_text())
 
 
 @given(st.lists(st.one_of(WORDS, st.just(keeper.__file__), st.just(":1"), st.just("1")), max_size=8))

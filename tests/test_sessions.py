@@ -80,11 +80,12 @@ def test_stop_ends_the_target_and_leaves_others(way: str) -> None:
 
 def test_stop_without_a_name_wants_to_know_which() -> None:
     environ = {name: value for name, value in os.environ.items() if name != "ANAHEADLESS_SESSION"}
-    with holding("--gl", "none"), holding("--gl", "none"):
+    with holding("--gl", "none") as session:
         output = run("stop", env=environ)
-    assert output.returncode == 125
-    assert "sessions" in output.stderr
-    assert "anaheadless list" in output.stderr
+        assert is_running(session.target)
+    assert (output.returncode, output.stdout) == (2, "")
+    assert "this shell is in no session" in output.stderr
+    assert session.display in output.stderr
 
 
 @pytest.mark.parametrize("name", [":1", "999999999", "nonsense", "", "-1"])

@@ -48,6 +48,11 @@ def hung(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Session, Pa
         yield session, log
 
 
+def struck(after: str, *signals: str, pid: str = r"\d+") -> str:
+    """A pattern for what is said on stderr when the time is up, for each of the *signals*."""
+    return "".join(rf"anaheadless: PID {pid} was still running after {after}: {each}\n" for each in signals)
+
+
 def ignoring_term() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -68,27 +73,53 @@ def test_sigterm_ends_the_target() -> None:
     with holding("--gl", "none", "--timeout", ".3") as session:
         assert session.process.wait(PATIENCE) == -signal.SIGTERM
         session.wait_until_nothing_is_left()
-        assert session.process.communicate() == ("", "")
+        output, errors = session.process.communicate()
+        assert output == ""
+        assert re.fullmatch(struck("0.3s", "SIGTERM", pid=str(session.process.pid)), errors)
 
 
 def test_status_is_that_of_the_targets_own_handler() -> None:
     code = "import os, signal; signal.sigwait({signal.SIGTERM}); print('clean-up'); raise SystemExit(7)"
     output = run("run", "--gl", "none", "--timeout", ".1", "-c", code, preexec_fn=blocking_term)
-    assert (output.returncode, output.stdout, output.stderr) == (7, "clean-up\n", "")
+    assert (output.returncode, output.stdout) == (7, "clean-up\n")
+    assert re.fullmatch(struck("0.1s", "SIGTERM"), output.stderr)
 
 
 def test_sigkill_ends_the_target_that_ignores_sigterm(tmp_path: Path) -> None:
     log = tmp_path / "log"
     words = ("--timeout", ".1", "--grace", ".2s", "--log", str(log))
     output = run(*EXEC, *words, *SLEEP, preexec_fn=ignoring_term)
-    assert (output.returncode, output.stdout, output.stderr) == (-signal.SIGKILL, "", "")
+    assert (output.returncode, output.stdout) == (-signal.SIGKILL, "")
+    assert re.fullmatch(struck("0.1s", "SIGTERM") + struck("0.2s", "SIGKILL"), output.stderr)
     wait_until(lambda: "nothing is left" in said(log))
-    assert said(log)[1:] == [
-        "the target is still there after 0.1 s: SIGTERM",
-        "the target is still there after 0.2 s: SIGKILL",
-        "the target has ended",
-        "nothing is left",
-    ]
+    events = [line.partition(": ")[2] for line in output.stderr.splitlines()]
+    assert said(log)[1:] == [*events, "the target has ended", "nothing is left"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(90, "90s"), (120, "2m"), (0.3, "0.3s"), (7200, "2h"), (5400, "90m"), (86400, "1d"), (90061, "90061s")],
+)
+def test_times_are_said_as_they_are_given(seconds: float, words: str) -> None:
+    assert keeper.in_words(seconds) == words
+
+
+@pytest.mark.parametrize("reader", ["gone", "asleep"])
+def test_nobody_listening_does_not_keep_a_target_alive(reader: str) -> None:
+    ours, theirs = os.pipe()
+    if reader == "gone":
+        os.close(ours)
+    else:
+        os.set_blocking(theirs, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(theirs, bytes(4096))
+        os.set_blocking(theirs, True)
+    process = subprocess.Popen([ANAHEADLESS, *EXEC, "--timeout", ".2", *SLEEP], stderr=theirs)
+    assert process.wait(PATIENCE) == -signal.SIGTERM
+    os.close(theirs)
+    if reader != "gone":
+        os.close(ours)
 
 
 def test_target_that_uses_its_grace_is_not_killed() -> None:
@@ -96,7 +127,8 @@ def test_target_that_uses_its_grace_is_not_killed() -> None:
         "import signal; signal.sigwait({signal.SIGTERM}); import subprocess, sys; sys.exit(subprocess.call('xdpyinfo'))"
     )
     output = run("run", "--gl", "none", "--timeout", ".1", "--grace", "1m", "-c", code, preexec_fn=blocking_term)
-    assert (output.returncode, output.stderr) == (0, "")
+    assert output.returncode == 0
+    assert re.fullmatch(struck("0.1s", "SIGTERM"), output.stderr)
     assert "dimensions" in output.stdout
 
 
@@ -233,20 +265,22 @@ def test_screen_is_saved_when_the_time_is_up(tmp_path: Path) -> None:
     assert re.fullmatch(rf"display :\d+ for process {process.pid}: X server \d+, keeper \d+", first)
     assert rest == [
         f"the screen is saved as {picture}",
-        "the target is still there after 1.5 s: SIGTERM",
+        f"PID {process.pid} was still running after 1.5s: SIGTERM",
         "the target has ended",
         "nothing is left",
     ]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may try to make a file there")
-@pytest.mark.parametrize("picture", ["/proc/picture.png", "/dev/full"])
-def test_picture_that_can_not_be_saved_keeps_nothing_alive(picture: str, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    words = ("--timeout", ".1", "--screenshot-on-timeout", picture, "--log", str(log))
-    output = run(*EXEC, *words, *SLEEP, cwd=tmp_path)
-    assert (output.returncode, output.stdout, output.stderr) == (-signal.SIGTERM, "", "")
-    assert "anaheadless: the screen could not be saved\n" in log.read_text()
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [("rmdir there", "the screen could not be saved"), ("mkfifo there/picture.png", "is not a regular file")],
+)
+def test_picture_that_can_not_be_saved_keeps_nothing_alive(made: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    options = ("--timeout", ".3", "--screenshot-on-timeout", "there/picture.png", "--log", "log")
+    output = run(*EXEC, *options, "sh", "-c", f"{made}; exec {' '.join(SLEEP)}", cwd=tmp_path)
+    assert (output.returncode, output.stdout) == (-signal.SIGTERM, "")
+    assert words in (tmp_path / "log").read_text()
 
 
 def test_camera_that_can_not_be_started_keeps_nothing_alive(tmp_path: Path) -> None:
@@ -259,7 +293,7 @@ def test_camera_that_can_not_be_started_keeps_nothing_alive(tmp_path: Path) -> N
     words = ("--timeout", ".3", "--screenshot-on-timeout", "picture.png", "--log", "log")
     job = f"rm {python}; exec {' '.join(SLEEP)}"
     output = run("-m", "anaheadless", *EXEC, *words, "sh", "-c", job, command=str(python), cwd=tmp_path, timeout=15)
-    assert (output.returncode, output.stdout, output.stderr) == (-signal.SIGTERM, "", "")
+    assert (output.returncode, output.stdout) == (-signal.SIGTERM, "")
     assert "could not be saved" in (tmp_path / "log").read_text()
 
 
@@ -364,7 +398,7 @@ def test_options_come_from_variables(how: str, tmp_path: Path) -> None:
     output = run(*words, "-c", code, command=program, env=environ, cwd=tmp_path, preexec_fn=ignoring_term)
     assert output.returncode == -signal.SIGKILL
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
-    assert "the target is still there after 0.3 s: SIGTERM" in said(tmp_path / "log")
+    assert re.search(struck("0.3s", "SIGTERM"), output.stderr)
 
 
 @pytest.mark.parametrize(
@@ -415,6 +449,7 @@ def test_durations_that_are_none(text: str) -> None:
         (("--grace", "1"), "--screenshot-on-timeout need a --timeout"),
         (("--timeout", "1", "--screenshot-on-timeout", "gone/picture.png"), "no file can be made there"),
         (("--timeout", "1", "--screenshot-on-timeout", "."), "is a directory"),
+        (("--timeout", "1", "--screenshot-on-timeout", "/dev/null"), "is not a regular file"),
     ],
 )
 def test_wrong_usage(words: tuple[str, ...], complaint: str, tmp_path: Path) -> None:
@@ -464,7 +499,7 @@ def test_server_that_hangs_keeps_nothing_alive(hung: tuple[Session, Path]) -> No
     session.wait_until_nothing_is_left()
     assert said(log)[1:] == [
         "the screen could not be saved",
-        "the target is still there after 1 s: SIGTERM",
+        f"PID {session.process.pid} was still running after 1s: SIGTERM",
         "the target has ended",
         "nothing is left",
     ]

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-SAID = b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\n"
+GOOD = b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\nremembered: \n"
 
 
 def memfd(text: bytes) -> int:
@@ -33,7 +33,8 @@ def huge() -> int:
 
 
 KINDS: dict[str, Callable[[], int]] = {
-    "good": lambda: memfd(SAID),
+    "good": lambda: memfd(GOOD),
+    "escapes": lambda: memfd(GOOD.replace(b"renderer: none", "renderer: \x1b[2Jx\u202ey".encode())),
     "odd": lambda: memfd(b"\xff\0: \n" * 100),
     "fifo": fifo,
     "pipe": lambda: os.pipe()[0],

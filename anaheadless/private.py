@@ -1,0 +1,104 @@
+"""Folders that only this user can enter, and the cookie files in them."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from anaheadless.lean import Record
+
+COOKIE_FILE = re.compile(r"Xauthority-(\d{1,9})-[0-9a-f]{8}(?:-[cln])?")  # the letters are those of xauth's own files
+
+
+class CookieFile(Record):
+    """An X authority file, open for reading and writing.
+
+    :param path: empty where it has no name.
+    """
+
+    path: str
+    descriptor: int
+
+
+def folders(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The private folders of this user, the best one first: one below /tmp, which is made, and XDG_RUNTIME_DIR."""
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    return tuple(dict.fromkeys(folder for folder in (_folder_in_tmp(), runtime) if folder and is_private(folder)))
+
+
+def is_private(folder: str | None) -> bool:
+    """Whether *folder* is what XDG_RUNTIME_DIR has to be; the variable may be left from a login that has ended."""
+    try:
+        status = os.stat(folder or "")
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+
+def create_cookie_file(number: int, entries: bytes, folders: Sequence[str]) -> CookieFile | None:
+    """A file with the X authority *entries* of display *number*, in the first of the *folders* that takes it."""
+    for folder in folders:
+        path = os.path.join(folder, f"Xauthority-{number}-{os.urandom(4).hex()}")
+        with suppress(OSError):  # a full disk, perhaps
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                os.fchmod(descriptor, 0o600)  # whatever the umask
+                if os.write(descriptor, entries) == len(entries):
+                    return CookieFile(path, descriptor)
+            except OSError:
+                pass
+            os.close(descriptor)
+            os.unlink(path)
+    return None
+
+
+def cookie_files(folders: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The cookie files in *folders*, those that xauth makes beside them included: their displays, and their paths."""
+    for folder in folders:
+        with suppress(OSError):
+            for name in os.listdir(folder):
+                match = COOKIE_FILE.fullmatch(name)
+                if match:
+                    yield int(match[1]), os.path.join(folder, name)
+
+
+def _folder_in_tmp() -> str | None:
+    """A private folder below /tmp; None: there can be none.
+
+    Somebody else may have taken its name so that we can't. Then a folder of another name does, and is found again.
+    """
+    usual = f"/tmp/anaheadless-{os.geteuid()}"
+    try:
+        if not _keeps_names("/tmp"):
+            return None
+        if _make(usual):
+            return usual
+        others = (os.path.join("/tmp", name) for name in sorted(os.listdir("/tmp")) if name.startswith(f"{usual[5:]}-"))
+        another = next(filter(_is_ours, others), f"{usual}-{os.urandom(4).hex()}")
+        return another if _make(another) else None
+    except OSError:
+        return None
+
+
+def _keeps_names(folder: str) -> bool:
+    """Whether nobody else can give our file's name in *folder* to another one."""
+    mode = os.stat(folder).st_mode
+    return bool(mode & stat.S_ISVTX) or not mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _make(folder: str) -> bool:
+    """Whether *folder* is private, and no link; it is made where there is none."""
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass
+    else:
+        os.chmod(folder, 0o700)  # whatever the umask
+    return _is_ours(folder)
+
+
+def _is_ours(folder: str) -> bool:
+    return not os.path.islink(folder) and is_private(folder)
