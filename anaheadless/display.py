@@ -186,7 +186,7 @@ def claim() -> Claim:
 
 def has_foreign_keymap(number: int) -> bool:
     """Whether another user's file is where the server has its keyboard compiled: it would fail."""
-    return any(os.path.lexists(path) and not _is_ours(path) for path in xserver.keymap_paths(str(number)))
+    return any(os.path.lexists(path) and not xserver.is_ours(path) for path in xserver.keymap_paths(str(number)))
 
 
 def sweep(limit: int | None = SWEEP_LIMIT, folders: Sequence[str] = ()) -> list[str]:
@@ -206,7 +206,7 @@ def sweep(limit: int | None = SWEEP_LIMIT, folders: Sequence[str] = ()) -> list[
         for number, path in private.cookie_files(folders):
             cookies.setdefault(number, []).append(path)
         found = {int(match[1]) for match in map(pattern.fullmatch, names) if match}.union(cookies)
-        ours = (n for n in _numbers() if n in found and (n in cookies or any(map(_is_ours, _paths(n)))))
+        ours = (n for n in _numbers() if n in found and (n in cookies or any(map(xserver.is_ours, _paths(n)))))
         for number in islice(ours, limit):
             try:
                 with _bind(abstract_name(number)):
@@ -273,23 +273,20 @@ def _remove_if_dead(number: int, cookies: Sequence[str] = ()) -> list[str]:
     """
     path, lock, *others = _paths(number)
     dead = [path] if os.path.lexists(path) else []
-    if dead and not (_is_ours(path) and _is_old(path) and _is_dead(path)):
+    if dead and not (xserver.is_ours(path) and _is_old(path) and _is_dead(path)):
         return []
     removed = []
-    dead += [each for each in (lock, *others) if _is_ours(each) and _is_old(each) and (each != lock or _is_stale(lock))]
+    dead += [
+        each
+        for each in (lock, *others)
+        if xserver.is_ours(each) and _is_old(each) and (each != lock or _is_stale(lock))
+    ]
     dead += [each for each in cookies if _is_old(each) and not _keeper_of(each)]
     for each in dead:
         with suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(each)
             removed.append(each)
     return removed
-
-
-def _is_ours(path: str) -> bool:
-    try:
-        return os.lstat(path).st_uid == os.geteuid()
-    except FileNotFoundError:
-        return False
 
 
 def _is_old(path: str) -> bool:

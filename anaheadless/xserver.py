@@ -76,7 +76,8 @@ def end(server: int | None, lock: str, socket_path: str, identity: tuple[int, in
         remove(socket_path)
         number = socket_path.rpartition("X")[2]
         for path in draft_path(number), *keymap_paths(number):
-            remove(path)
+            if is_ours(path):
+                remove(path)
 
 
 def lock_path(number: str) -> str:
@@ -119,6 +120,14 @@ def remove(path: str) -> None:
     # It has been removed; or is another user's by now, who can make a folder of that name, too.
     with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
         os.unlink(path)
+
+
+def is_ours(path: str) -> bool:
+    """Whether *path* is there, and this user's."""
+    try:
+        return os.lstat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def file_identity(path: str) -> tuple[int, int] | None:

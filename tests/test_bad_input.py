@@ -212,28 +212,6 @@ def test_full_tmp() -> None:
 
 
 @needs_namespaces
-@pytest.mark.parametrize(
-    "setup",
-    [
-        "ln -s /root /tmp/anaheadless-$(id -u)",
-        "mkdir /tmp/other; chmod 700 /tmp/other; ln -s other /tmp/anaheadless-$(id -u)",
-        "mkdir /tmp/anaheadless-$(id -u); chmod 777 /tmp/anaheadless-$(id -u)",
-        "touch /tmp/anaheadless-$(id -u)",
-        pytest.param(
-            "mkdir -m 700 /tmp/anaheadless-0; chown 54321 /tmp/anaheadless-0",
-            marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs another user"),
-        ),
-    ],
-    ids=["link", "link to our own", "open", "file", "somebody else's"],
-)
-def test_private_folder_that_is_not_to_be_trusted(setup: str) -> None:
-    environ = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
-    setup = f"mount -t tmpfs none /tmp; {setup}"
-    output = in_namespaces(ANAHEADLESS, "run", "-c", "print('run')", setup=setup, env=environ)
-    assert_refused(output, 125, "not to be trusted", "XDG_RUNTIME_DIR")
-
-
-@needs_namespaces
 def test_full_tmp_is_left_as_it_was() -> None:
     """The server itself leaves an unfinished lock there."""
     output = in_namespaces("sh", "-c", f"{ANAHEADLESS} run -c ''; find /tmp -name '.*X*'", setup=FILL_TMP)

@@ -225,3 +225,40 @@ def test_clock_that_was_set_makes_nothing_immortal(when: str) -> None:
     output = in_namespaces(ANAHEADLESS, "clean", setup=setup)
     assert (output.returncode, output.stderr) == (0, "")
     assert output.stdout == "removed /tmp/.X11-unix/X2000\nremoved /tmp/.X2000-lock\n"
+
+
+@needs_namespaces
+def test_numbers_with_another_users_keymap_are_left_out(users: list[User]) -> None:
+    """An X server that finds one has no keyboard, and ends: every second number is like that."""
+    user, other = users
+    taken = "import os\nfor n in range(2000, 10000, 2): os.close(os.open(f'/tmp/server-{n}.xkm', os.O_CREAT))"
+    setup = f"""
+        mount -t tmpfs none /run; cp -r {user.settings["env"]["PYTHONPATH"]} /run/packages
+        mount -t tmpfs -o mode=1777 none /tmp; mount -t tmpfs -o ro none /var/lib/xkb || true
+        setpriv --reuid {other.uid} --clear-groups {user.python} -c "{taken}" """
+    command = f"setpriv --reuid {user.uid} --clear-groups {' '.join(user.anaheadless)} exec --gl none xdpyinfo"
+    environ = {**user.settings["env"], "PYTHONPATH": "/run/packages", "XDG_CACHE_HOME": "/tmp/cache"}
+    many = f"for i in 1 2 3 4 5 6; do {command} >/dev/null || exit; done; ls -A /tmp/.X11-unix"
+    output = in_namespaces("sh", "-c", many, setup=setup, env=environ)
+    assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
+
+
+@needs_namespaces
+def test_keymap_that_another_user_makes_meanwhile(users: list[User], tmp_path: Path) -> None:
+    """The display gets another number."""
+    server = tmp_path / "Xvfb"
+    server.write_text(f"""#!/bin/sh
+        number=${{1#:}}
+        [ -e /tmp/failed ] && exec {shutil.which("Xvfb")} "$@"
+        touch /tmp/failed /tmp/server-$number.xkm
+        chown {users[1].uid} /tmp/server-$number.xkm
+        echo '(EE) Failed to activate virtual core keyboard: 2' >&2
+        exit 1""")
+    server.chmod(0o755)
+    setup = f"mount -t tmpfs none /run; cp {server} /run; mount -t tmpfs none /tmp"
+    environ = {**os.environ, "PATH": f"/run:{os.environ['PATH']}"}
+    output = in_namespaces(
+        "sh", "-c", f"{ANAHEADLESS} exec --gl none xdpyinfo && ls /tmp/failed", setup=setup, env=environ
+    )
+    assert (output.returncode, output.stderr) == (0, "")
+    assert output.stdout.endswith("/tmp/failed\n")
