@@ -173,10 +173,9 @@ def start(
                 # way. It can take a display only by itself, where another server may come first.
                 how = None if error.by_sockets else how
     except OSError as error:
-        raise LaunchError(
-            f"the display can't be started: {error.strerror or error}",
-            hint=LIMITS_HINT,
-        ) from error
+        # The descriptors that a keeper gets are copied to high numbers first: EINVAL says that there are none.
+        reason = os.strerror(errno.EMFILE) if error.errno == errno.EINVAL else error.strerror or error
+        raise LaunchError(f"the display can't be started: {reason}", hint=LIMITS_HINT) from error
     raise LaunchError(f"the X server found {ATTEMPTS} displays in a row in use", hint="Try again.")
 
 
@@ -302,6 +301,8 @@ def _open_output(what: str, path: str) -> BinaryIO:
             buffering=0,
         )
     except OSError as error:
+        if not path:
+            raise
         raise LaunchError(
             f"the {what} can't be written: {path}: {error.strerror}", hint="See --log and --record."
         ) from error

@@ -231,3 +231,9 @@ def test_interpreter_that_is_none() -> None:
     output = run("doctor", "--python", "/bin/true")
     assert output.returncode == 1
     assert "it does not answer as Python does" in output.stdout
+
+
+@pytest.mark.parametrize("limit", [5, 6, 8, 12, 14, 15, 16, 20, 24])
+def test_too_few_descriptors(limit: int) -> None:
+    words = ("-c", f'ulimit -n {limit}; exec "$@"', "sh", ANAHEADLESS, "exec", "--gl", "none", "echo", "run")
+    assert_refused(run(*words, command="sh"), 125, "Too many open files", "ulimit")

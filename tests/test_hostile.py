@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import anaheadless
-from anaheadless import keeper, processes
+from anaheadless import display, keeper, processes
 from anaheadless.errors import LaunchError
+from anaheadless.session import explain
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, dead_sockets, holding, owner, run, wait_until
 from test_surroundings import in_namespaces, needs_namespaces
 
@@ -262,3 +263,50 @@ def test_keymap_that_another_user_makes_meanwhile(users: list[User], tmp_path: P
     )
     assert (output.returncode, output.stderr) == (0, "")
     assert output.stdout.endswith("/tmp/failed\n")
+
+
+def test_no_number_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    with holding("--gl", "none") as session:
+        monkeypatch.setattr(display, "NUMBERS", range(session.number, session.number + 1))
+        with pytest.raises(LaunchError, match=f"all display numbers from {session.display} to .* in use"):
+            display.claim()
+
+
+def test_words_about_a_server_outlive_the_keeper(capfd: pytest.CaptureFixture[str]) -> None:
+    """It may be killed while they are looked up."""
+    explain("/usr/bin/Xvfb", "/proc/999999999/fd/2", "0")
+    said = capfd.readouterr().err
+    assert said.startswith("anaheadless: the X server ended before it was ready: /usr/bin/Xvfb\n")
+    assert "(it said nothing)" in said
+
+
+STOP_ITSELF, KILL_ITSELF = "os.kill(os.getpid(), 19)", "os.kill(os.getpid(), 9)"
+
+
+@pytest.mark.parametrize("what", [STOP_ITSELF, KILL_ITSELF])
+def test_keeper_whose_first_process_does_not_end_as_it_should(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has forked, and nothing more is wanted of it."""
+    monkeypatch.setattr(keeper, "KEEP", keeper.KEEP.replace("os._exit(0)", what))
+    with anaheadless.virtual_display(gl="none") as shown:
+        subprocess.run(["xdpyinfo"], env=shown.environ, check=True, stdout=subprocess.DEVNULL)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (STOP_ITSELF, "not ready within 1 s"),
+        (KILL_ITSELF, "the keeper could not be started"),
+        ("os.write(1, b'nonsense')", "the keeper could not be started"),
+        ("sys.exit('no memory')", "the keeper could not be started"),
+    ],
+)
+def test_keeper_that_does_not_start(what: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dead_sockets()
+    monkeypatch.setattr(keeper, "KEEP", keeper.KEEP.replace("os.setsid()", what))
+    with pytest.raises(LaunchError, match=words), anaheadless.virtual_display(gl="none", start_timeout=1.0):
+        pass
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    wait_until(lambda: dead_sockets() <= before, "no socket is left")

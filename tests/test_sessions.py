@@ -88,6 +88,20 @@ def test_stop_without_a_name_wants_to_know_which() -> None:
     assert session.display in output.stderr
 
 
+def test_session_that_is_stopped_while_it_starts(tmp_path: Path) -> None:
+    server = tmp_path / "Xvfb"
+    server.write_text("#!/bin/sh\nexec sleep 1000\n")
+    server.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [ANAHEADLESS, "exec", "--gl", "none", "true"]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: any(row["target"] == process.pid for row in listed().values()), "it is listed")
+        assert run("stop", str(process.pid)).returncode == 0
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 125
+    assert "the session was stopped while it was starting" in errors
+
+
 @pytest.mark.parametrize("name", [":1", "999999999", "nonsense", "", "-1"])
 def test_stop_of_none_says_so(name: str) -> None:
     output = run("stop", "--", name)
