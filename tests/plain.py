@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import dedent
 from typing import Any
+
+import pytest
 
 import anaheadless
 from helpers import PATIENCE, PROGRAMS, Session, attended, run
@@ -65,6 +68,17 @@ COLOURS = ["255 0 0", "0 0 255"]
 def bare(**more: str) -> dict[str, str]:
     """Our environment without a display, and without what could choose one, or an OpenGL."""
     return {**{name: value for name, value in os.environ.items() if not CHOSEN.fullmatch(name)}, **more}
+
+
+def other_python(name: str) -> str:
+    """The interpreter that *name* really is; pyenv has scripts of that name that may do nothing but complain."""
+    found = shutil.which(name)
+    answer = found and subprocess.run(
+        [found, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, env=bare(), timeout=60
+    )
+    if not answer or answer.returncode != 0:
+        pytest.skip(f"there is no {name}")
+    return answer.stdout.strip()
 
 
 def code_of(code: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from anaheadless.environment import SHIM
 from helpers import BIN, TESTS, run
+from plain import other_python
 
 DOUBLES = str(TESTS / "doubles")
 PLAIN = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "ANAHEADLESS_NO_SHIM")}
@@ -85,17 +86,6 @@ def venv(filled_venv: Path) -> Iterator[Path]:
 def site_packages(venv: Path) -> Path:
     (folder,) = venv.parent.parent.glob("lib/python*/site-packages")
     return folder
-
-
-def other_python(name: str) -> str:
-    """The interpreter that *name* really is; pyenv has scripts of that name that may do nothing but complain."""
-    found = shutil.which(name)
-    answer = found and subprocess.run(
-        [found, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, env=PLAIN, timeout=60
-    )
-    if not answer or answer.returncode != 0:
-        pytest.skip(f"there is no {name}")
-    return answer.stdout.strip()
 
 
 @pytest.mark.parametrize(

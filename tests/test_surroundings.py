@@ -20,6 +20,7 @@ import pytest
 import anaheadless
 from helpers import (
     ANAHEADLESS,
+    CHECKOUT,
     PATIENCE,
     PROGRAMS,
     SOCKETS,
@@ -33,6 +34,7 @@ from helpers import (
     wait_until,
     wait_until_no_socket_is_left,
 )
+from plain import bare, other_python
 
 DRAWS = "import os, subprocess; subprocess.run('xdpyinfo', stdout=subprocess.DEVNULL, check=True); print('drawn')"
 
@@ -130,7 +132,7 @@ def test_stale_locks_and_sockets_of_living_processes(monkeypatch: pytest.MonkeyP
     try:
         claims = [display.claim(), display.claim()]
         assert sorted(claim.number for claim in claims) == [9992, 9993]
-        with pytest.raises(anaheadless.errors.LaunchError, match="no display number is free"):
+        with pytest.raises(anaheadless.errors.LaunchError, match="all display numbers"):
             display.claim()
     finally:
         for path in (*made, SOCKETS / "X9992", SOCKETS / "X9993"):
@@ -364,6 +366,22 @@ def test_interpreter_built_for_an_old_system(tmp_path: Path) -> None:
 def test_moved_interpreter() -> None:
     """It finds its own library only through PYTHONHOME."""
     assert_draws(env={**os.environ, "PYTHONHOME": sys.base_prefix})
+
+
+@pytest.mark.parametrize("name", ["python3.9", "python3.10", sys.executable])
+def test_nothing_is_imported_from_the_working_directory(name: str, tmp_path: Path) -> None:
+    """With PYTHONHOME, Python does not leave it out by itself."""
+    for module in "os", "signal", "socket", "select":
+        (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
+    # The interpreter's own start-up, and the keeper's, which has been told more of.
+    python = other_python(name)
+    prefix = run("-c", "import sys; print(sys.base_prefix)", command=python).stdout.strip()
+    environ = {**bare(PYTHONHOME=prefix), "PYTHONPATH": str(CHECKOUT)}
+    launch = "import sys; sys.path[:] = sys.path[1:]; from anaheadless.entry import main; main()"
+    words = ("-S", "-c", launch, "exec", "--gl", "none", "xdpyinfo")
+    output = run(*words, command=python, cwd=tmp_path, env=environ)
+    assert (output.returncode, output.stderr) == (0, "")
+    assert not (tmp_path / "imported").exists()
 
 
 def test_hardly_any_descriptors() -> None:
