@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from anaheadless import rendercheck, xproto
-from anaheadless.display import abstract_name, find_cookie, socket_path
+from anaheadless.display import MAX_SIDE, abstract_name, find_cookie, socket_path
 from anaheadless.errors import LaunchError
 
 GET_IMAGE, QUERY_COLORS = 73, 91
@@ -78,22 +78,29 @@ def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) 
                 hint="See --crop WIDTHxHEIGHT+X+Y.",
             )
         request = struct.pack("<IhhHHI", form.root, x, y, width, height, ALL_PLANES)
-        pixels = connection.ask(GET_IMAGE, Z_PIXMAP, request)[32:]
+        size = row_bytes(form, width) * height
+        pixels = connection.ask(GET_IMAGE, Z_PIXMAP, request, size + -size % 4)[32:]
         palette = None
         if form.masks is None:
-            colours = connection.ask(QUERY_COLORS, 0, struct.pack("<257I", form.colormap, *range(256)))[32:]
+            request = struct.pack("<257I", form.colormap, *range(256))
+            colours = connection.ask(QUERY_COLORS, 0, request, 8 * 256)[32:]
             palette = [colours[high::8] for high in (1, 3, 5)]  # of 16 bits each, the lower half first
     return width, to_rgb(pixels, replace(form, width=width, height=height), palette)
 
 
 def parse_setup(setup: bytes) -> Format:
-    """What a server says of itself, see :attr:`anaheadless.xproto.Connection.setup`, as far as a picture needs it."""
+    """What a server says of itself, see :attr:`anaheadless.xproto.Connection.setup`, as far as a picture needs it.
+
+    :raises ValueError: it makes no sense; so do KeyError and struct.error.
+    """
     vendor, formats, big_endian = struct.unpack_from("<16xHxxxBB", setup)
     start = 32 + vendor + -vendor % 4
     sizes = {depth: rest for depth, *rest in struct.iter_unpack("<BBB5x", setup[start : start + 8 * formats])}
     start += 8 * formats
     root, colormap, width, height, visual, depth, depths = struct.unpack_from("<II12xHH8xIxxBB", setup, start)
     pixel_bits, row_bits = sizes[depth]
+    if pixel_bits not in (8, 16, 24, 32) or row_bits not in (8, 16, 32) or max(width, height) > MAX_SIDE:
+        raise ValueError(f"a screen of {width}x{height} pixels of {pixel_bits} bits, in units of {row_bits}")
     start += 40
     masks = None
     for _ in range(depths):
@@ -105,13 +112,18 @@ def parse_setup(setup: bytes) -> Format:
     return Format(root, colormap, width, height, pixel_bits // 8, row_bits, bool(big_endian), masks)
 
 
+def row_bytes(form: Format, width: int) -> int:
+    """The bytes of a row of *width* pixels."""
+    return -(-width * form.pixel_bytes * 8 // form.row_bits) * form.row_bits // 8
+
+
 def to_rgb(pixels: bytes, form: Format, palette: Sequence[bytes] | None = None) -> list[bytes]:
     """*pixels* as rows of RGB triples, one byte each.
 
     :param palette: where *form* has no masks: the reds, the greens and the blues of the colormap's first 256 entries.
     """
     size = form.pixel_bytes
-    stride = -(-form.width * size * 8 // form.row_bits) * form.row_bits // 8
+    stride = row_bytes(form, form.width)
     # No loop over pixels: a table for each byte, and the union of what they give.
     tables = [_tables(mask, size) for mask in form.masks or ()]
     rows = []

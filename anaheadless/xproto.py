@@ -37,19 +37,23 @@ class Connection(Record):
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def ask(self, opcode: int, data: int, body: bytes) -> bytes:
+    def ask(self, opcode: int, data: int, body: bytes, limit: int = 0) -> bytes:
         """The reply to a request: its first 32 bytes, and what comes after them.
 
         :param data: the request's second byte.
+        :param limit: how many bytes may come after the first 32.
         :raises OSError: as :func:`connect` does.
-        :raises RefusedError: the server answered with an error.
+        :raises RefusedError: the server answered with an error, or with more than that.
         """
         _limit(self.socket, self.deadline)
         self.socket.sendall(struct.pack("<BBH", opcode, data, 1 + len(body) // 4) + body)
         reply = _receive(self.socket, 32, self.deadline)
         if reply[0] != REPLY:
             raise RefusedError(f"X error {reply[1]} for request {opcode}")
-        return reply + _receive(self.socket, 4 * int.from_bytes(reply[4:8], "little"), self.deadline)
+        length = 4 * int.from_bytes(reply[4:8], "little")
+        if length > limit:
+            raise RefusedError(f"the reply to request {opcode} has {length} bytes, and not {limit} at most")
+        return reply + _receive(self.socket, length, self.deadline)
 
 
 def connect(address: str, cookie: bytes, deadline: float) -> Connection:

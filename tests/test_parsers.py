@@ -104,6 +104,14 @@ def test_odd_authority(entries: bytes) -> None:
         assert ":2000" in str(error)  # noqa: PT017
 
 
+@pytest.mark.parametrize(("pixel_bits", "row_bits", "width"), [(0, 32, 9), (32, 0, 9), (255, 32, 9), (32, 32, 40000)])
+def test_screen_that_makes_no_sense(pixel_bits: int, row_bits: int, width: int) -> None:
+    formats = struct.pack("<BBB5x", 24, pixel_bits, row_bits)
+    screen = struct.pack("<II12xHH8xIxxBB", 1, 2, width, 9, 3, 24, 0)
+    with pytest.raises(ValueError, match="a screen of"):
+        screenshot.parse_setup(struct.pack("<16xHxxxBBxx8x", 0, 1, 0)[:32] + formats + screen)
+
+
 @given(st.binary())
 def test_odd_setup_of_a_server(setup: bytes) -> None:
     """screenshot.save() knows these errors."""
@@ -218,9 +226,9 @@ def test_odd_answers_of_a_proof(output: str, errors: str, status: int) -> None:
     assert (found.result == "drawn") == ("result: drawn" in output.splitlines())
 
 
-@settings(max_examples=50)
-@given(st.one_of(st.binary(), st.binary().map(lambda body: b"\1\0\0\0\0\0\0\0\1" + body)))
-def test_odd_answers_of_a_server(answer: bytes) -> None:
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The address of a server that gives one *answer* to whatever it is asked."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("")  # a name that the kernel chooses
         listener.listen()
@@ -229,16 +237,34 @@ def test_odd_answers_of_a_server(answer: bytes) -> None:
             with listener.accept()[0] as connection, contextlib.suppress(OSError):
                 connection.recv(1 << 12)
                 connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 12):
+                    pass
 
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            with contextlib.suppress(OSError, xproto.RefusedError):
-                address = listener.getsockname().decode()
-                with xproto.connect(address, bytes(16), time.monotonic() + 30) as connection:
-                    xproto.has_extension(connection, "GLX")
+            yield listener.getsockname().decode()
         finally:
             thread.join()
+
+
+@settings(max_examples=50)
+@given(st.one_of(st.binary(), st.binary().map(lambda body: b"\1\0\0\0\0\0\0\0\1" + body)))
+def test_odd_answers_of_a_server(answer: bytes) -> None:
+    with answering(answer) as address, contextlib.suppress(OSError, xproto.RefusedError):
+        connection = xproto.connect(address, bytes(16), time.monotonic() + 30)
+        with connection:
+            xproto.has_extension(connection, "GLX")
+
+
+def test_answer_of_a_server_that_takes_too_much_memory() -> None:
+    """Sixteen gigabytes."""
+    setup, reply = bytes([1, *bytes(7)]), struct.pack("<BBHI24x", 1, 0, 0, 0xFFFFFFFF)
+    with answering(setup + reply) as address, pytest.raises(xproto.RefusedError, match="17179869180 bytes, and not 0"):
+        connection = xproto.connect(address, bytes(16), time.monotonic() + 30)
+        with connection:
+            xproto.has_extension(connection, "GLX")
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), st.one_of(WORDS, st.just("END\nEND_"))))
