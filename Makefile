@@ -38,8 +38,9 @@ system:
 test-system: system
 	@{ gcc --version && xdpyinfo -version; } >/dev/null 2>&1 || $(call apt-install,gcc libc6-dev x11-utils) || \
 	    { echo 'Install gcc (with the C library headers) and xdpyinfo.'; exit 1; }
-	@{ x11vnc -version && ffmpeg -version; } >/dev/null 2>&1 || $(call apt-install,x11vnc ffmpeg) || \
-	    echo 'Without x11vnc and ffmpeg, the tests of view and --record are skipped.'
+	@{ x11vnc -version && ffmpeg -version && xauth -V && chromium --version; } >/dev/null 2>&1 || \
+	    $(call apt-install,x11vnc ffmpeg xauth chromium) || \
+	    echo 'The tests that need x11vnc, ffmpeg, xauth or chromium are skipped where it is missing.'
 
 bench-system: system
 	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \

@@ -261,9 +261,9 @@ def test_odd_answers_of_a_server(answer: bytes) -> None:
 def test_answer_of_a_server_that_takes_too_much_memory() -> None:
     """Sixteen gigabytes."""
     setup, reply = bytes([1, *bytes(7)]), struct.pack("<BBHI24x", 1, 0, 0, 0xFFFFFFFF)
-    with answering(setup + reply) as address, pytest.raises(xproto.RefusedError, match="17179869180 bytes, and not 0"):
+    with answering(setup + reply) as address:
         connection = xproto.connect(address, bytes(16), time.monotonic() + 30)
-        with connection:
+        with connection, pytest.raises(xproto.RefusedError, match="17179869180 bytes, and not 0"):
             xproto.has_extension(connection, "GLX")
 
 
