@@ -424,12 +424,21 @@ def finish(recorder: int, film: str) -> None:
 
 def say(text: str) -> None:
     """Put *text* on the launcher's standard error, in a process of its own: the reader may keep us waiting."""
-    with suppress(OSError):  # no process is to be had
-        child = os.fork()
+    data = f"{text}\n".encode(errors="surrogateescape")
+    with suppress(OSError):  # nobody reads it
+        try:
+            child = os.fork()
+        except OSError:  # none is to be had
+            poll = select.poll()
+            poll.register(STDERR, select.POLLOUT)
+            if (STDERR, select.POLLOUT) in poll.poll(0):
+                os.write(STDERR, data[: select.PIPE_BUF])
+            return
         if not child:
-            with suppress(OSError):  # nobody reads it
-                os.write(STDERR, f"{text}\n".encode(errors="surrogateescape"))
-            os._exit(0)
+            try:
+                os.write(STDERR, data)
+            finally:
+                os._exit(0)
         await_end(child, SAY_SECONDS)
 
 

@@ -49,7 +49,7 @@ def test_launch_imports_little(tmp_path: Path) -> None:
         for name in (
             *("__main__", "configuration", "display", "entry", "environment", "errors", "facts", "keeper", "launch"),
             *("live", "memfile", "memory", "opengl", "options", "lean", "search", "session", "target", "xproto"),
-            *("processes", "xserver"),
+            *("private", "processes", "xserver"),
         )
     } - {"anaheadless.__main__"}
 
