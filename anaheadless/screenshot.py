@@ -99,7 +99,7 @@ def parse_setup(setup: bytes) -> Format:
     start += 8 * formats
     root, colormap, width, height, visual, depth, depths = struct.unpack_from("<II12xHH8xIxxBB", setup, start)
     pixel_bits, row_bits = sizes[depth]
-    if pixel_bits not in (8, 16, 24, 32) or row_bits not in (8, 16, 32) or max(width, height) > MAX_SIDE:
+    if pixel_bits not in (8, 16, 24, 32) or row_bits not in (8, 16, 32, 64) or max(width, height) > MAX_SIDE:
         raise ValueError(f"a screen of {width}x{height} pixels of {pixel_bits} bits, in units of {row_bits}")
     start += 40
     masks = None
