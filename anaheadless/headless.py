@@ -2,6 +2,7 @@
 
 The functions are those of BrainVISA's ``anatomist.headless``, with its names and meanings, and two more for
 everybody: :func:`relaunch` and :func:`virtual_display`. Importing this loads neither Qt nor OpenGL, and little else.
+What differs under the name ``anatomist.headless`` itself is in :mod:`anaheadless.anatomist`.
 
 Inside a launched program, nothing is started: the functions report the session. Outside, they do what can still be done
 in a process that runs.
@@ -16,17 +17,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from anaheadless import processes
 from anaheadless.errors import LaunchError, say
+from anaheadless.lean import signal
 from anaheadless.relaunching import relaunch
 from anaheadless.virtual import VirtualDisplay, virtual_display
 
 if TYPE_CHECKING:
     from anaheadless.inprocess import Changes
-    from anaheadless.live import Notes
+    from anaheadless.live import LiveSession
     from anaheadless.session import Session
 
 __all__ = [
@@ -57,20 +61,66 @@ SHOWS_A_DISPLAY = ("drawn", "no GLX", *ADVERTISED)
 
 @dataclass(frozen=True)
 class ServerProcess:
-    """The X server of a virtual display; it ends with its session, and is not to be ended otherwise."""
+    """The X server of a virtual display, with the methods of :class:`subprocess.Popen` that programs use on one.
+
+    :param start: its start time, see processes.state().
+    :param session: the session that it belongs to.
+    """
 
     pid: int
+    start: str = field(repr=False)
+    session: LiveSession = field(repr=False)
 
     def poll(self) -> int | None:
-        """None as long as it runs, then 0, as of :class:`subprocess.Popen`."""
-        return None if processes.is_alive(self.pid) else 0
+        """None while it runs, then 0."""
+        return None if processes.is_alive(self.pid, self.start) else 0
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended; :raises subprocess.TimeoutExpired: it still runs after *timeout* seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            status = self.poll()
+            if status is not None:
+                return status
+            if timeout is not None and deadline is not None and time.monotonic() >= deadline:
+                from subprocess import TimeoutExpired  # no small import
+
+                raise TimeoutExpired(f"X server {self.pid} of display {self.session.display}", timeout)
+            time.sleep(0.005)
+
+    def terminate(self) -> None:
+        """End the session, but not the program: the server goes, and nothing is left of it."""
+        from anaheadless import keeper
+
+        with closing(processes.open_process(self.session.keeper)) as kept:
+            # Only now is it certain which process that is: the number may have been given to another one.
+            if self._look() is not None:
+                with suppress(ProcessLookupError):
+                    for number in keeper.STOP, signal.SIGCONT:  # it may be stopped
+                        kept.send(number)
+
+    kill = terminate  # a server that is killed behind its keeper's back would leave its socket
+
+    def is_to_stay(self) -> bool:
+        """Whether the session goes on: when its target has ended, the server is there for a moment only."""
+        seen = self._look()
+        return self.poll() is None and seen is not None and seen.has_target
+
+    def _look(self) -> LiveSession | None:
+        """The session as it is now, or None: it has ended."""
+        from anaheadless import live
+
+        seen = live.look(self.session.keeper)
+        return seen if self.session.is_same(seen) else None
 
 
 @dataclass
 class HeadlessInfo:
     """What :func:`setup_headless` has found or done; not frozen, since soma puts its QApplication in.
 
-    :param virtual_display_proc: the X server (``pid``, ``poll()``), or None where the display is a regular one.
+    :param virtual_display_proc: the X server, or None where the display is a regular one. It has ``pid``, ``poll()``,
+        ``wait(timeout)``, ``terminate()`` and ``kill()``, as a :class:`subprocess.Popen` has; the last two end the
+        session, and programs that are connected to its display usually end with it.
     :param original_display: DISPLAY before, as ``:0``, or None.
     :param display: DISPLAY now, as ``:2000``, or None.
     :param glx: 2: OpenGL has drawn; 1: GLX is advertised only; 0: there is none; None: it was not asked for.
@@ -78,7 +128,7 @@ class HeadlessInfo:
     :param mesa: whether a software Mesa was chosen for it.
     :param headless: whether the display is a virtual one.
     :param qtapp: what :func:`test_qapp` said at first.
-    :param qapp: the QApplication that was made for the caller, where there was one to make (for soma only).
+    :param qapp: the QApplication, if it was asked for or Anatomist has made it, otherwise None.
     :param backend: where OpenGL comes from: ``virtualgl``, ``nvidia``, ``native``, ``mesa`` or ``none``.
     :param renderer: GL_RENDERER of what drew, or None.
     """
@@ -136,17 +186,36 @@ def HeadlessAnatomist(  # noqa: N802
 
     Source: ``anatomist.headless`` of BrainVISA 6.0; that one ignores the constructor's arguments.
     """
-    with _lock:
-        if _state.anatomist is None:
-            name = _find_implementation(implementation)
-            info = setup_headless(allow_virtualgl, force_virtualgl, need_opengl=True)
-            found = _import_implementation(*name)(*args, **kwargs)
-            found.headless_info = info
-            _state.anatomist = found
-        return _state.anatomist
+
+    def set_up() -> HeadlessInfo:
+        return setup_headless(allow_virtualgl, force_virtualgl, need_opengl=True)
+
+    return the_anatomist(set_up, implementation, *args, **kwargs)
 
 
 Anatomist = HeadlessAnatomist
+
+
+def the_anatomist(set_up: Callable[[], HeadlessInfo], implementation: str | None, *args: Any, **kwargs: Any) -> Any:
+    """The Anatomist that there is, or one on the display that *set_up* gives."""
+    from anaheadless import qt
+
+    with _lock:
+        if _state.anatomist is None:
+            name = _find_implementation(implementation)
+            info = set_up()
+            found = _import_implementation(*name)(*args, **kwargs)
+            info.qapp = qt.application_with_display()  # Anatomist makes it, if nobody has
+            found.headless_info = info
+            _state.anatomist = found
+        elif _state.info is not None:
+            _check_application(_state.info)
+        return _state.anatomist
+
+
+def anatomist_so_far() -> Any:
+    """The Anatomist that has been made, or None."""
+    return _state.anatomist
 
 
 def _find_implementation(name: str | None) -> tuple[str, str]:
@@ -185,14 +254,19 @@ def _import_implementation(module: str, attribute: str) -> Any:
 
 
 def setup_headless(
-    allow_virtualgl: bool = True, force_virtualgl: bool = False, need_opengl: bool | None = True
+    allow_virtualgl: bool = True,
+    force_virtualgl: bool = False,
+    need_opengl: bool | None = True,
+    *,
+    qapp: bool = False,
 ) -> HeadlessInfo:
     """Give this process a display that needs no screen, with OpenGL that has drawn.
 
     Inside a launched program there is one already, whatever the parameters. Otherwise a session is started, which ends
     with this process, and :data:`os.environ` is changed as the environment of a launched program is, PYTHONPATH apart;
     :func:`stop_headless` undoes that. Its screen has 1280x1024 pixels of 24 bits. A second call returns the same
-    object, and starts nothing.
+    object, and starts nothing, unless the session has ended meanwhile, as it does for a forked child whose parent has
+    ended: then the display is set up anew.
 
     Where it comes too late, less is done. With a QApplication, the display is what it is: the regular one, if it works.
     With a QCoreApplication, QtGui, libGL or libX11 in the process, nothing can be put in front of them: VirtualGL, and
@@ -202,15 +276,49 @@ def setup_headless(
     :param allow_virtualgl: whether VirtualGL may render.
     :param force_virtualgl: have VirtualGL render where it can, even if in software.
     :param need_opengl: whether there has to be OpenGL; without, less is started.
+    :param qapp: whether to make a QApplication as well, unless there is one, so that widgets can be made at once. It
+        lives as long as the process. A QCoreApplication is deleted for it. It is made with the binding that soma's
+        ``qt_backend`` has chosen, if that is imported, else with the one that is imported, else with the first of
+        PyQt5, PyQt6, PySide2 and PySide6 that is installed.
     :raises LaunchError: there is neither a virtual display nor a regular one that would do; nothing is left, and the
-        environment is as before.
+        environment is as before. Or the display has ended, and a QApplication is connected to it. Or ``qapp`` is asked
+        for, and there is no Qt.
 
-    Source: ``soma.qt_gui.headless`` of soma-base 6.0 and ``anatomist.headless``.
+    Source: ``soma.qt_gui.headless`` of soma-base 6.0 and ``anatomist.headless``, which always make a QApplication.
     """
+    from anaheadless import qt
+
     with _lock:
+        binding = qt.find_binding() if qapp else None
+        if qapp and binding is None:
+            raise LaunchError(
+                f"no QApplication can be made: none of {', '.join(qt.BINDINGS)} is installed for this Python",
+                hint="Install one: pip install PyQt5.",
+            )
+        if _state.info is not None and _has_ended(_state.info):
+            _check_application(_state.info)
+            stop_headless()
         if _state.info is None:
             _state.info = _set_up(allow_virtualgl, force_virtualgl, need_opengl is not False)
+        if binding is not None:
+            _state.info.qapp = qt.ensure_application(binding)
         return _state.info
+
+
+def _has_ended(info: HeadlessInfo) -> bool:
+    server = info.virtual_display_proc
+    return server is not None and not server.is_to_stay()
+
+
+def _check_application(info: HeadlessInfo) -> None:
+    """:raises LaunchError: the display has ended, and Qt is connected to it: that can't be undone."""
+    from anaheadless import qt
+
+    if _has_ended(info) and test_qapp() == "QApp" and qt.uses_x():
+        raise LaunchError(
+            f"display {info.display} has ended with its session, and this process's QApplication is connected to it",
+            hint="A process that forks must do so before it makes a QApplication, and must outlive its children.",
+        )
 
 
 def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> HeadlessInfo:
@@ -218,9 +326,9 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
     info.qtapp = test_qapp()
     if not sys.platform.startswith("linux"):
         return info
-    notes = _session_notes()
-    if notes is not None:
-        return _report(info, notes, need_opengl)
+    session = _current_session()
+    if session is not None:
+        return _report(info, session, need_opengl)
     if info.qtapp == "QApp":
         return _stay_on_display(info, need_opengl, _too_late(info))
     from anaheadless import inprocess
@@ -232,13 +340,13 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
     _state.session = ready.session
     atexit.register(ready.session.control.close)  # lest Python say that nobody has
     _state.changes += (inprocess.change(ready.environ),)
-    notes = _session_notes()
-    assert notes is not None, "a session that has just been started"
-    return _report(info, notes, need_opengl)
+    session = _current_session()
+    assert session is not None, "a session that has just been started"
+    return _report(info, session, need_opengl)
 
 
-def _session_notes() -> Notes | None:
-    """What the keeper says of the session that this process is in, or None where it is in none."""
+def _current_session() -> LiveSession | None:
+    """The session that this process is in, with what its keeper says of it, or None where it is in none."""
     from anaheadless import live
 
     for _ in range(1000):
@@ -247,11 +355,16 @@ def _session_notes() -> Notes | None:
         if found is None or found.notes is None or found.notes.server:
             break
         time.sleep(0.005)
-    return None if found is None else found.notes
+    if found is None or found.notes is None:
+        return None
+    # The keeper ends last: the target, of which this may be a child, or the server has perhaps ended already.
+    return found if found.has_target and processes.is_alive(found.notes.server) else None
 
 
-def _report(info: HeadlessInfo, notes: Notes, need_opengl: bool) -> HeadlessInfo:
-    info.virtual_display_proc = ServerProcess(notes.server)
+def _report(info: HeadlessInfo, session: LiveSession, need_opengl: bool) -> HeadlessInfo:
+    notes = session.notes
+    assert notes is not None, "see _current_session()"
+    info.virtual_display_proc = ServerProcess(notes.server, processes.state(notes.server)[1], session)
     info.original_display = notes.original_display or None
     info.display = os.environ["DISPLAY"]
     info.headless = True
@@ -301,6 +414,9 @@ def stop_headless() -> None:
         session, _state.session = _state.session, None
         if session is not None:
             session.control.close() if test_qapp() == "QApp" else session.end()
+        soma = sys.modules.get("anaheadless.soma")
+        if soma is not None:
+            soma.tell(None)
 
 
 def setup_virtualGL() -> bool:  # noqa: N802
@@ -320,7 +436,7 @@ def setup_virtualGL() -> bool:  # noqa: N802
 
     if any("faker" in os.path.basename(path) for path in facts.loaded_libraries()):
         return True
-    if _session_notes() is not None:
+    if _current_session() is not None:
         return False
     from anaheadless import inprocess
 
@@ -332,32 +448,53 @@ def setup_virtualGL() -> bool:  # noqa: N802
         return True
 
 
+def _in_either_order(test: Callable[..., int | None]) -> Callable[..., int | None]:
+    """*test*, also without its first argument, *need_opengl*, which soma's function has since soma-base 6.0.17."""
+
+    @wraps(test)
+    def in_either_order(*args: Any, **kwargs: Any) -> int | None:
+        if args and not isinstance(args[0], bool):
+            args = (True, *args)
+        return test(*args, **kwargs)
+
+    return in_either_order
+
+
+@_in_either_order
 def test_glx(
-    xdpyinfo_cmd: str | Sequence[str] | None = None,
-    timeout: float = 5.0,
+    need_opengl: bool = True,
     glxinfo_cmd: str | Sequence[str] | None = None,
-) -> int:
+    xdpyinfo_cmd: str | Sequence[str] | int | None = None,
+    timeout: float = 5.0,
+) -> int | None:
     """How far the OpenGL of the display can be trusted: 2: it has drawn; 1: it is advertised only; 0: there is none.
 
     Inside a launched program, that is known. Otherwise a picture is drawn in another process. With a command, its word
     is taken: 2 if *glxinfo_cmd* lists visuals, else 1 if *xdpyinfo_cmd* lists GLX. One that can't be executed says
-    nothing. soma's function has these parameters in another order: give them by name.
+    nothing.
 
-    :param xdpyinfo_cmd: a command, as ``xdpyinfo`` or ``["vglrun", "xdpyinfo"]``, likewise ``glxinfo_cmd``.
+    :param need_opengl: False: the answer is None. By position, it may be left out, as up to soma-base 6.0.15:
+        ``test_glx("glxinfo", "xdpyinfo")`` is ``test_glx(True, "glxinfo", "xdpyinfo")``.
+    :param glxinfo_cmd: a command, as ``glxinfo`` or ``["vglrun", "glxinfo"]``, likewise ``xdpyinfo_cmd``, which may
+        also be 0: there is none.
     :param timeout: seconds to wait for an X server that is only starting. 0: there is one try, of 5 seconds at most.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0.
     """
-    notes = _session_notes() if sys.platform.startswith("linux") else None
-    if xdpyinfo_cmd is None and glxinfo_cmd is None:
-        if notes is not None:
-            return notes.glx
+    if not need_opengl:
+        return None
+    if not glxinfo_cmd and not xdpyinfo_cmd:
         if not sys.platform.startswith("linux"):
             return 0
+        session = _current_session()
+        if session is not None and session.notes is not None:
+            return session.notes.glx
         from anaheadless import inprocess
 
         return _poll(timeout, lambda limit: _grade(inprocess.look_at_display(limit).result))
-    return _poll(timeout, lambda limit: _grade_by_commands(glxinfo_cmd, xdpyinfo_cmd, limit))
+    commands = [(glxinfo_cmd, "GLX Visuals", 2), (xdpyinfo_cmd, "GLX", 1)]
+    asked = [(command, word, grade) for command, word, grade in commands if command and not isinstance(command, int)]
+    return _poll(timeout, lambda limit: _grade_by_commands(asked, limit))
 
 
 def _poll(timeout: float, attempt: Callable[[float], int | None]) -> int:
@@ -379,14 +516,10 @@ def _grade(result: str) -> int | None:
     return 2 if result == "drawn" else int(result in ADVERTISED)
 
 
-def _grade_by_commands(
-    glxinfo: str | Sequence[str] | None, xdpyinfo: str | Sequence[str] | None, timeout: float
-) -> int | None:
-    """The grade that the commands, those that are given, stand for, or None where they say that there is no display."""
+def _grade_by_commands(asked: Sequence[tuple[str | Sequence[str], str, int]], timeout: float) -> int | None:
+    """The grade of the first command whose output has its word; None: they say that there is no display."""
     from anaheadless.proof import run
 
-    commands = [(glxinfo, "GLX Visuals", 2), (xdpyinfo, "GLX", 1)]
-    asked = [(command, word, grade) for command, word, grade in commands if command]
     for command, word, grade in asked:
         try:
             ended = run([command] if isinstance(command, str) else command, os.environ, timeout / len(asked))

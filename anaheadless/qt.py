@@ -1,11 +1,18 @@
-"""What there is of Qt in this process, whatever its binding; nothing is imported to find out."""
+"""What there is of Qt in this process, whatever its binding: nothing is imported to find out. And a QApplication."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import sys
 from typing import Any
 
+from anaheadless.lean import suppress
+
 BINDINGS = ("PyQt5", "PyQt6", "PySide2", "PySide6")
+
+# What has been made: not all bindings keep a QApplication that nobody refers to.
+_made: list[Any] = []
 
 
 def application() -> Any | None:
@@ -29,7 +36,55 @@ def has_display(application: Any) -> bool:
     return bool(application.inherits("QGuiApplication"))
 
 
+def application_with_display() -> Any | None:
+    """The application object, if it has a display, or None."""
+    found = application()
+    return found if found is not None and has_display(found) else None
+
+
 def uses_x() -> bool:
     """Whether what Qt application there is may need an X display; one on the platform ``offscreen`` does not."""
     name = getattr(application(), "platformName", None)
     return name is None or name() == "xcb"
+
+
+def find_binding() -> str | None:
+    """What to make a QApplication with: soma's choice, else what is imported, else what is installed, else None."""
+    soma = sys.modules.get("soma.qt_gui.qt_backend")
+    if soma is not None:
+        with suppress(ImportError):  # it looks for PyQt5 only, unless it is told otherwise
+            soma.set_qt_backend()  # as each import from it does; the second time, it does nothing
+            return str(soma.get_qt_backend())
+    for binding in BINDINGS:
+        if f"{binding}.QtCore" in sys.modules:
+            return binding
+    for binding in BINDINGS:
+        with suppress(ModuleNotFoundError):
+            if importlib.util.find_spec(f"{binding}.QtWidgets") is not None:
+                return binding
+    return None
+
+
+def ensure_application(binding: str) -> Any:
+    """The application that has a display; if there is none, a QApplication is made with *binding*, and kept for ever.
+
+    As soma does it: a QCoreApplication makes way for it, and QtWebEngine can still be imported.
+    """
+    existing = application()
+    if existing is not None:
+        if has_display(existing):
+            return existing
+        # Where its class is from tells the binding, which may be another one.
+        _ownership(type(existing).__module__.partition(".")[0]).delete(existing)
+    core, widgets = (importlib.import_module(f"{binding}.{name}") for name in ("QtCore", "QtWidgets"))
+    core.QCoreApplication.setAttribute(core.Qt.ApplicationAttribute.AA_ShareOpenGLContexts)
+    made = widgets.QApplication(sys.argv[:1] or [""])
+    if binding.startswith("PyQt"):
+        _ownership(binding).transferto(made, None)
+    _made.append(made)
+    return made
+
+
+def _ownership(binding: str) -> Any:
+    """The module that knows which C++ objects belong to Python."""
+    return importlib.import_module(binding.replace("PySide", "shiboken") if "PySide" in binding else f"{binding}.sip")

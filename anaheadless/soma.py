@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import sys
 from types import ModuleType
 
-from anaheadless.headless import HeadlessInfo, setup_headless
+from anaheadless import headless, qt
+from anaheadless.headless import HeadlessInfo, ServerProcess
+
+
+def setup_headless(
+    need_opengl: bool | None = None, allow_virtualgl: bool = True, force_virtualgl: bool = False
+) -> HeadlessInfo:
+    """soma's, with its parameters in its order: :func:`anaheadless.setup_headless`, and a QApplication.
+
+    soma's has Qt's platform ``offscreen``; this one is on X. Where this Python has no Qt, there is none.
+    """
+    return set_up(need_opengl, allow_virtualgl, force_virtualgl, qapp=qt.find_binding() is not None)
+
+
+def set_up(need_opengl: bool | None, allow_virtualgl: bool, force_virtualgl: bool, *, qapp: bool) -> HeadlessInfo:
+    """:func:`anaheadless.setup_headless`, of which soma's variables then tell."""
+    if need_opengl is None:
+        need_opengl = getattr(sys.modules.get("soma.qt_gui.headless"), "needs_opengl", True)
+    info = headless.setup_headless(allow_virtualgl, force_virtualgl, need_opengl, qapp=qapp)
+    tell(info)
+    return info
+
+
+def tell(info: HeadlessInfo | None) -> None:
+    """Have soma's variables say what *info* says, if soma is there; None: nothing is set up any more."""
+    module = sys.modules.get("soma.qt_gui.headless")
+    if module is None:
+        return
+    server = None if info is None else info.virtual_display_proc
+    variables = {
+        "headless_initialized": info,
+        "virtual_display_proc": server,
+        "original_display": None if info is None else info.original_display,
+        "display": None if server is None else int(server.session.display[1:]),  # there, it is a number
+    }
+    for name, value in variables.items():
+        setattr(module, name, value)
+    backend = importlib.import_module("soma.qt_gui.qt_backend")
+    backend.headless = server is not None  # type: ignore[attr-defined]
 
 
 def answer_for(module: ModuleType) -> None:
-    """Put our set-up into *module*, which is ``soma.qt_gui.headless``; all else there is soma's own."""
+    """Put our set-up into *module*, which is ``soma.qt_gui.headless``, and its end; all else there is soma's own."""
+    terminate = module.terminate_virtual_display
 
-    def answer(
-        need_opengl: bool | None = None, allow_virtualgl: bool = True, force_virtualgl: bool = False
-    ) -> HeadlessInfo:
-        info = setup_headless(allow_virtualgl, force_virtualgl, need_opengl)
-        if info.headless and info.qapp is None:
-            make_application(info)
-        return info
+    def forget_server() -> None:
+        if isinstance(module.virtual_display_proc, ServerProcess):
+            module.virtual_display_proc = None  # type: ignore[attr-defined]
 
-    for name in "setup_headless", "setup_headless_xvfb":
+    def terminate_virtual_display() -> None:
+        if isinstance(module.virtual_display_proc, ServerProcess):
+            headless.stop_headless()
+        terminate()
+
+    # Before soma's own turn, which would end the server while Qt is connected: the session ends after the process.
+    atexit.register(forget_server)
+    answers = {
+        "setup_headless": setup_headless,
+        "setup_headless_xvfb": setup_headless,
+        "terminate_virtual_display": terminate_virtual_display,
+    }
+    for name, answer in answers.items():
         if hasattr(module, name):
             setattr(module, name, answer)
-
-
-def make_application(info: HeadlessInfo) -> None:
-    """Make the QApplication that soma would make, but on X: soma's has Qt's platform ``offscreen``.
-
-    As soma does it: kept for ever, and so that QtWebEngine can still be imported.
-    """
-    backend = importlib.import_module("soma.qt_gui.qt_backend")
-    backend.set_qt_backend()  # as each import from it does; the second time, it does nothing
-    binding = backend.get_qt_backend()
-    core, widgets = (importlib.import_module(f"{binding}.{name}") for name in ("QtCore", "QtWidgets"))
-    if core.QCoreApplication.instance() is not None:
-        return
-    core.QCoreApplication.setAttribute(core.Qt.ApplicationAttribute.AA_ShareOpenGLContexts)
-    info.qapp = widgets.QApplication(sys.argv[:1] or [""])
-    importlib.import_module(f"{binding}.sip").transferto(info.qapp, None)

@@ -75,7 +75,7 @@ def end(server: int | None, lock: str, socket_path: str, identity: tuple[int, in
     if ours or (identity is not None and file_identity(socket_path) == identity):
         remove(socket_path)
         number = socket_path.rpartition("X")[2]
-        for path in draft_path(number), *keymap_paths(number):
+        for path in (draft_path(number), *keymap_paths(number)):
             if is_ours(path):
                 remove(path)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from anaheadless import anatomist
 from helpers import TESTS, run
 
 ENVIRON = {**os.environ, "PYTHONPATH": str(TESTS / "doubles")}
@@ -54,10 +55,35 @@ OURS = """\
 from anaheadless import HeadlessAnatomist
 a = HeadlessAnatomist('-b')
 """
+FALLBACK = """\
+try:
+    from anatomist import headless as ana
+    a = ana.HeadlessAnatomist()
+except Exception:
+    from anatomist.direct import api as ana
+    a = ana.Anatomist('on a screen')
+"""
+PARTIAL = """\
+from functools import partial
+from anatomist.headless import HeadlessAnatomist
+Anatomist = partial(HeadlessAnatomist, implementation='anatomist.threaded.api.Anatomist')
+a = Anatomist('-b')
+"""
+SETTING = """\
+import anatomist.headless as hana
+hana.force_virtualgl = False
+a = hana.HeadlessAnatomist('-b')
+"""
+SET_UP_FIRST = """\
+import anatomist.headless as ana
+ana.setup_headless()
+a = ana.HeadlessAnatomist()
+"""
 
 REPORT = """
-import dataclasses, json, os
-info = dataclasses.asdict(a.headless_info)
+import json, os
+info = vars(a.headless_info).copy()
+server, qapp = info.pop('virtual_display_proc'), info.pop('qapp')
 print(json.dumps([f'{type(a).__module__}.{type(a).__qualname__}', a.arguments, info, os.environ['DISPLAY']]))
 """
 DIRECT = "anatomist.direct.api.Anatomist"
@@ -86,6 +112,10 @@ def report(code: str, *options: str, **settings: Any) -> Any:
         pytest.param(ALIAS, DIRECT, [], id="alias"),
         pytest.param(AS_THE_API, DIRECT, [], id="as the API"),
         pytest.param(OURS, DIRECT, ["-b"], id="our own name"),
+        pytest.param(FALLBACK, DIRECT, [], id="try"),
+        pytest.param(PARTIAL, "anatomist.threaded.api.Anatomist", ["-b"], id="partial"),
+        pytest.param(SETTING, DIRECT, ["-b"], id="setting"),
+        pytest.param(SET_UP_FIRST, DIRECT, [], id="set up first"),
     ],
 )
 def test_examples(code: str, found: str, arguments: list[str]) -> None:
@@ -115,17 +145,127 @@ def test_headless_info(options: tuple[str, ...], glx: int) -> None:
 import psutil
 server = psutil.Process(a.headless_info.virtual_display_proc.pid)
 keeper = int(os.environ['ANAHEADLESS_SESSION'].partition(',')[2])
-print(server.ppid() == keeper, a.headless_info.virtual_display_proc.poll())
+print(server.ppid() == keeper, a.headless_info.virtual_display_proc.poll(), qapp is a.application)
 """
     environ = {**ENVIRON, "DISPLAY": ":4711"}
     output = printed(SIMPLE + REPORT + check, *options, env=environ).splitlines()
     _, _, info, display = json.loads(output[0])
-    assert output[1] == "True None"
+    assert output[1] == "True None True"
     assert (info["headless"], info["display"], info["original_display"]) == (True, display, ":4711")
-    assert (info["qtapp"], info["qapp"], info["glx"]) == (None, None, glx)
+    assert (info["qtapp"], info["glx"]) == (None, glx)
     assert (info["backend"] == "none", info["renderer"] is None) == (glx == 0, glx == 0)
     assert info["virtualgl"] == (info["backend"] == "virtualgl")
     assert info["mesa"] == (info["backend"] == "mesa")
+
+
+@pytest.mark.parametrize(
+    ("given", "forced"), [("", True), ("force_virtualgl=False", False), ("force_virtualgl=True", True)]
+)
+def test_setting_is_what_is_taken_without_an_argument(given: str, forced: bool) -> None:
+    """It matters where the session has ended; so it is looked at where it is passed on."""
+    code = f"""
+import anaheadless.headless
+import anatomist.headless as hana
+original = anaheadless.headless.setup_headless
+def setup_headless(allow_virtualgl, force_virtualgl, need_opengl, *, qapp=False):
+    print(force_virtualgl)
+    return original(need_opengl=False)
+anaheadless.headless.setup_headless = setup_headless
+hana.force_virtualgl = True
+hana.HeadlessAnatomist({given})
+"""
+    assert printed(code, "--gl", "none") == f"{forced}\n"
+
+
+# --- what the original's names stand for
+
+
+def test_names_of_the_original() -> None:
+    code = """
+import anatomist.headless as ana
+from anatomist.headless import headless, qt_backend
+import soma.qt_gui.headless, soma.qt_gui.qt_backend
+print(headless is ana.headless is soma.qt_gui.headless, qt_backend is ana.qt_backend is soma.qt_gui.qt_backend)
+print(ana.hanatomist)
+a = ana.HeadlessAnatomist()
+print(ana.hanatomist is a)
+"""
+    assert printed(code, "--gl", "none") == "True True\nNone\nTrue\n"
+
+
+def test_names_of_the_original_without_soma() -> None:
+    code = """
+import sys
+sys.modules['soma'] = None
+import anatomist.headless as ana
+print([hasattr(ana, name) for name in ('hanatomist', 'headless', 'qt_backend', 'magic')])
+a = ana.HeadlessAnatomist()
+print(ana.setup_headless().qapp is a.application)
+"""
+    assert printed(code, "--gl", "none") == "[True, False, False, False]\nTrue\n"
+
+
+TRUTH = """
+import os
+from soma.qt_gui import headless, qt_backend
+info = a.headless_info
+print(headless.headless_initialized is info, headless.virtual_display_proc is info.virtual_display_proc)
+print(os.environ['DISPLAY'] == f':{headless.display}', headless.original_display, qt_backend.headless)
+"""
+
+
+@pytest.mark.parametrize("code", [SIMPLE, SET_UP_FIRST, f"import soma.qt_gui.headless\n{SIMPLE}"])
+def test_soma_tells_of_the_session(code: str) -> None:
+    environ = {**ENVIRON, "DISPLAY": ":4711"}
+    assert printed(code + TRUTH, "--gl", "none", env=environ) == "True True\nTrue :4711 True\n"
+
+
+def test_end_of_the_display_in_words_of_soma() -> None:
+    """The session is the launcher's, and stays; soma's variables are as before."""
+    code = """
+headless.terminate_virtual_display()
+print(headless.headless_initialized, headless.virtual_display_proc, headless.display, qt_backend.headless)
+print(info.virtual_display_proc.poll())
+"""
+    said = printed(SIMPLE + TRUTH + code, "--gl", "none").splitlines()
+    assert said[-2:] == ["None None None False", "None"]
+
+
+FROM_SOMA = """\
+from soma.qt_gui.qt_backend import Qt, QtWidgets
+class Own:
+    def __init__(self):
+        self.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+"""
+FROM_QT = """\
+from PyQt5 import QtWidgets
+class Own:
+    def __init__(self):
+        self.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+"""
+
+
+@pytest.mark.parametrize("before", ["", "ana.setup_headless()", "import soma.qt_gui.qt_backend"])
+@pytest.mark.parametrize("module", [FROM_SOMA, FROM_QT], ids=["Qt from soma", "Qt from PyQt5"])
+def test_there_is_one_application(module: str, before: str, tmp_path: Path) -> None:
+    """Made by us, by soma or by Anatomist, it is the one that all others find."""
+    (tmp_path / "own.py").write_text(module)
+    code = f"""
+from PyQt5 import QtWidgets
+made = []
+class Counted(QtWidgets.QApplication):
+    def __init__(self, *args):
+        super().__init__(*args)
+        made.append(self)
+QtWidgets.QApplication = Counted
+import anatomist.headless as ana
+{before}
+a = ana.HeadlessAnatomist(implementation='own.Own')
+from soma.qt_gui.qt_backend import Qt
+info = ana.setup_headless()
+print(len(made), a.application is info.qapp is made[0], info.qapp.platformName())
+"""
+    assert printed(code, "--gl", "none", cwd=tmp_path) == "1 True xcb\n"
 
 
 def test_constructor_arguments() -> None:
@@ -151,10 +291,10 @@ others = [
 ]
 import anatomist.api, anatomist.notebook
 others += [anatomist.notebook.Anatomist(), anatomist.api.Anatomist()]
-print([other is a for other in others], later is ana is anaheadless.headless, a.arguments)
-print(a.headless_info is ana.setup_headless())
+print([other is a for other in others], later is ana, ana.hanatomist is a, a.arguments)
+print(a.headless_info is ana.setup_headless() is anaheadless.setup_headless())
 """
-    assert printed(SIMPLE + again, "--gl", "none") == f"{[True] * 6} True [[], {{}}]\nTrue\n"
+    assert printed(SIMPLE + again, "--gl", "none") == f"{[True] * 6} True True [[], {{}}]\nTrue\n"
 
 
 def test_there_is_one_anatomist_for_all_threads(tmp_path: Path) -> None:
@@ -276,14 +416,13 @@ def test_anatomist_without_what_it_needs(tmp_path: Path) -> None:
 def test_all_else_is_the_anatomist_that_is_installed() -> None:
     code = """
 import anatomist, anatomist.api, anatomist.base, anatomist.direct.api, anatomist.notebook.api, anatomist.headless
-import anaheadless.headless
 from anatomist import headless
-print(headless is anatomist.headless is anaheadless.headless)
+print(headless is anatomist.headless, headless.__file__)
 modules = anatomist, anatomist.api, anatomist.base, anatomist.direct.api, anatomist.notebook, anatomist.notebook.api
 print(*(module.__file__ for module in modules), sep='\\n')
 """
     ours, *files = printed(code, "--gl", "none").splitlines()
-    assert ours == "True"
+    assert ours == f"True {anatomist.__file__}"
     expected = ["__init__", "api", "base", "direct/api", "notebook/__init__", "notebook/api"]
     assert files == [str(TESTS / "doubles" / "anatomist" / f"{name}.py") for name in expected]
 

@@ -123,6 +123,36 @@ def test_commands(glxinfo: list[str] | None, xdpyinfo: list[str] | None, grade: 
     assert said == {"glx": [grade, grade]}
 
 
+def test_arguments_by_position(tmp_path: Path) -> None:
+    """In the orders of soma-base up to 6.0.15, and since 6.0.17."""
+    lists, has = command(tmp_path, "glxinfo", GLXINFO), command(tmp_path, "xdpyinfo", XDPYINFO)
+    calls = {
+        f"{lists!r}": 2,
+        f"{lists!r}, {has!r}, 0": 2,
+        f"None, {has!r}, 0.0": 1,
+        f"[{has!r}], [{has!r}], 0": 1,
+        f"True, {lists!r}, {has!r}, 0": 2,
+        f"True, None, [{has!r}], 0": 1,
+        f"True, {has!r}, 0, 0": 0,
+        f"False, {lists!r}": None,
+        f"False, glxinfo_cmd={lists!r}": None,
+        f"{has!r}, xdpyinfo_cmd={has!r}, timeout=0": 1,
+    }
+    asked = ", ".join(f"anaheadless.test_glx({arguments})" for arguments in calls)
+    assert answer(f"say(glx=[{asked}])") == {"glx": list(calls.values())}
+
+
+@pytest.mark.parametrize("arguments", ["1, 2, 3, 4, 5", "'a', 'b', 1, 2", "'a', glxinfo_cmd='b'", "magic=1"])
+def test_arguments_that_make_no_sense(arguments: str) -> None:
+    code = f"""
+    try:
+        anaheadless.test_glx({arguments})
+    except TypeError as error:
+        say(words=str(error))
+    """
+    assert "test_glx" in answer(code)["words"]
+
+
 def test_command_is_looked_for_on_path(tmp_path: Path) -> None:
     command(tmp_path, "my-glxinfo", GLXINFO)
     environ = bare(PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
@@ -131,8 +161,10 @@ def test_command_is_looked_for_on_path(tmp_path: Path) -> None:
 
 def test_real_xdpyinfo(regular: dict[str, str], without_glx: dict[str, str]) -> None:
     for environ, grade in (regular, 1), (without_glx, 0):
-        assert answer("say(glx=anaheadless.test_glx('xdpyinfo'))", env=environ) == {"glx": grade}
-    assert answer("say(glx=anaheadless.test_glx('xdpyinfo', 0))", env=bare(DISPLAY=nobody())) == {"glx": 0}
+        assert answer("say(glx=anaheadless.test_glx(xdpyinfo_cmd='xdpyinfo'))", env=environ) == {"glx": grade}
+    assert answer("say(glx=anaheadless.test_glx(xdpyinfo_cmd='xdpyinfo', timeout=0))", env=bare(DISPLAY=nobody())) == {
+        "glx": 0
+    }
 
 
 @pytest.mark.skipif(shutil.which("glxinfo") is None, reason="glxinfo is not installed")
@@ -147,8 +179,8 @@ def test_missing_commands(missing: str, tmp_path: Path) -> None:
     said = answer(
         f"""
         say(
-            both=anaheadless.test_glx({missing!r}, glxinfo_cmd=[{missing!r}, 'argument']),
-            one=anaheadless.test_glx({there!r}, glxinfo_cmd={missing!r}),
+            both=anaheadless.test_glx([{missing!r}, 'argument'], {missing!r}),
+            one=anaheadless.test_glx({missing!r}, {there!r}),
         )
         """
     )

@@ -253,6 +253,155 @@ def test_session_ends_with_its_process_whatever_a_forked_child_does() -> None:
             child.kill()
 
 
+ORPHAN = """
+import signal, time
+signal.alarm(60)
+first = anaheadless.setup_headless(need_opengl=False)
+BEFORE
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+while os.getppid() == parent:
+    time.sleep(0.001)
+second = tried(anaheadless.setup_headless, need_opengl=False)
+if not isinstance(second, str):
+    again = anaheadless.setup_headless(need_opengl=False) is second
+    server = second.virtual_display_proc
+    say(old=first.virtual_display_proc.pid, new=server.pid, shown=xdpyinfo(), again=again, poll=server.poll(),
+        DISPLAY=os.environ['DISPLAY'], info=told(second))
+else:
+    say(words=second)
+os._exit(0)  # Qt would end it otherwise, where it is connected
+"""
+
+
+@pytest.mark.parametrize("launched", [False, True], ids=["", "launched"])
+def test_child_whose_parent_has_ended_gets_a_display_of_its_own(launched: bool) -> None:
+    display = nobody()
+    code = code_of(ORPHAN.replace("BEFORE", ""))
+    words = [ANAHEADLESS, "run", "--gl", "none"] if launched else [sys.executable]
+    output = run(*words[1:], "-c", code, command=words[0], env=bare(DISPLAY=display))
+    assert (output.returncode, output.stderr) == (0, "")
+    said = json.loads(output.stdout)
+    assert said["new"] != said["old"]
+    assert (said["again"], said["poll"], said["DISPLAY"]) == (True, None, said["info"]["display"])
+    assert "dimensions:" in said["shown"]
+    assert said["info"]["original_display"] == display or launched
+
+
+def test_child_whose_parent_has_ended_is_told_that_its_application_has_no_display() -> None:
+    before = "from PyQt5.QtWidgets import QApplication; app = QApplication([])"
+    words = answer(ORPHAN.replace("BEFORE", before))["words"]
+    assert words.startswith("anaheadless: display :")
+    assert "has ended with its session" in words
+    assert "before it makes a QApplication" in words
+
+
+SERVER = """
+import signal
+info = anaheadless.setup_headless(need_opengl=False)
+server = info.virtual_display_proc
+keeper = int(os.environ['ANAHEADLESS_SESSION'].partition(',')[2])
+polls = [server.poll()]
+try:
+    server.wait(timeout=0.01)
+except subprocess.TimeoutExpired as error:
+    polls.append(error.timeout)
+BEFORE
+server.END()
+polls += [server.wait(), server.poll(), server.wait(0)]
+server.terminate(), server.kill()
+second = anaheadless.setup_headless(need_opengl=False)
+pids = [server.pid, second.virtual_display_proc.pid]
+say(polls=polls, pids=pids, keeper=keeper, shown=xdpyinfo(), display=info.display)
+"""
+
+
+@pytest.mark.parametrize("launched", [False, True], ids=["", "launched"])
+@pytest.mark.parametrize(
+    ("end", "before"),
+    [("terminate", ""), ("kill", ""), ("terminate", "os.kill(keeper, signal.SIGSTOP)")],
+    ids=["terminate", "kill", "terminate while it is stopped"],
+)
+def test_server_ends_as_a_popen_does(end: str, before: str, launched: bool) -> None:
+    """And the session with it; the program goes on, and may have another one."""
+    code = code_of(SERVER.replace("END", end).replace("BEFORE", before))
+    words = [ANAHEADLESS, "run", "--gl", "none"] if launched else [sys.executable]
+    output = run(*words[1:], "-c", code, command=words[0], env=bare())
+    assert (output.returncode, output.stderr) == (0, "")
+    said = json.loads(output.stdout)
+    assert said["polls"] == [None, 0.01, 0, 0, 0]
+    assert "dimensions:" in said["shown"]
+    first, second = said["pids"]
+    assert first != second
+    wait_until(lambda: not any(map(processes.is_alive, (first, said["keeper"]))), "keeper and server are gone")
+
+
+def test_server_of_another_session_is_left_alone() -> None:
+    """Its keeper's number may be another process's by now."""
+    said = answer(
+        """
+        import dataclasses
+        server = anaheadless.setup_headless(need_opengl=False).virtual_display_proc
+        ended = server.session.replace(keeper_start=str(int(server.session.keeper_start) - 1))
+        dataclasses.replace(server, session=ended).terminate()
+        dataclasses.replace(server, session=server.session.replace(keeper=os.getpid())).kill()
+        say(shown=xdpyinfo(), poll=server.poll())
+        """
+    )
+    assert "dimensions:" in said["shown"]
+    assert said["poll"] is None
+
+
+# --- a QApplication, where it is asked for
+
+
+@pytest.mark.parametrize("need_opengl", [True, False])
+def test_application_that_is_asked_for(need_opengl: bool) -> None:
+    said = answer(
+        f"""
+        plain = anaheadless.setup_headless(need_opengl={need_opengl})
+        before = plain.qapp
+        info = anaheadless.setup_headless(qapp=True)
+        from PyQt5.QtWidgets import QApplication, QLabel
+        label = QLabel('x')
+        label.show()
+        say(before=before, same=info is plain, made=info.qapp is QApplication.instance(), null=label.grab().isNull(),
+            platform=info.qapp.platformName())
+        """
+    )
+    assert said == {"before": None, "same": True, "made": True, "null": False, "platform": "xcb"}
+
+
+def test_application_is_there_for_as_long_as_the_process() -> None:
+    said = answer(
+        """
+        anaheadless.setup_headless(need_opengl=False, qapp=True)
+        anaheadless.stop_headless()
+        import gc; gc.collect()
+        say(qapp=anaheadless.test_qapp())
+        """
+    )
+    assert said == {"qapp": "QApp"}
+
+
+def test_application_that_can_not_be_made(counted: dict[str, str], tmp_path: Path) -> None:
+    """That is said before anything is started."""
+    said = answer(
+        """
+        sys.modules.update(dict.fromkeys(['PyQt5', 'PyQt6', 'PySide2', 'PySide6']))
+        before = dict(os.environ)
+        words = tried(anaheadless.setup_headless, qapp=True)
+        say(words=words, same=dict(os.environ) == before)
+        """,
+        env=counted,
+    )
+    assert said["words"].startswith("anaheadless: no QApplication can be made")
+    assert "pip install PyQt5" in said["words"]
+    assert said["same"] is True
+    assert not (tmp_path / "servers").exists()
+
+
 # --- and how it is undone
 
 SETTINGS: dict[str, dict[str, str]] = {
@@ -295,7 +444,7 @@ def test_stop_restores_the_environment(given: dict[str, str]) -> None:
     said = answer(code, env={**environ, **given})
     assert said["after"] == said["before"]
     assert said["between"]["DISPLAY"] == said["display"] != given.get("DISPLAY")
-    assert said["between"]["XAUTHORITY"] == f"/proc/{said['pids'][1]}/fd/5"
+    assert said["between"]["XAUTHORITY"] != given.get("XAUTHORITY")
     assert "WAYLAND_DISPLAY" not in said["between"]
     assert said["poll"] == 0
     wait_until(lambda: not any(map(processes.is_alive, said["pids"])), "keeper and server are gone")

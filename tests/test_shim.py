@@ -30,7 +30,7 @@ try:
 except ImportError as error:
     print(error)
 """
-OURS, THEIRS, NONE = "anaheadless.headless\n", "anatomist.headless\n", "No module named 'anatomist'\n"
+OURS, THEIRS, NONE = "anaheadless.anatomist\n", "anatomist.headless\n", "No module named 'anatomist'\n"
 
 # Of an interpreter: what the shim could change.
 STATE = """
@@ -97,10 +97,13 @@ def site_packages(venv: Path) -> Path:
         pytest.param("from anatomist import headless; print(headless.__name__)", None, OURS, id="from, no Anatomist"),
         pytest.param("from anatomist import headless; print(headless.__name__)", DOUBLES, OURS, id="from"),
         pytest.param(
-            "import anatomist.headless as h, anaheadless.headless as a; print(h is a)", None, "True\n", id="as"
+            "import anatomist.headless as h, anaheadless as a; print(h.setup_headless() is a.setup_headless())",
+            None,
+            "True\n",
+            id="one state",
         ),
         pytest.param(
-            "from anatomist.headless import setup_headless as a; from anaheadless import setup_headless as b\n"
+            "from anatomist.headless import stop_headless as a; from anaheadless import stop_headless as b\n"
             "print(a is b)",
             DOUBLES,
             "True\n",
@@ -121,7 +124,7 @@ def test_children_see_the_session(path: str | None, script: Path) -> None:
         "    import anatomist.headless as ana\n"
         "    return f'{ana.__name__} {ana.setup_headless().display}'\n"
         "if __name__ == '__main__':\n"
-        "    expected = f'anaheadless.headless {os.environ[\"DISPLAY\"]}'\n"
+        "    expected = f'anaheadless.anatomist {os.environ[\"DISPLAY\"]}'\n"
         "    found = {subprocess.check_output([sys.executable, '-c', CHILD], text=True).strip()}\n"
         "    for method in multiprocessing.get_all_start_methods():\n"
         "        with multiprocessing.get_context(method).Pool(1) as pool:\n"
@@ -306,7 +309,8 @@ def test_any_python(name: str, empty_venv: Path, tmp_path: Path) -> None:
         python = other_python(name)
     (tmp_path / "own.py").write_text("class Own: pass\n")
     code = f"""{WHICH}
-import json, os
+import json, os, sys
+sys.modules.update(dict.fromkeys(['PyQt5', 'PyQt6', 'PySide2', 'PySide6']))  # as if there were none of them
 ana = anatomist.headless
 info = ana.setup_headless()
 print(json.dumps([info.headless, info.display == os.environ['DISPLAY'], info.glx, ana.test_glx(), ana.test_qapp()]))
@@ -316,12 +320,15 @@ with ana.virtual_display(gl='none') as display:
     print(display.display != info.display)
 ana.stop_headless()
 os.environ['DISPLAY'] = ':4711'
-print(ana.setup_headless(need_opengl=False).display != info.display)
+server = ana.setup_headless(need_opengl=False).virtual_display_proc
+print(server.pid != info.virtual_display_proc.pid)
+server.terminate()
+print(server.wait(30))
 ana.stop_headless()
 print(os.environ['DISPLAY'])
 """
     launched = said("run", "--python", python, "-c", code, env=environ(DOUBLES), cwd=tmp_path)
-    assert launched == f"{OURS}[true, true, 2, 2, null]\nOwn\nTrue\nTrue\n:4711\n"
+    assert launched == f"{OURS}[true, true, 2, 2, null]\nOwn\nTrue\nTrue\n0\n:4711\n"
     plain, launched = states(python)
     assert launched["path"] == plain["path"]
     extra = set(launched["modules"]) - set(plain["modules"]) - {"__future__"}

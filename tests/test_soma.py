@@ -123,11 +123,112 @@ def test_application_of_the_program_is_kept() -> None:
 from PyQt5.QtWidgets import QApplication
 own = QApplication(['own'])
 from soma.qt_gui import qt_backend; qt_backend.set_headless()
-from soma.qt_gui.qt_backend import QtWidgets
+from soma.qt_gui.qt_backend import Qt, QtWidgets
 from soma.qt_gui import headless
-print(QtWidgets.QApplication.instance() is own, headless.setup_headless().qapp, own.platformName())
+print(QtWidgets.QApplication.instance() is own is headless.setup_headless().qapp, own.platformName())
 """
-    assert launched(code, "--gl", "none") == ["True None xcb"]
+    assert launched(code, "--gl", "none") == ["True xcb"]
+
+
+WIDGET = """
+from PyQt5.QtWidgets import QApplication, QLabel
+print(info.qapp is QApplication.instance(), info.qapp.platformName(), info.qtapp)
+label = QLabel('x')
+label.show()
+print(label.grab().isNull())
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "module"),
+    [
+        pytest.param("", "anatomist.headless", id="Anatomist"),
+        pytest.param("import sys; sys.modules['soma'] = None", "anatomist.headless", id="Anatomist without soma"),
+        pytest.param("", "soma.qt_gui.headless", id="soma"),
+    ],
+)
+def test_widgets_may_follow_the_set_up(before: str, module: str) -> None:
+    code = f"{before}\nimport {module}\ninfo = {module}.setup_headless()"
+    assert launched(code + WIDGET, "--gl", "none") == ["True xcb None", "False"]
+
+
+def test_display_outlives_what_soma_does_at_the_end() -> None:
+    """On its own, soma ends the server that its variable names; what is registered before it runs after it."""
+    before = "import atexit\natexit.register(lambda: print(info.virtual_display_proc.poll()))\n"
+    code = f"{before}from soma.qt_gui import headless\ninfo = headless.setup_headless()"
+    assert launched(code + WIDGET, "--gl", "none")[-1] == "None"
+
+
+@pytest.mark.parametrize("module", ["anatomist.headless", "soma.qt_gui.headless"])
+def test_application_without_widgets_makes_way(module: str) -> None:
+    """As with soma itself."""
+    before = "from PyQt5.QtCore import QCoreApplication\napp = QCoreApplication(['-'])\n"
+    code = f"{before}import {module}\ninfo = {module}.setup_headless()"
+    assert launched(code + WIDGET, "--gl", "none") == ["True xcb QtCore", "False"]
+
+
+def test_need_for_opengl_is_what_soma_was_told() -> None:
+    code = """
+from soma.qt_gui import qt_backend
+qt_backend.set_headless(True, needs_opengl=False)
+import anatomist.headless
+print(anatomist.headless.setup_headless().glx)
+"""
+    assert launched(code) == ["None"]
+
+
+def test_parameters_by_position_are_in_the_order_of_soma() -> None:
+    """In need_opengl, they differ: only then, the answer is None."""
+    code = "from {} import setup_headless\nprint(setup_headless({}).glx)"
+    for module in "anatomist.headless", "soma.qt_gui.headless":
+        assert launched(code.format(module, "False, True, True")) == ["None"]
+        assert launched(code.format(module, "None, False, False")) == ["2"]
+
+
+# A stand-in for a binding, of which there is only what makes an application.
+BINDING = {
+    "__init__": "",
+    "QtCore": """
+class Qt:
+    class ApplicationAttribute:
+        AA_ShareOpenGLContexts = 18
+class QCoreApplication:
+    @staticmethod
+    def instance(): return None
+    @staticmethod
+    def setAttribute(attribute): pass
+pyqtSignal = pyqtSlot = None
+""",
+    "QtWidgets": "class QApplication:\n    def __init__(self, words): pass\n",
+    "sip": "def transferto(made, owner): pass\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "environ", "chosen"),
+    [
+        pytest.param("", {}, "PyQt5", id="nothing is said"),
+        pytest.param("import PySide6.QtCore", {}, "PySide6", id="imported"),
+        pytest.param("import PyQt6.QtCore, PyQt5.QtCore", {}, "PyQt5", id="two are imported"),
+        pytest.param("", {"QT_API": "pyqt6"}, "PyQt5", id="soma is not there"),
+        pytest.param("import soma.qt_gui.qt_backend", {}, "PyQt5", id="soma's default"),
+        pytest.param("import soma.qt_gui.qt_backend", {"QT_API": "pyqt6"}, "PyQt6", id="soma's choice"),
+        pytest.param("import PyQt6.QtCore, soma.qt_gui.qt_backend", {}, "PyQt6", id="soma finds what is imported"),
+        pytest.param("sys.modules['PyQt5'] = None", {}, "PyQt6", id="not installed"),
+        pytest.param(
+            "sys.modules['PyQt5'] = None; import soma.qt_gui.qt_backend", {}, "PyQt6", id="soma's default not installed"
+        ),
+    ],
+)
+def test_binding_of_the_application(before: str, environ: dict[str, str], chosen: str, tmp_path: Path) -> None:
+    for binding in "PyQt6", "PySide6":
+        (tmp_path / binding).mkdir()
+        for name, text in BINDING.items():
+            (tmp_path / binding / f"{name}.py").write_text(text)
+    code = f"import sys\n{before}\nimport anaheadless\n"
+    code += "print(type(anaheadless.setup_headless(qapp=True).qapp).__module__)"
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    assert launched(code, "--gl", "none", env={**os.environ, "PYTHONPATH": path, **environ}) == [f"{chosen}.QtWidgets"]
 
 
 @pytest.mark.parametrize("code", [BACKEND, HEADLESS], ids=["qt_backend", "headless"])

@@ -78,16 +78,16 @@ def _loader(module: ModuleType | None) -> Any:
 
 
 class Ours:
-    """Loads anaheadless.headless under another name."""
+    """Loads anaheadless.anatomist under the name that it stands for."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        from anaheadless import headless
+        from anaheadless import anatomist
 
         # One module, one state; the import system takes what it finds there.
-        sys.modules[module.__name__] = headless
+        sys.modules[module.__name__] = anatomist
 
 
 class StandIn:
