@@ -97,6 +97,8 @@ def start(
                 say(f"anaheadless: {line}")
         if ready.verdict is not None and ready.verdict.chosen is None:
             raise no_opengl(options, ready.verdict, without)
+        if ready.verdict is not None and ready.verdict.chosen is not None and ready.verdict.chosen.warning:
+            say(f"anaheadless: {ready.verdict.chosen.warning}")
     except BaseException:
         ready.session.end()
         raise

@@ -26,6 +26,11 @@ _SOFTWARE = (
 # spinalcordtoolbox#3927).
 _LIBSTDCXX_WORDS = ("GLIBCXX", "CXXABI", "libstdc++", "failed to load driver")
 
+# Mesa up to 23 at least maps its cache's index, and dies of SIGBUS when its disk has no room for that. The second name
+# is that of Mesa before 22; with both of them set, no version complains of the old one.
+_BUS_ERROR = "Bus error"
+_WITHOUT_CACHE = MappingProxyType({"MESA_SHADER_CACHE_DISABLE": "true", "MESA_GLSL_CACHE_DISABLE": "true"})
+
 
 class Candidate(Record):
     """A way to get OpenGL.
@@ -38,6 +43,7 @@ class Candidate(Record):
     :param files: what must be there; ld.so only mutters about a missing preload, and runs the program without it.
     :param loads: a library that the proof must have loaded, by its name.
     :param load: what the process has to load first by itself, where it runs already and preload comes too late.
+    :param warning: what the user is told when it is taken, one line; it is then good for this once.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Candidate(Record):
     files: tuple[str, ...] = ()
     loads: str | None = None
     load: tuple[str, ...] = ()
+    warning: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.detail})" if self.detail else self.name
@@ -180,10 +187,11 @@ def in_process(candidate: Candidate) -> Candidate:
 
 
 def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wishes: Wishes) -> Iterator[Candidate]:
-    """What is left to try when none of the *attempts* has drawn."""
-    if not wishes.preload:
-        return
-    if repairs.mesa_folder is not None and wishes.backend in ("auto", "mesa"):
+    """What is left to try when none of the *attempts* has drawn.
+
+    :param attempts: what comes of these candidates may be added meanwhile: one may need several repairs.
+    """
+    if wishes.preload and repairs.mesa_folder is not None and wishes.backend in ("auto", "mesa"):
         library = os.path.join(repairs.mesa_folder, "libGL.so.1")
         yield Candidate(
             "mesa",
@@ -196,12 +204,34 @@ def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wis
             loads=os.path.join(os.path.realpath(repairs.mesa_folder), "libGL.so"),
         )
     for candidate, proof in attempts:
-        if repairs.libstdcxx is not None and any(word in proof.message for word in _LIBSTDCXX_WORDS):
-            yield candidate.replace(
-                detail=", ".join(filter(None, [candidate.detail, f"with {repairs.libstdcxx}"])),
-                preload=(repairs.libstdcxx, *candidate.preload),
-                files=(repairs.libstdcxx, *candidate.files),
-            )
+        repaired = _without_cache(candidate, proof)
+        if repaired is None and wishes.preload and repairs.libstdcxx is not None:
+            repaired = _with_libstdcxx(candidate, proof, repairs.libstdcxx)
+        if repaired is not None:
+            yield repaired
+
+
+def _without_cache(candidate: Candidate, proof: Proof) -> Candidate | None:
+    """*candidate* without Mesa's disk cache, if that may be what it has crashed on."""
+    if proof.result != "crashed" or not proof.message.startswith(_BUS_ERROR) or candidate.warning:
+        return None
+    return candidate.replace(
+        detail=", ".join(filter(None, [candidate.detail, "without Mesa's disk cache"])),
+        variables={**candidate.variables, **_WITHOUT_CACHE},
+        warning="Mesa crashed (bus error) until its shader cache was switched off, so this run does without the cache: "
+        "is the disk of XDG_CACHE_HOME (default: ~/.cache) full?",
+    )
+
+
+def _with_libstdcxx(candidate: Candidate, proof: Proof, libstdcxx: str) -> Candidate | None:
+    """*candidate* with the system's libstdc++ in front, if an older one may be in its way."""
+    if libstdcxx in candidate.files or not any(word in proof.message for word in _LIBSTDCXX_WORDS):
+        return None
+    return candidate.replace(
+        detail=", ".join(filter(None, [candidate.detail, f"with {libstdcxx}"])),
+        preload=(libstdcxx, *candidate.preload),
+        files=(libstdcxx, *candidate.files),
+    )
 
 
 def choose(
@@ -233,7 +263,7 @@ def choose(
 
     chosen = hardware_among(candidates(facts, wishes))
     if chosen is None and not software:
-        chosen = hardware_among(fallbacks(tuple(attempts), repairs(), wishes))
+        chosen = hardware_among(fallbacks(attempts, repairs(), wishes))
     if chosen is None and software:
         chosen = next((candidate for candidate in software if candidate.name != "virtualgl"), software[0])
     return Verdict(chosen, tuple(attempts))
@@ -246,23 +276,29 @@ def advice(verdict: Verdict) -> str:
     if not verdict.attempts:  # only virtualgl has nothing to try
         return "VirtualGL is looked for on PATH, in /opt/VirtualGL and where ld.so looks. Choose another, or --gl auto."
     if any(word in words for word in ("GLIBCXX", "CXXABI", "libstdc++.so")):
-        return "The interpreter brings a libstdc++ that is older than the drivers': update it (conda: libstdcxx-ng)."
-    if "failed to load driver" in words:
         return (
-            "Mesa finds no driver that it can load: install it (Debian: libgl1-mesa-dri), see LIBGL_DRIVERS_PATH, and "
-            "whether the interpreter brings a libstdc++ that is older than the driver's (conda: update libstdcxx-ng)."
+            "The interpreter or LD_LIBRARY_PATH brings a libstdc++ that is older than the drivers': update it "
+            "(conda: libstdcxx-ng)."
+        )
+    if "no library" in results:
+        return "Install libGL (Debian: libgl1 and libglx-mesa0)."
+    if "failed to load driver" in words or ": cannot open shared object file" in words or results == {"no config"}:
+        return (
+            "Install Mesa's drivers (Debian: libgl1-mesa-dri). If they are installed, they can't be loaded: see "
+            "LIBGL_DRIVERS_PATH and LD_LIBRARY_PATH, and whether the interpreter brings a libstdc++ that is older than "
+            "the drivers' (conda: update libstdcxx-ng)."
         )
     if "[VGL] ERROR" in words:
         return "VirtualGL can't render there: see --vgl-display and VGL_DISPLAY, and the groups video and render."
     if results == {"not loaded"}:
         return "Another vendor's library drew instead: the one that was asked for is not installed, or can't be loaded."
-    if "no library" in results:
-        return "Install libGL (Debian: libgl1 and libglx-mesa0)."
     if results <= {"no GLX"}:
         return (
             "Its parts of Mesa are missing (Debian: libgl1-mesa-dri) or not found (see LIBGL_DRIVERS_PATH), or "
             "--server-arg has switched GLX off."
         )
+    if _BUS_ERROR in words:
+        return "Free some space: a bus error mostly means that a disk is full, or /dev/shm (see df)."
     if "hung" in results:
         return "Give it more time with --probe-timeout; or a library hangs: see LD_PRELOAD and LD_LIBRARY_PATH."
     return (

@@ -8,7 +8,7 @@ line each on standard output:
 ========= ======================================================================================
 result    ``drawn``, or what failed: ``no library``, ``no display``, ``no GLX``, ``no config``,
           ``refused`` (the context), ``wrong pixels``
-message   the X error, or the pixels that were wrong
+message   the X error, the pixels that were wrong, or why the vendor's library can't be loaded
 vendor    of the GLX client library ("VirtualGL" under VirtualGL, whatever the renderer)
 renderer  GL_RENDERER, and likewise ``version``
 direct    ``yes`` or ``no``
@@ -180,6 +180,18 @@ def load_ahead() -> None:
         pass
 
 
+def loader_words() -> str:
+    """Why the vendor's library can't be loaded, where libglvnd has loaded none: it keeps that to itself."""
+    loaded = loaded_libraries()
+    if any("/libGLX_" in path for path in loaded) or not any("/libGLX.so" in path for path in loaded):
+        return ""
+    try:
+        CDLL(f"libGLX_{os.environ.get('__GLX_VENDOR_LIBRARY_NAME') or 'mesa'}.so.0")
+    except OSError as error:
+        return str(error)
+    return ""
+
+
 def draw() -> tuple[dict[str, str], bytes]:
     """What drew the picture, and its pixels: SIZE rows of SIZE RGB triples, the lowest row first."""
     gl = functions
@@ -300,7 +312,9 @@ def main(picture: str, libraries: list[str]) -> int:
         check(pixels)
         facts["result"] = "drawn"
     except DrawingError as failure:
-        facts["result"], facts["message"] = failure.args
+        facts["result"], message = failure.args
+        words = loader_words() if facts["result"] in ("no GLX", "no config", "refused") else ""
+        facts["message"] = "; ".join(filter(None, (message, words)))
     for name, value in facts.items():
         print(f"{name}: {' '.join(value.split())}")
     return 0 if facts["result"] == "drawn" else 1

@@ -112,7 +112,8 @@ class Search:
             )
         # Of a film, the keeper has said more than that the server is ready, which a later run would be told.
         film = self._options.watch.film
-        if self._place is not None and not film and (verdict is None or verdict.chosen is not None):
+        lasts = verdict is None or (verdict.chosen is not None and not verdict.chosen.warning)
+        if self._place is not None and not film and lasts:
             self._remember(self._place, started, verdict)
         return verdict
 

@@ -32,7 +32,13 @@ OLD_LIBSTDCXX = Proof(
     "version `GLIBCXX_3.4.30' not found (required by /lib/x86_64-linux-gnu/libLLVM-15.so.1)",
 )
 NO_3D_DISPLAY = Proof("ended", "status 1; [VGL] ERROR: Could not open display :0.")
+NO_VENDOR = Proof(
+    "no config",
+    "there is no double-buffered RGB visual with depth; libgallium-25.0.7.so: cannot open shared object file: No such "
+    "file or directory",
+)
 CRASHED = Proof("crashed", "Segmentation fault")
+NO_ROOM = Proof("crashed", "Bus error")
 HUNG = Proof("hung", "no picture within 10 s")
 
 VIRTUALGL = VirtualGl("/opt/VirtualGL/lib64", in_linker_path=False, vglrun="/opt/VirtualGL/bin/vglrun")
@@ -46,6 +52,7 @@ NO_REPAIR = Repairs()
 EGL, ON_0 = "virtualgl (on egl)", "virtualgl (on :0)"
 BY_GLVND, IN_FOLDER = "mesa (chosen by libglvnd)", "mesa (in /casa/install/mesalib/lib)"
 REPAIRED = "native (with /usr/lib/libstdc++.so.6)"
+WITHOUT_CACHE = "native (without Mesa's disk cache)"
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,41 @@ MACHINES = {
     ),
     "conda without a libstdc++ of the system's": Machine(
         Facts(), {"native": OLD_LIBSTDCXX}, None, ["native"], repairs=NO_REPAIR
+    ),
+    "no room for Mesa's cache": Machine(
+        Facts(),
+        {"native": NO_ROOM, WITHOUT_CACHE: LLVMPIPE},
+        WITHOUT_CACHE,
+        ["native", WITHOUT_CACHE],
+        repairs=NO_REPAIR,
+    ),
+    "no room for Mesa's cache, and nothing may be preloaded": Machine(
+        Facts(),
+        {"native": NO_ROOM, WITHOUT_CACHE: LLVMPIPE},
+        WITHOUT_CACHE,
+        ["native", WITHOUT_CACHE],
+        Wishes(preload=False),
+        Repairs(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx),
+    ),
+    "no room for the cache of Mesa, which VirtualGL draws with": Machine(
+        Facts(VIRTUALGL, DRI),
+        {EGL: NO_ROOM, "native": NO_ROOM, "virtualgl (on egl, without Mesa's disk cache)": RADEON},
+        "virtualgl (on egl, without Mesa's disk cache)",
+        [EGL, "native", "virtualgl (on egl, without Mesa's disk cache)"],
+        repairs=NO_REPAIR,
+    ),
+    "conda with an old libstdc++, and no room for Mesa's cache": Machine(
+        Facts(),
+        {"native": OLD_LIBSTDCXX, REPAIRED: NO_ROOM, f"{REPAIRED[:-1]}, without Mesa's disk cache)": LLVMPIPE},
+        f"{REPAIRED[:-1]}, without Mesa's disk cache)",
+        ["native", REPAIRED, f"{REPAIRED[:-1]}, without Mesa's disk cache)"],
+        repairs=LIBSTDCXX,
+    ),
+    "a bus error for another reason": Machine(
+        Facts(), {"native": NO_ROOM, WITHOUT_CACHE: NO_ROOM}, None, ["native", WITHOUT_CACHE], repairs=LIBSTDCXX
+    ),
+    "a bus error that is only spoken of": Machine(
+        Facts(), {"native": Proof("ended", "status 1; Bus error")}, None, ["native"], repairs=LIBSTDCXX
     ),
     "workstation: the X server has the GPU": Machine(
         Facts(VIRTUALGL, outer_display=":0", mesa_vendor=True), {ON_0: RADEON, "native": LLVMPIPE}, ON_0, [ON_0]
@@ -321,7 +363,7 @@ def test_choice_on_every_machine() -> None:
     """What holds whatever there is, and whatever comes of it."""
     switches = list(product([None, VIRTUALGL], [(), DRI], [None, ":0"], [False, True], [False, True]))
     backends = [backend for backend in opengl.BACKENDS if backend != "none"]
-    outcomes = list(product([OLD_LIBSTDCXX, LLVMPIPE, RADEON], repeat=4))
+    outcomes = list(product([OLD_LIBSTDCXX, NO_ROOM, LLVMPIPE, RADEON], repeat=4))
     everything = Repairs(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx)
     for switch, backend, outcome in product(switches, backends, outcomes):
         known = dict(zip(("virtualgl", "nvidia", "native", "mesa"), outcome))
@@ -564,6 +606,7 @@ ADVICE = (
     "--server-arg",
     "--probe-timeout",
     "libgl1-mesa-dri",
+    "a disk is full",
 )
 
 
@@ -583,7 +626,11 @@ ADVICE = (
         pytest.param("auto", [CRASHED, HUNG, NO_GLX], "--probe-timeout", id="hung, among others"),
         pytest.param("auto", [CRASHED], "libgl1-mesa-dri", id="crashed"),
         pytest.param("mesa", [NO_DRIVER], "libgl1-mesa-dri", id="no driver"),
-        pytest.param("native", [Proof("no config", "there is no visual")], "libgl1-mesa-dri", id="no config"),
+        pytest.param(
+            "native", [Proof("no config", "there is no visual")], "libstdcxx-ng + libgl1-mesa-dri", id="no config"
+        ),
+        pytest.param("auto", [NO_VENDOR, NO_VENDOR], "libstdcxx-ng + libgl1-mesa-dri", id="a part of the driver"),
+        pytest.param("auto", [NO_ROOM, NO_ROOM], "a disk is full", id="bus error"),
     ],
 )
 def test_advice(backend: str, results: list[Proof], advised: str) -> None:
@@ -788,6 +835,22 @@ def test_a_repair_comes_before_what_it_repairs() -> None:
     assert repaired.preload == ("/usr/lib/libstdc++.so.6", *FORCED.preload)
     assert repaired.files == ("/usr/lib/libstdc++.so.6", *FORCED.files)
     assert (repaired.variables, repaired.loads) == (FORCED.variables, FORCED.loads)
+
+
+def test_missing_drivers_are_to_be_installed_first() -> None:
+    for missing in NO_VENDOR, Proof("refused", "libGL error: failed to load driver: swrast"):
+        given = opengl.advice(Verdict(None, ((NATIVE, missing),)))
+        assert given.startswith("Install Mesa's drivers (Debian: libgl1-mesa-dri).")
+
+
+def test_mesa_without_its_cache_is_told_of_and_nothing_else_is() -> None:
+    (candidate,) = opengl.fallbacks([(FORCED, NO_ROOM)], NO_REPAIR, Wishes())
+    added = {"MESA_SHADER_CACHE_DISABLE": "true", "MESA_GLSL_CACHE_DISABLE": "true"}
+    assert candidate.variables == {**FORCED.variables, **added}
+    assert (candidate.preload, candidate.files) == (FORCED.preload, FORCED.files)
+    assert "cache" in candidate.warning
+    (repaired,) = opengl.fallbacks([(NATIVE, OLD_LIBSTDCXX)], LIBSTDCXX, Wishes())
+    assert (NATIVE.warning, repaired.warning) == ("", "")
 
 
 def test_a_mesa_of_its_own_is_preloaded_and_searched() -> None:
