@@ -26,6 +26,7 @@ _TOOLS = {
     "ffmpeg": ("-version", False),
 }
 _SECONDS = 15.0
+_RENDER_HINT = "Give --render a file in a folder that you can write to, on a disk with space left."
 
 
 class Finding(NamedTuple):
@@ -40,7 +41,10 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
     """The findings, as documented in docs/doctor.rst; all of it can be written as JSON.
 
     :param picture: where to save what the chosen candidate drew, as PNG.
+    :raises LaunchError: the picture can't be saved.
     """
+    if picture is not None:
+        _check_writable(picture)
     known = facts.gather(environ)
     report: dict[str, Any] = {
         "version": __version__,
@@ -56,6 +60,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         "display": None,
         "candidates": [],
         "choice": None,
+        "starts": False,
         "works": False,
         "advice": [],
     }
@@ -65,6 +70,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report["display"] = {"error": error.message, "details": list(error.details)}
         report["advice"].append(error.hint)
         report.update(_inspect(python, dict(environ), report["python"]))
+        report["advice"] += qt_advice(report["qt"])
         return report
     try:
         report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.session.glx}
@@ -74,9 +80,10 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
             if picture is not None and ready.verdict.chosen is not None:
                 drawn = prove(ready.verdict.chosen, python, ready.environ, options.probe_timeout, picture)
                 if not drawn.drawn:
-                    report["advice"].append(f"The picture was not saved: {drawn}.")
-        report["works"] = ready.verdict is None or ready.verdict.chosen is not None
-        report["advice"] += _qt_advice(report["qt"])
+                    raise LaunchError(f"the picture can't be saved: {drawn.message or drawn}", hint=_RENDER_HINT)
+        report["starts"] = ready.verdict is None or ready.verdict.chosen is not None
+        report["works"] = report["starts"] and not _broken_bindings(report["qt"])
+        report["advice"] += qt_advice(report["qt"])
     finally:
         ready.session.end()
     return report
@@ -98,10 +105,11 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     if "glx" in display:
         yield Finding(
             "display",
-            display["glx"] or (None if report["works"] else False),
+            display["glx"] or (None if report["starts"] else False),
             f"GLX is {'' if display['glx'] else 'not '}advertised",
         )
-    yield Finding("display", None, f"the caller's own: {report['outer_display'] or 'none that is local and listens'}")
+    outer = report["outer_display"] or "not set, or not an X server on this machine that answers"
+    yield Finding("display", None, f"your own DISPLAY: {outer}")
 
     yield Finding("OpenGL", bool(report["gl_vendors"]), f"GLX vendors: {', '.join(report['gl_vendors']) or 'none'}")
     for gpu in report["gpus"]:
@@ -121,7 +129,7 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     said = about.get("error") or about.get("version", "")
     yield Finding("target", False if "error" in about else None, f"interpreter: {about['path']} {said}")
     for binding in report["qt"]:
-        lacks = ", ".join(binding["missing"])
+        lacks = ", ".join(map(_with_package, binding["missing"]))
         plugin = f"lacks {lacks}" if lacks else ("loads" if binding["xcb_plugin"] else "not found")
         yield Finding("target", plugin == "loads", f"{binding['name']}: xcb platform plugin {plugin}")
     for candidate in report["candidates"]:
@@ -131,9 +139,13 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         )  # fmt: skip
         yield Finding("candidates", drawn, f"{candidate['label']}: {said}, {candidate['seconds']:.2f} s")
     choice = report["choice"]
-    yield Finding("run", report["works"], f"would use {choice['label']}: {choice['why']}" if choice else (
-        "would start without OpenGL, as asked for" if report["works"] else "would not start the target")
+    said = f"would use {choice['label']}: {choice['why']}" if choice else (
+        "would start without OpenGL, as asked for" if report["starts"] else "would not start your program"
     )  # fmt: skip
+    broken = _broken_bindings(report["qt"])
+    if report["starts"] and broken:
+        said += f"; but a program that uses {' or '.join(broken)} would abort"
+    yield Finding("run", report["works"], said)
     for line in report["advice"]:
         yield Finding("advice", None, line)
 
@@ -221,15 +233,55 @@ def add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> Non
                 "There is a GPU, but no GLX on it. VirtualGL would bring it to every program here; a program that can "
                 "draw through EGL by itself (VTK from 9.4 on) is faster with --gl none, or without anaheadless."
             )
+    if verdict.chosen.warning:
+        report["advice"].append(verdict.chosen.warning)
     report["choice"] = {"name": verdict.chosen.name, "label": str(verdict.chosen), "why": why}
 
 
-def _qt_advice(bindings: list[dict[str, Any]]) -> list[str]:
-    missing = {library for binding in bindings for library in binding["missing"]}
-    known = sorted(missing & packages.PACKAGES.keys())
-    return [
-        f"{library} is missing, and Qt's xcb plugin needs it. {packages.install_hint(library)}" for library in known
-    ]
+def _broken_bindings(bindings: list[dict[str, Any]]) -> list[str]:
+    """Those whose platform plugin can't be loaded: Qt ends the process then."""
+    return [binding["name"] for binding in bindings if binding["missing"] or not binding["xcb_plugin"]]
+
+
+def qt_advice(bindings: list[dict[str, Any]]) -> list[str]:
+    """What to install for the platform plugins of *bindings*."""
+    missing = sorted({library for binding in bindings for library in binding["missing"]})
+    known = [library for library in missing if library in packages.PACKAGES]
+    unknown = [library for library in missing if library not in packages.PACKAGES]
+    without = [binding["name"] for binding in bindings if not binding["xcb_plugin"]]
+    lines = []
+    if known:
+        lines.append(f"Libraries of Qt's xcb platform plugin are missing. {packages.install_hint(*known)}")
+        if found := packages.manager():
+            everything = f"{packages.INSTALL[found]} $(python3 -m anaheadless.packages {found})"
+            lines.append(f"To install all that anaheadless, OpenGL and Qt need here: {everything}")
+    if unknown:
+        lines.append(f"Qt's xcb platform plugin needs {', '.join(unknown)}, too; the package is not known.")
+    if without:
+        lines.append(
+            f"{' and '.join(without)}: there is no xcb platform plugin (libqxcb.so). Install it, or name its folder in "
+            "QT_QPA_PLATFORM_PLUGIN_PATH."
+        )
+    return lines
+
+
+def _with_package(library: str) -> str:
+    """*library* with the package that brings it here, where that is known."""
+    package = packages.PACKAGES.get(library, {}).get(packages.manager() or "", "-")
+    return library if package == "-" else f"{library} (package {package})"
+
+
+def _check_writable(path: str) -> None:
+    """:raises LaunchError: a file can't be written there."""
+    is_new = not os.path.lexists(path)
+    try:
+        # Not to wait for whoever reads a FIFO.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666))
+    except OSError as error:
+        message = f"the picture can't be saved: {path}: {error.strerror}"
+        raise LaunchError(message, hint=_RENDER_HINT) from error
+    if is_new:
+        os.unlink(path)
 
 
 def as_json(report: Mapping[str, Any]) -> str:

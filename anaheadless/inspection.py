@@ -51,7 +51,8 @@ def qt_bindings() -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for name in BINDINGS:
         spec = importlib.util.find_spec(name)
-        if spec is None or not spec.submodule_search_locations:
+        # Without an origin, it is but a folder: what an uninstalled binding has left, or where its sip is.
+        if spec is None or spec.origin is None or not spec.submodule_search_locations:
             continue
         folder = spec.submodule_search_locations[0]
         plugin = xcb_plugin(folder, "5" if name[-1] in "52" else "6")
@@ -63,7 +64,10 @@ def xcb_plugin(folder: str, major: str) -> str | None:
     patterns = [os.path.join(folder, plugins) for plugins in PLUGINS]
     patterns += [os.path.join(sys.prefix, "lib", f"qt{major}", "plugins"), os.path.join(sys.prefix, "plugins")]
     patterns += [pattern.format(major) for pattern in SYSTEM_PLUGINS]
-    found = (path for pattern in patterns for path in glob.glob(os.path.join(pattern, "platforms", "libqxcb.so")))
+    patterns += os.environ.get("QT_PLUGIN_PATH", "").split(":")
+    folders = [os.path.join(pattern, "platforms") for pattern in patterns if pattern]
+    folders += os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH", "").split(":")
+    found = (path for pattern in folders if pattern for path in glob.glob(os.path.join(pattern, "libqxcb.so")))
     return next(found, None)
 
 

@@ -64,7 +64,8 @@ class Proof(Record):
     """What came of a candidate's picture.
 
     :param result: ``drawn``, or what failed: ``no display``, ``no library``, ``no GLX``, ``no config``, ``refused``,
-        ``wrong pixels``, ``not loaded``, ``crashed``, ``ended``, ``hung``, ``missing file``, ``not tried``.
+        ``wrong pixels``, ``not saved`` (a file for the picture), ``not loaded``, ``crashed``, ``ended``, ``hung``,
+        ``missing file``, ``not tried``.
     :param message: the reason, in the words of the library where it has any.
     :param seconds: how long the proof took.
     :param libraries: the paths of all libraries that drew.

@@ -1,6 +1,6 @@
 """Which package brings a program or a library, on the systems that people have.
 
-``python -m anaheadless.packages [MANAGER]`` prints what is missing here.
+``python -m anaheadless.packages [MANAGER]`` prints what is missing here, see :data:`HELP`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from anaheadless.errors import LaunchError
+from anaheadless.errors import USAGE, LaunchError
 from anaheadless.target import find_program
 
 INSTALL = {
@@ -19,6 +19,17 @@ INSTALL = {
     "pacman": "pacman -S",
     "conda": "conda install",
 }
+HELP = f"""\
+usage: python3 -m anaheadless.packages [{" | ".join(INSTALL)}]
+
+Prints the packages that are still missing here for displays, OpenGL and Qt.
+
+With a package manager, they are arguments for its install command, and nothing if nothing is missing:
+
+    apt-get install $(python3 -m anaheadless.packages apt)
+
+Without one, it prints the install command of each; the exit status is then 1 if anything is missing, else 0.
+"""
 _PROGRAMS = {"apt": "apt-get", "dnf": "dnf", "apk": "apk", "pacman": "pacman"}
 
 # A program on PATH, or a library by its soname; then the packages that bring it, in the order of INSTALL. The first
@@ -28,32 +39,46 @@ Xvfb                    xvfb                 xorg-x11-server-Xvfb xvfb          
 libGL.so.1              libgl1               libglvnd-glx         mesa-gl             libglvnd            libgl
 libGLX_mesa.so.0        libglx-mesa0         mesa-libGL           mesa-gl             mesa                mesalib
 libEGL.so.1             libegl1              libglvnd-egl         mesa-egl            libglvnd            libegl
+libstdc++.so.6          libstdc++6           libstdc++            libstdc++           gcc-libs            libstdcxx-ng
+libgcc_s.so.1           libgcc-s1            libgcc               libgcc              gcc-libs            libgcc-ng
+libz.so.1               zlib1g               zlib                 zlib                zlib                zlib
 libglib-2.0.so.0        libglib2.0-0         glib2                glib                glib2               libglib
+libgthread-2.0.so.0     libglib2.0-0         glib2                glib                glib2               libglib
+libfreetype.so.6        libfreetype6         freetype             freetype            freetype2           freetype
 libfontconfig.so.1      libfontconfig1       fontconfig           fontconfig          fontconfig          fontconfig
 libdbus-1.so.3          libdbus-1-3          dbus-libs            dbus-libs           dbus                dbus
+libX11.so.6             libx11-6             libX11               libx11              libx11              xorg-libx11
 libX11-xcb.so.1         libx11-xcb1          libX11-xcb           libx11              libx11              xorg-libx11
+libxkbcommon.so.0       libxkbcommon0        libxkbcommon         libxkbcommon        libxkbcommon        libxkbcommon
 libxkbcommon-x11.so.0   libxkbcommon-x11-0   libxkbcommon-x11     libxkbcommon-x11    libxkbcommon-x11    libxkbcommon
+libxcb.so.1             libxcb1              libxcb               libxcb              libxcb              libxcb
 libxcb-randr.so.0       libxcb-randr0        libxcb               libxcb              libxcb              libxcb
+libxcb-render.so.0      libxcb-render0       libxcb               libxcb              libxcb              libxcb
 libxcb-shape.so.0       libxcb-shape0        libxcb               libxcb              libxcb              libxcb
+libxcb-shm.so.0         libxcb-shm0          libxcb               libxcb              libxcb              libxcb
 libxcb-sync.so.1        libxcb-sync1         libxcb               libxcb              libxcb              libxcb
 libxcb-xfixes.so.0      libxcb-xfixes0       libxcb               libxcb              libxcb              libxcb
 libxcb-xinerama.so.0    libxcb-xinerama0     libxcb               libxcb              libxcb              libxcb
+libxcb-xkb.so.1         libxcb-xkb1          libxcb               libxcb              libxcb              libxcb
+libxcb-util.so.1        libxcb-util1         xcb-util             xcb-util            xcb-util            xcb-util
 libxcb-icccm.so.4       libxcb-icccm4        xcb-util-wm          xcb-util-wm         xcb-util-wm         xcb-util-wm
 libxcb-image.so.0       libxcb-image0        xcb-util-image       xcb-util-image      xcb-util-image      xcb-util-image
 libxcb-keysyms.so.1     libxcb-keysyms1      xcb-util-keysyms     xcb-util-keysyms    xcb-util-keysyms    xcb-util-keysyms
 libxcb-render-util.so.0 libxcb-render-util0  xcb-util-renderutil  xcb-util-renderutil xcb-util-renderutil xcb-util-renderutil
 libxcb-cursor.so.0      libxcb-cursor0       xcb-util-cursor      xcb-util-cursor     xcb-util-cursor     xcb-util-cursor
 """
-# What nobody needs to run a program. There is no package where a dash is; VirtualGL's are those of virtualgl.org, and
-# ffmpeg is RPM Fusion's: Fedora's own has no x264.
+# What nobody needs to run a program. There is no package where a dash is; ffmpeg is RPM Fusion's: Fedora's own has no
+# x264.
 _OPTIONAL = """
 xkbcomp                 x11-xkb-utils        xkbcomp              xkbcomp             xorg-xkbcomp        xorg-xkbcomp
 xdpyinfo                x11-utils            xdpyinfo             xdpyinfo            xorg-xdpyinfo       xorg-xdpyinfo
 glxinfo                 mesa-utils           glx-utils            mesa-demos          mesa-utils          -
-vglrun                  virtualgl            VirtualGL            -                   virtualgl           -
+vglrun                  -                    VirtualGL            -                   virtualgl           -
 x11vnc                  x11vnc               x11vnc               x11vnc              x11vnc              -
 ffmpeg                  ffmpeg               ffmpeg               ffmpeg              ffmpeg              ffmpeg
 """
+# Where to get what the system's package manager does not have.
+_ELSEWHERE = {"vglrun": "from the packages at https://virtualgl.org"}
 _ROWS = [line.split() for line in (_TABLE + _OPTIONAL).splitlines() if line]
 REQUIRED = [line.split()[0] for line in _TABLE.splitlines() if line]
 PACKAGES = {name: dict(zip(INSTALL, packages)) for name, *packages in _ROWS}
@@ -65,12 +90,16 @@ def manager() -> str | None:
     return next((name for name, program in _PROGRAMS.items() if find_program(program, search)), None)
 
 
-def install_hint(part: str) -> str:
-    """How to get *part* here, as a sentence; the way that needs no root is always in it."""
+def install_hint(*parts: str) -> str:
+    """How to get *parts* here, as a sentence; the way that needs no root is in it, where there is one."""
     found = manager()
     managers = [found, "conda"] if found else list(INSTALL)
-    commands = [f"{INSTALL[name]} {PACKAGES[part][name]}" for name in managers if PACKAGES[part][name] != "-"]
-    return f"Install it: {', or '.join(commands) or 'there is no package here'}."
+    commands = [f"{INSTALL[name]} {packages}" for name in managers if (packages := names_for(parts, name))]
+    what = "it" if len(parts) == 1 else "them"
+    if commands:
+        return f"Install {what}: {', or '.join(commands)}."
+    elsewhere = ", or ".join(_ELSEWHERE[part] for part in parts if part in _ELSEWHERE)
+    return f"Install {what} {elsewhere}." if elsewhere else "There is no package of it here."
 
 
 def not_installed(program: str, search: Sequence[str]) -> LaunchError:
@@ -93,14 +122,19 @@ def is_present(part: str) -> bool:
 
 
 def names_for(parts: Iterable[str], manager_name: str) -> str:
-    """The packages of *parts*, each once, in order."""
-    return " ".join(dict.fromkeys(PACKAGES[part][manager_name] for part in parts))
+    """The packages of *parts*, each once, in order; without those that there is none for."""
+    names = dict.fromkeys(PACKAGES[part][manager_name] for part in parts)
+    return " ".join(name for name in names if name != "-")
 
 
 def main(args: list[str]) -> int:
     """Print what is missing: for the package manager that is named, or for people."""
-    if args and args[0] not in INSTALL:
-        sys.exit(f"{args[0]} is none of {', '.join(INSTALL)}")
+    if args and args[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if args and (args[0] not in INSTALL or args[1:]):
+        print(f"{' '.join(args)}: not a package manager that is known\n\n{HELP}", end="", file=sys.stderr)
+        return USAGE
     absent = [part for part in REQUIRED if not is_present(part)]
     if args:
         print(names_for(absent, args[0]))

@@ -7,7 +7,7 @@ line each on standard output:
 
 ========= ======================================================================================
 result    ``drawn``, or what failed: ``no library``, ``no display``, ``no GLX``, ``no config``,
-          ``refused`` (the context), ``wrong pixels``
+          ``refused`` (the context), ``wrong pixels``, ``not saved`` (the PNG file)
 message   the X error, the pixels that were wrong, or why the vendor's library can't be loaded
 vendor    of the GLX client library ("VirtualGL" under VirtualGL, whatever the renderer)
 renderer  GL_RENDERER, and likewise ``version``
@@ -308,7 +308,10 @@ def main(picture: str, libraries: list[str]) -> int:
         facts, pixels = draw()
         if picture:
             rows = [pixels[start : start + 3 * SIZE] for start in range(0, len(pixels), 3 * SIZE)]
-            write_png(picture, SIZE, rows[::-1])
+            try:
+                write_png(picture, SIZE, rows[::-1])
+            except OSError as error:
+                raise DrawingError("not saved", f"{picture}: {error.strerror}") from error
         check(pixels)
         facts["result"] = "drawn"
     except DrawingError as failure:

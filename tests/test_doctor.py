@@ -6,6 +6,8 @@ import json
 import os
 import pty
 import re
+import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -17,9 +19,10 @@ import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
 
-from anaheadless import doctor, opengl
-from helpers import ANAHEADLESS, CHECKOUT, dead_sockets, run, wait_until_no_socket_is_left
+from anaheadless import doctor, facts, opengl, packages
+from helpers import ANAHEADLESS, CHECKOUT, PROGRAMS, dead_sockets, run, wait_until_no_socket_is_left
 from test_broken_drivers import BROKEN, HANGS, broken_gl, lacking_vendor
+from test_surroundings import in_namespaces, needs_namespaces
 
 NO_GLX = ("--server-arg=-extension", "--server-arg=GLX")
 
@@ -99,7 +102,7 @@ def test_broken_machines(options: tuple[str, ...], environ: dict[str, str], word
         environ = lacking_vendor(tmp_path)
     output = run("doctor", *options, env={**os.environ, **environ})
     assert (output.returncode, output.stderr) == (1, "")
-    for word in (*words, "would not start the target", "advice"):
+    for word in (*words, "would not start your program", "advice"):
         assert re.search(word, output.stdout), output.stdout
 
 
@@ -159,9 +162,64 @@ def test_missing_libraries_of_qt_are_named(tmp_path: Path) -> None:
     # By a path that ld.so does not have, whatever is installed here.
     plugin = platforms / "libqxcb.so"
     plugin.write_bytes(plugin.read_bytes().replace(b"libxcb-cursor.so.0", b"libxcb-cursor.so.9"))
-    found = report(env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    found = report(env={**os.environ, "PYTHONPATH": str(tmp_path)}, status=1)
     (pyqt6,) = (binding for binding in found["qt"] if binding["name"] == "PyQt6")
     assert pyqt6["missing"] == ["libxcb-cursor.so.9"]
+    assert found["starts"]
+    assert any("libxcb-cursor.so.9" in line for line in found["advice"])
+
+
+@needs_namespaces
+def test_status_is_what_a_pyqt_program_would_meet(tmp_path: Path) -> None:
+    """A library of Qt's plugin is gone: Qt aborts, and the doctor names library, package and command."""
+    folder = facts.LIBRARY_FOLDERS[0]
+    upper, work = tmp_path / "upper", tmp_path / "work"
+    steps = [
+        f"mount -t tmpfs none {tmp_path}",
+        f"mkdir {upper} {work}",
+        f"mount -t overlay -o lowerdir={folder},upperdir={upper},workdir={work} overlay {folder}",
+        f"rm {folder}/libxcb-icccm.so.4*",
+    ]
+    hide = "; ".join(steps)
+    if in_namespaces("true", setup=hide).returncode != 0:
+        pytest.skip("no overlay can be mounted, or the libraries are elsewhere")
+    program = in_namespaces(ANAHEADLESS, "run", PROGRAMS / "widget.py", setup=hide)
+    assert program.returncode == 128 + signal.SIGABRT
+    output = in_namespaces(ANAHEADLESS, "doctor", setup=hide)
+    assert (output.returncode, output.stderr) == (1, "")
+    assert "PyQt5: xcb platform plugin lacks libxcb-icccm.so.4 (package libxcb-icccm4)\n" in output.stdout
+    assert "would abort" in output.stdout
+    assert "apt-get install libxcb-icccm4" in output.stdout
+    assert "apt-get install $(python3 -m anaheadless.packages apt)" in output.stdout
+
+
+@pytest.mark.parametrize("name", ["", "__init__.py"], ids=["left over", "installed"])
+def test_binding_without_a_platform_plugin(name: str, tmp_path: Path) -> None:
+    """A folder alone is no binding; one that is there would abort."""
+    (tmp_path / "PySide2").mkdir()
+    (tmp_path / "PySide2" / (name or "sip.so")).touch()
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    found = report(env=environ, status=1 if name else 0)
+    assert [binding["xcb_plugin"] for binding in found["qt"] if binding["name"] == "PySide2"] == (
+        [None] if name else []
+    )
+    assert any(line.startswith("PySide2: ") for line in found["advice"]) is bool(name)
+    environ["QT_QPA_PLATFORM_PLUGIN_PATH"] = os.path.dirname(found["qt"][0]["xcb_plugin"])
+    report(env=environ)
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
+def test_every_library_that_qt_needs_has_its_package() -> None:
+    """Of the binding that is installed here: what its GUI libraries and platform plugin are linked with."""
+    (pyqt5,) = (binding for binding in report()["qt"] if binding["name"] == "PyQt5")
+    libraries = Path(pyqt5["folder"]).glob("Qt5/lib/libQt5*.so.5")
+    linked: set[str] = set()
+    for path in (pyqt5["xcb_plugin"], *(each for each in libraries if re.search("Gui|XcbQpa|Widgets|DBus", each.name))):
+        said = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
+        linked |= set(re.findall(r"\(NEEDED\).*\[(.+)\]", said))
+    wanted = {name for name in linked if not re.match(r"lib(Qt5.*|icu.*|c|m|dl|rt|pthread|pulse.*|Xext)\.so|ld-", name)}
+    assert len(wanted) > 20
+    assert wanted <= packages.PACKAGES.keys()
 
 
 def test_picture(tmp_path: Path) -> None:
@@ -179,8 +237,47 @@ def test_picture(tmp_path: Path) -> None:
         assert all(abs(a - b) <= 1 for a, b in zip(rows[offset : offset + 3], colour))
 
 
-def test_picture_that_can_not_be_saved(tmp_path: Path) -> None:
-    assert "not saved" in run("doctor", "--render", tmp_path / "gone" / "proof.png").stdout
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("gone/proof.png", "No such file or directory"), ("/dev/full", "No space left on device")],
+    ids=["no folder", "no space"],
+)
+def test_picture_that_can_not_be_saved(path: str, why: str, tmp_path: Path) -> None:
+    output = run("doctor", "--render", tmp_path / path)
+    assert (output.returncode, output.stdout) == (125, "")
+    message, hint = output.stderr.splitlines()
+    assert message == f"anaheadless: the picture can't be saved: {tmp_path / path}: {why}"
+    assert "--render" in hint
+
+
+def test_picture_that_is_there_is_kept_where_nothing_is_drawn(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.png", tmp_path / "new.png"
+    old.write_text("old")
+    for path in old, new:
+        assert run("doctor", *NO_GLX, "--render", path).returncode == 1
+    assert old.read_text() == "old"
+    assert not new.exists()
+
+
+def test_packages_explain_themselves() -> None:
+    help_, wrong = (run("-m", "anaheadless.packages", word, command=sys.executable) for word in ("--help", "yum"))
+    assert (help_.returncode, help_.stderr) == (0, "")
+    assert "apt-get install $(python3 -m anaheadless.packages apt)" in help_.stdout
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("yum: ")
+    assert help_.stdout in wrong.stderr
+
+
+def test_only_packages_that_there_are_get_recommended() -> None:
+    """Debian has no VirtualGL."""
+    assert packages.PACKAGES["vglrun"]["apt"] == "-"
+    names = {names["apt"] for names in packages.PACKAGES.values()} - {"-"}
+    simulate = ["apt-get", "-s", "-qq", "install"]
+    if packages.manager() != "apt" or subprocess.run([*simulate, "xvfb"], capture_output=True).returncode != 0:
+        pytest.skip("there is no apt, or it has no list of packages")
+    assert packages.install_hint("vglrun") == "Install it from the packages at https://virtualgl.org."
+    simulated = subprocess.run([*simulate, *names], capture_output=True, text=True)
+    assert (simulated.returncode, simulated.stderr) == (0, "")
 
 
 def test_sitecustomize_that_talks(tmp_path: Path) -> None:
