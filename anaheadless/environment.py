@@ -14,6 +14,7 @@ SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim")
 
 # Where programs choose another window system than X by themselves. Kept when the first choice is X.
 _PLATFORM_CHOICES = {"QT_QPA_PLATFORM": "xcb", "GDK_BACKEND": "x11"}
+_QT_OPENGL = "QT_XCB_GL_INTEGRATION"  # none, xcb_egl or xcb_glx
 
 
 def build(
@@ -29,7 +30,7 @@ def build(
     """*base* with the session put in; all else is untouched.
 
     :param runtime_folder: what XDG_RUNTIME_DIR is to be, or None where it is good as it is.
-    :param opengl: where OpenGL comes from.
+    :param opengl: where OpenGL comes from, or None for no OpenGL.
     :param shim: whether Python programs get our ``anatomist.headless``.
     """
     environ = dict(base)
@@ -43,6 +44,11 @@ def build(
         XDG_SESSION_TYPE="x11",
         ANAHEADLESS_SESSION=f"{display},{keeper}",
     )
+    # Without OpenGL, Qt starts EGL all the same, and newer Mesa complains about that on stderr.
+    if opengl is None:
+        environ.setdefault(_QT_OPENGL, "none")
+    elif "ANAHEADLESS_SESSION" in base and base.get(_QT_OPENGL) == "none":  # set by a session around this one
+        del environ[_QT_OPENGL]
     if runtime_folder is not None:
         environ["XDG_RUNTIME_DIR"] = runtime_folder
     searched = base["PYTHONPATH"].split(":") if base.get("PYTHONPATH") else []

@@ -54,6 +54,9 @@ STOPPED = b"X"
 SAYS_READY, LATE = b"S", b"L"
 RECORDER, TARGET = 10, 11
 
+# How the lines begin that the server passes on from its keyboard compiler: as long as it works, they mean nothing.
+XKBCOMP = ("The XKEYBOARD keymap compiler", "> ", "Errors from xkbcomp are not fatal")
+
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
 DEAF_TO = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2),
@@ -126,7 +129,7 @@ class Keeper:
 
     *own_group*: the target leads a process group that was made for it. *is_ready*: the server is, or was.
     *is_alone*: the launcher has become the target, or is gone. *is_late*: the server was not ready in time.
-    *is_held*: the launcher is not the target, and its end is the session's.
+    *is_held*: the launcher is not the target, and its end is the session's. *has_failed*: the server has, or may have.
     """
 
     def __init__(self, argv: list[str]) -> None:
@@ -153,7 +156,7 @@ class Keeper:
         self.identity = xserver.file_identity(self.socket_path) if self.activated else None
         self.server: int | None = None
         self.recorder: int | None = None
-        self.own_group = self.is_ready = self.is_alone = self.is_late = self.is_held = False
+        self.own_group = self.is_ready = self.is_alone = self.is_late = self.is_held = self.has_failed = False
 
     def keep(self) -> None:
         """The story, to its end, whichever that is."""
@@ -180,6 +183,7 @@ class Keeper:
                 break
         if word == END:
             log("given up by the launcher")
+            self.has_failed = not self.is_ready
         elif processes.is_running(self.server) and not (self.is_late and self.is_alone):
             log("the target has ended")
             if processes.has_failed(self.target):
@@ -220,6 +224,7 @@ class Keeper:
 
     def server_has_failed(self) -> None:
         """Have it said, by the launcher or for it; and if the target's time is limited, wait for its end."""
+        self.has_failed = True
         log("the X server was not ready in time" if self.is_late else "the X server has ended")
         if not self.is_alone and (self.timeout if self.is_ready else self.activated):
             self.close_display()
@@ -267,7 +272,7 @@ class Keeper:
             if self.cookie_file:
                 for suffix in "", "-c", "-l", "-n":  # and what xauth makes beside it, when it is killed
                     xserver.remove(self.cookie_file + suffix)
-            log_messages(MESSAGES, "X server")
+            log_messages(MESSAGES, "X server", () if self.has_failed else XKBCOMP)
             log("nothing is left")
 
 
@@ -448,11 +453,15 @@ def log(event: str) -> None:
         os.write(LOG, text.encode(errors="surrogateescape"))
 
 
-def log_messages(messages: int, who: str) -> None:
-    """What the server, or the recorder, has said."""
+def log_messages(messages: int, who: str, harmless: tuple[str, ...] = ()) -> None:
+    """What the server, or the recorder, has said.
+
+    :param harmless: how the lines begin that are left out.
+    """
     with suppress(OSError):
         for line in os.pread(messages, 1 << 16, 0).decode(errors="replace").splitlines():
-            log(f"{who}: {line}")
+            if not line.startswith(harmless):
+                log(f"{who}: {line}")
 
 
 def wait_for_end(

@@ -123,4 +123,5 @@ def finish(session: Session) -> tuple[int, str, str]:
 def regular_display(**options: Any) -> Iterator[dict[str, str]]:
     """An environment with a display that is no session's, as far as a program can see."""
     with anaheadless.virtual_display(bare(), **{"virtualgl": False, "shim": False, **options}) as display:
-        yield {name: value for name, value in display.environ.items() if name != "ANAHEADLESS_SESSION"}
+        ours = ("ANAHEADLESS_SESSION", "QT_XCB_GL_INTEGRATION")
+        yield {name: value for name, value in display.environ.items() if name not in ours}

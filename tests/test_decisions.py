@@ -9,6 +9,7 @@ import pytest
 from anaheadless import display, environment, packages
 from anaheadless.display import Screen
 from anaheadless.environment import SHIM
+from anaheadless.opengl import Candidate
 
 BASE = {"HOME": "/home/me", "DISPLAY": "localhost:10.0", "LD_PRELOAD": "mine.so", "ODD\udcff": "\udcfe"}
 SESSION = {
@@ -17,6 +18,7 @@ SESSION = {
     "XDG_SESSION_TYPE": "x11",
     "ANAHEADLESS_SESSION": ":2345,77",
 }
+NO_OPENGL = {"QT_XCB_GL_INTEGRATION": "none"}
 X11_FIRST = {"QT_QPA_PLATFORM": "xcb:nograb", "GDK_BACKEND": "x11,*"}
 
 
@@ -41,8 +43,27 @@ def test_environment(extra: dict[str, str], runtime_folder: str | None, expected
     built = environment.build(
         base, display=":2345", authority="/proc/77/fd/5", keeper=77, runtime_folder=runtime_folder
     )
-    assert built == {**BASE, **SESSION, **expected}
+    assert built == {**BASE, **SESSION, **NO_OPENGL, **expected}
     assert base == untouched
+
+
+@pytest.mark.parametrize(
+    ("extra", "without", "with_opengl"),
+    [
+        ({}, "none", None),
+        ({"QT_XCB_GL_INTEGRATION": ""}, "", ""),
+        ({"QT_XCB_GL_INTEGRATION": "xcb_egl"}, "xcb_egl", "xcb_egl"),
+        ({"QT_XCB_GL_INTEGRATION": "none"}, "none", "none"),
+        ({"QT_XCB_GL_INTEGRATION": "none", "ANAHEADLESS_SESSION": ":9,1"}, "none", None),
+        ({"QT_XCB_GL_INTEGRATION": "xcb_egl", "ANAHEADLESS_SESSION": ":9,1"}, "xcb_egl", "xcb_egl"),
+    ],
+)
+def test_qt_starts_no_opengl_where_there_is_none(extra: dict[str, str], without: str, with_opengl: str | None) -> None:
+    """Unless the user says so; and a session in a session has its own."""
+    base = {**BASE, **extra}
+    for candidate, expected in (None, without), (Candidate("native"), with_opengl):
+        built = environment.build(base, display=":2345", authority="/proc/77/fd/5", keeper=77, opengl=candidate)
+        assert built.get("QT_XCB_GL_INTEGRATION") == expected
 
 
 MINE = "/mine"

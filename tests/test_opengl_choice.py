@@ -654,6 +654,8 @@ def build(base: Mapping[str, str], candidate: Candidate | None) -> dict[str, str
     built = environment.build(base, display=":2345", authority="/proc/77/fd/5", keeper=77, opengl=candidate)
     assert base == untouched
     assert {name: built.pop(name) for name in SESSION} == SESSION
+    if candidate is None:
+        assert built.pop("QT_XCB_GL_INTEGRATION") == "none"
     return built
 
 

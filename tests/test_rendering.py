@@ -29,6 +29,23 @@ def test_plain_widget_without_opengl(platform: str) -> None:
     assert output.stdout == "xcb 10 200 30\n800 600 24 120\n"
 
 
+@pytest.mark.parametrize("chosen", [None, "xcb_egl"])
+def test_qt_starts_no_egl_without_opengl(chosen: str | None) -> None:
+    """Mesa from 26 on would say on stderr that there is no DRI3; made to say more, any Mesa does."""
+    environ = {**os.environ, "EGL_LOG_LEVEL": "debug", **({"QT_XCB_GL_INTEGRATION": chosen} if chosen else {})}
+    output = run("run", "--gl", "none", PROGRAMS / "widget.py", env=environ)
+    assert (output.returncode, output.stdout.splitlines()[0]) == (0, "xcb 10 200 30")
+    assert ("libEGL" in output.stderr) is (chosen is not None)
+    assert chosen or output.stderr == ""
+
+
+def test_opengl_in_a_session_that_is_in_one_without(tmp_path: Path) -> None:
+    words = ("run", "--gl", "none", "-m", "anaheadless", "run", PROGRAMS / "gl_widget.py", tmp_path / "triangle.png")
+    output = run(*words)
+    assert (output.returncode, output.stderr) == (0, "")
+    assert output.stdout.splitlines()[1:] == ["255 0 0", "0 0 255"]
+
+
 @pytest.mark.parametrize("depth", [16, 24, 30])
 def test_depth_of_the_screen(depth: int) -> None:
     output = run("exec", "--gl", "none", "--screen", f"640x480x{depth}", "xdpyinfo")

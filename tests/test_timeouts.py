@@ -326,6 +326,25 @@ def test_log_has_what_the_server_says(tmp_path: Path) -> None:
         ]
 
 
+WARNINGS = [
+    "The XKEYBOARD keymap compiler (xkbcomp) reports:",
+    "> Warning:          Could not resolve keysym XF86CameraAccessEnable",
+    "Errors from xkbcomp are not fatal to the X server",
+]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["works", "fails"])
+def test_log_has_the_warnings_of_xkbcomp_only_when_the_server_fails(fails: bool, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    says = "; ".join(f"echo '{line}' >&2" for line in ("before", *WARNINGS, "after"))
+    environ = wrapped_xvfb(tmp_path, f"{says}; {'exit 1' if fails else ''}")
+    assert run(*EXEC, "--log", str(log), "xdpyinfo", env=environ).returncode == (125 if fails else 0)
+    wait_until(lambda: said(log)[-1] == "nothing is left")
+    # The real server may have warnings of its own.
+    passed_on = [line for line in said(log) if line.startswith("X server: ")]
+    assert passed_on == [f"X server: {line}" for line in ("before", *(WARNINGS if fails else []), "after")]
+
+
 def test_log_says_that_the_server_was_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with holding("--gl", "none", "--log", str(log)) as session:

@@ -348,12 +348,12 @@ def test_environment_to_start_from() -> None:
     given = dict(base)
     with virtual_display(base, gl="none", shim=False) as display:
         session = {"DISPLAY", "XAUTHORITY", "XDG_SESSION_TYPE", "XDG_RUNTIME_DIR", "ANAHEADLESS_SESSION"}
-        assert set(display.environ) == {"PATH", "MARK", *session}
+        assert set(display.environ) == {"PATH", "MARK", "QT_XCB_GL_INTEGRATION", *session}
         assert display.environ["MARK"] == base["MARK"]
         assert python("-c", "pass", env=display.environ).returncode == 0
     assert base == given
     with virtual_display(environ={}, gl="none") as display:
-        assert set(display.environ) == {"PYTHONPATH", *session}
+        assert set(display.environ) == {"PYTHONPATH", "QT_XCB_GL_INTEGRATION", *session}
 
 
 def test_options(tmp_path: Path) -> None:
