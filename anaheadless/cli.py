@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -459,31 +459,30 @@ def start(
     if github and as_json:
         raise click.UsageError("--github and --json contradict each other.")
     if github and not environ.get("GITHUB_ENV"):
-        raise click.UsageError("GITHUB_ENV is not set: --github is for the steps of a GitHub Actions job.")
+        raise click.UsageError("GITHUB_ENV is not set: --github only works in a step of a GitHub Actions job.")
+    if not github and sys.stdout is None:
+        raise LaunchError(
+            "nowhere to print the variables: standard output is closed", hint="Without them, nobody finds the display."
+        )
     interpreter = target.python(python, (), os.get_exec_path(environ)).executable
     options = _launch_options(**settings)
-    ready = launch.start(options, environ, interpreter, target=pid or _calling_process(github), purpose="start")
-    try:
-        changed = exports.changes(launch.inherited_environment(), ready.environ)
-        if github:
-            try:
-                with open(environ["GITHUB_ENV"], "ab") as file:
-                    file.writelines(os.fsencode(f"{line}\n") for line in exports.for_github(changed))
-            except OSError as error:
-                raise LaunchError(
-                    f"the file that GITHUB_ENV names can't be written: {error}", hint="It is made by the runner."
-                ) from error
-        elif as_json:
-            import json
+    with exports.open_github_file(environ["GITHUB_ENV"]) if github else nullcontext() as file:
+        ready = launch.start(options, environ, interpreter, target=pid or _calling_process(github), purpose="start")
+        try:
+            changed = exports.changes(launch.inherited_environment(), ready.environ)
+            if file is not None:
+                exports.append(exports.for_github(changed), file, environ["GITHUB_ENV"])
+            elif as_json:
+                import json
 
-            click.echo(json.dumps(changed))
-        else:
-            for line in exports.for_shell(changed, shell):
-                click.echo(os.fsencode(line))
-        ready.session.release()
-    except BaseException:
-        ready.session.end()
-        raise
+                click.echo(json.dumps(changed))
+            else:
+                for line in exports.for_shell(changed, shell):
+                    click.echo(os.fsencode(line))
+            ready.session.release()
+        except BaseException:
+            ready.session.end()
+            raise
 
 
 def _calling_process(github: bool) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 
+from anaheadless.environment import NAME
 from anaheadless.errors import USAGE, LaunchError
 from anaheadless.lean import Record
 
@@ -229,8 +230,12 @@ def _check(setting: Setting) -> None:
         raise wrong(setting.place, f"the value of {names[0]} has to be a text")
     if not all(_can_be_passed(text) for text in texts if isinstance(text, str)):
         raise wrong(setting.place, f"no program can be given that: {'.'.join(setting.keys)} = {setting.value!r}")
-    if any(not name or "=" in name for name in names):
-        raise wrong(setting.place, f"{names[0]!r} is no name of a variable")
+    if not all(map(NAME.fullmatch, names)):
+        raise wrong(
+            setting.place,
+            f"{names[0]!r} can't be the name of a variable",
+            "Use letters (A-Z, a-z), digits and underscores, and no digit at the beginning.",
+        )
     if any(map(_RESERVED.fullmatch, names)):
         raise wrong(setting.place, f"{names[0]} is not for scripts and files to set", "It is the session's own.")
 

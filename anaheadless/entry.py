@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from anaheadless.errors import FAILED, LaunchError, say
 
+# What a write to standard output may meet.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
 
 def main() -> None:
     """The command ``anaheadless``."""
@@ -94,7 +97,7 @@ def _enter(command: Callable[[], None]) -> None:
         say(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename:
+        if error.errno not in _UNWRITABLE or error.filename:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try, and fail, once more
         say(f"anaheadless: the output can't be written: {error.strerror}")
