@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from functools import lru_cache
 
 from anaheadless.environment import NAME
 from anaheadless.errors import USAGE, LaunchError
@@ -18,7 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LIMIT = 2**20  # bytes of a file
+LIMIT = 2**20  # bytes of a script
+# Of a TOML text: what the standard library's parser does with more may take minutes, and all the memory.
+TEXT_LIMIT = 2**16  # characters
+DEPTH_LIMIT = 32  # keys and brackets, one within the other
 ENV = "env"
 _BLOCK = b"# /// script"
 
@@ -40,7 +43,12 @@ class Document(Record):
     root: tuple[str, ...]
 
     def parse(self) -> dict[str, Any]:
-        """All that it says; :raises LaunchError: it is no TOML."""
+        """All that it says; :raises LaunchError: it is no TOML, or too much of it."""
+        if len(self.text) > TEXT_LIMIT:
+            raise wrong(f"{self.file}:{self.before + 1}", f"these settings are longer than {TEXT_LIMIT} characters")
+        for keys, end in _keys(self.text):
+            if len(keys) > DEPTH_LIMIT:
+                raise wrong(self._line(end), f"this is nested more than {DEPTH_LIMIT} levels deep")
         if sys.version_info >= (3, 11):  # only here: most runs have no such text
             import tomllib
         else:
@@ -52,18 +60,82 @@ class Document(Record):
             match = re.fullmatch(where, str(error), re.DOTALL)
             assert match
             last = self.text.rstrip().count("\n") + 1
-            raise wrong(f"{self.file}:{self.before + int(match[2] or last)}", f"this is no TOML: {match[1]}") from error
+            raise wrong(f"{self.file}:{self.before + int(match[2] or last)}", f"not valid TOML: {match[1]}") from error
 
     def place(self, keys: Sequence[str]) -> str:
-        """File and line of what *keys* lead to: there, were the last one another, nothing would be found."""
-        word = re.compile(rf"(?<![\w-]){re.escape(keys[-1])}(?![\w-])")
-        for match in islice(word.finditer(self.text), 100):
-            end = match.end()
-            other = Document(self.file, self.before, f"{self.text[:end]}-{self.text[end:]}", self.root)
-            with suppress(LaunchError):
-                if _find(other.parse(), keys) is None:
-                    return f"{self.file}:{self.before + self.text.count(chr(10), 0, end) + 1}"
-        return f"{self.file}:{self.before + 1}"
+        """File and line of what *keys* lead to, in a text that could be parsed."""
+        return self._line(_places(self.text).get(tuple(keys), 0))
+
+    def _line(self, end: int) -> str:
+        return f"{self.file}:{self.before + self.text.count(chr(10), 0, end) + 1}"
+
+
+_TOKEN = re.compile(
+    r'''"""(?:\\.|[^\\])*?(?:"{3,5}|\Z)|"(?:\\.|[^"\\\n])*"?'''
+    r"""|'''.*?(?:'{3,5}|\Z)|'[^'\n]*'?"""
+    r"""|\#[^\n]*|[\w-]+|[][{}=,.\n]""",
+    re.DOTALL,
+)
+
+
+def _keys(text: str) -> Iterator[tuple[Sequence[str], int]]:
+    """Each key as it is written, after those of the tables around it, and where it ends; and what is nested too deep.
+
+    Up to the first mistake in it, the text is read as TOML has it; a parser reads no further.
+    """
+    table: tuple[str, ...] = ()
+    around: list[tuple[str, tuple[str, ...]]] = []  # the brackets that are open, and the keys that lead to each
+    before: tuple[str, ...] = ()
+    key: list[str] = []
+    in_value = False
+    for match in _TOKEN.finditer(text):
+        word = match[0]
+        if word == "\n" and not around:
+            before, key, in_value = table, [], False
+        elif word in "[{" and in_value:
+            around.append((word, before))
+            key, in_value = [], word == "["
+        elif word in "]}" and around:
+            _, before = around.pop()
+            key, in_value = [], True
+        elif word == "," and around:
+            before = around[-1][1]
+            key, in_value = [], around[-1][0] == "["
+        elif in_value or word[0] in "#.,\n":
+            pass
+        elif word == "[":
+            before, key = (), []
+        elif word == "]" and key:
+            table = (*before, *key)
+            yield table, match.start()
+            before, key = table, []
+        elif word == "=":
+            before = (*before, *key)
+            yield before, match.start()
+            key, in_value = [], True
+        elif word not in "{}":
+            key.append(word)
+        if len(before) + len(key) + len(around) > DEPTH_LIMIT:
+            yield (*before, *key, *(bracket for bracket, _ in around)), match.start()
+            return
+
+
+@lru_cache(maxsize=8)
+def _places(text: str) -> dict[tuple[str, ...], int]:
+    """Where each key ends, by itself and those around it; *text* could be parsed."""
+    places: dict[tuple[str, ...], int] = {}
+    for written, end in _keys(text):
+        keys = tuple(map(_plain, written))
+        for length in range(1, len(keys) + 1):
+            places.setdefault(keys[:length], end)
+    return places
+
+
+def _plain(key: str) -> str:
+    """What a key means that is written so."""
+    if key[0] == '"':
+        return key[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape")
+    return key.strip("'")
 
 
 class Setting(Record):
@@ -228,6 +300,8 @@ def _check(setting: Setting) -> None:
     texts = [*names, *(setting.value if isinstance(setting.value, list) else [setting.value])]
     if names and not isinstance(setting.value, str):
         raise wrong(setting.place, f"the value of {names[0]} has to be a text")
+    if any(isinstance(number, int) and abs(number) >= 2**63 for number in texts):  # Python may refuse to print it
+        raise wrong(setting.place, f"{setting.keys[0]}: the number is too large")
     if not all(_can_be_passed(text) for text in texts if isinstance(text, str)):
         raise wrong(setting.place, f"no program can be given that: {'.'.join(setting.keys)} = {setting.value!r}")
     if not all(map(NAME.fullmatch, names)):
@@ -275,12 +349,12 @@ def _read_config(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            data = file.read(LIMIT + 1)
+            data = file.read(TEXT_LIMIT + 1)
     except OSError as error:
         raise LaunchError(f"{path} can't be read: {error.strerror}", hint=hint, exit_code=USAGE) from error
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
         message = f"{path} is not to be trusted: it is somebody else's, or open to others"
         raise LaunchError(message, hint=hint, exit_code=USAGE)
-    if len(data) > LIMIT:
-        raise LaunchError(f"{path} is too large: it has more than {LIMIT} bytes", hint=hint, exit_code=USAGE)
+    if len(data) > TEXT_LIMIT:
+        raise LaunchError(f"{path} is too large: it has more than {TEXT_LIMIT} bytes", exit_code=USAGE)
     return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -27,7 +28,7 @@ else:
 
 __all__ = ["no_server"]
 
-ODD_NAMES = ("", "A=B", "X;touch F;Y", "A<<E", "1A", "A B", "é", "x.y", "BASH_FUNC_x%%")
+ODD_NAMES = ("", "A=B", "X;touch F;Y", "A<<E", "1A", "A B", "é", "x.y", "BASH_FUNC_x%%", r"A\n")
 KNOWN = ("screen", "gl", "timeout", "server-arg")
 PRINTS = "import os; print(os.environ.get('SAID'), os.environ['DISPLAY'] != '')"
 # PEP 723's own.
@@ -165,6 +166,81 @@ def test_blocks_are_those_of_the_reference(source: str) -> None:
     assert [(line, f"{text}\n") for line, text in configuration.script_blocks(source)] == expected
 
 
+def paths(value: Any, above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    """Of all keys in a parsed text; those of an array are in no particular one of its elements."""
+    if isinstance(value, list):
+        return {path for each in value for path in paths(each, above)}
+    if isinstance(value, dict):
+        return {path for key, each in value.items() for path in {(*above, key)} | paths(each, (*above, key))}
+    return set()
+
+
+NAMES = ("a", '"a.b"', "'c\\'", '"\\u00e9\\""', '""', "a . b", '"[" .a', "-", "1.2")
+VALUES = (
+    *(
+        "1",
+        "1.5",
+        "true",
+        "1979-05-27 07:32:00.9",
+        '"a = 1 # \\""',
+        "'\"'",
+        '"""\n[a]\nb = "x" \\\n\\""""""',
+        "'''a''''",
+    ),
+    *("[]", "[\n[1, 2], # ]\n[{ a = 1, b.c = [] }, {}],\n]", '{ "a" = { b = "}" }, c.d = [{ e = 1 }], f = {} }'),
+)
+STATEMENTS = st.one_of(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)).map(" = ".join),
+    st.sampled_from(NAMES).map(lambda name: f"[{name}]  # [b]"),
+    st.sampled_from(NAMES).map(lambda name: f"[[ {name} ]]"),
+    st.sampled_from(["", '# "a', "\t"]),
+)
+
+
+@given(st.lists(STATEMENTS, max_size=6).map("\n".join))
+@settings(max_examples=500)
+def test_places_are_those_of_what_a_parser_finds(text: str) -> None:
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        parsed = tomllib.loads(text)
+        assert set(configuration._places(text)) == paths(parsed)
+
+
+LONG = configuration.TEXT_LIMIT - 100
+TOO_MUCH = {
+    "key": ("a." * (LONG // 2) + "a = 1", "levels deep"),
+    "quoted key": ('"a" .' * (LONG // 5) + "a = 1", "levels deep"),
+    "key in a table": ("a = { " + "b." * (LONG // 2) + "b = 1 }", "levels deep"),
+    "head": ("[" + "a." * (LONG // 2) + "a]", "levels deep"),
+    "array": ("a = " + "[" * LONG, "levels deep"),
+    "table": ("a = " + "{ a = " * (LONG // 6), "levels deep"),
+    "array after an odd string": ('a = ["""a"""", "", ' + "[" * LONG, "levels deep"),
+    "strings": ("a = " + '"""\\"' * (LONG // 5), "TOML"),
+    "text": ("#" * (LONG + 101), "longer than 65536 characters"),
+    "number": ("dpi = 0x" + "f" * LONG, "the number is too large"),
+    "list": ('server-arg = ["\\u0000", 0x' + "f" * LONG + "]", "the number is too large"),
+}
+
+
+@pytest.mark.parametrize(("toml", "words"), TOO_MUCH.values(), ids=TOO_MUCH)
+def test_too_much(toml: str, words: str) -> None:
+    """The standard library's parser would take minutes for some of them, or Python would refuse to print them."""
+    for root, head, text in ((), "", toml), (("tool", "anaheadless"), "[tool.anaheadless]\n", toml):
+        if root and toml.startswith("["):
+            continue
+        document = configuration.Document("c", 0, head + text, root)
+        with pytest.raises(LaunchError, match=words) as caught:
+            configuration.settings(document, ("dpi", "server-arg"))
+        assert caught.value.exit_code == 2
+        assert len(caught.value.message) < 200
+
+
+def test_what_is_deep_enough() -> None:
+    deep = "[" * 29 + "]" * 29
+    text = f'[tool.uv]\nsources = {deep}\n{".".join("a" * 30)} = 1\n[tool.anaheadless]\nscreen = "1x1"'
+    document = configuration.Document("c", 0, text, ("tool", "anaheadless"))
+    assert said(document) == {("screen",): ("1x1", "c:5")}
+
+
 WORDS = ("screen", "env", "tool", "anaheadless", *"=.[]{}\"',\n \\1", '"""')
 
 
@@ -174,6 +250,8 @@ WORDS = ("screen", "env", "tool", "anaheadless", *"=.[]{}\"',\n \\1", '"""')
 @example("screen" * 100_000)
 @example("screen = " + "1" * 10_000)
 @example("gl = 1\n" + "# screen\n" * 1_000 + "screen = 1")
+@example("env." + "A." * 30_000 + "A = 1")
+@example("[env]\n" + "".join(f"A{n} = ''\n" for n in range(5_000)))
 @example('env.A = "\\u0000"')
 @example('screen = "\\u0000"')
 def test_odd_text(text: str) -> None:
@@ -372,7 +450,7 @@ def test_config_that_is_not_to_be_trusted(tmp_path: Path, environ: dict[str, str
     file.write_bytes(b"\n\xff")
     file.chmod(0o644)
     assert_refused(run("run", "-c", "", env=environ), 2, f"{file}:2: ", "UTF-8")
-    file.write_text("#" * (configuration.LIMIT + 1))
+    file.write_text("#" * (configuration.TEXT_LIMIT + 1))
     assert_refused(run("run", "-c", "", env=environ), 2, str(file), "too large")
     file.unlink()
     file.mkdir()
