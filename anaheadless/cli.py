@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from io import StringIO
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -15,7 +16,7 @@ import click
 from anaheadless import __version__, configuration, keeper, launch, session, target
 from anaheadless.configuration import Setting
 from anaheadless.display import Screen, parse_screen
-from anaheadless.errors import LaunchError
+from anaheadless.errors import LaunchError, printable, say
 from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
 from anaheadless.options import Options, parse_duration
 
@@ -237,7 +238,23 @@ _python_option = _option(
 _SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
 
 
-class Commands(click.Group):
+class Command(click.Command):
+    """A command whose words on wrong usage are written as all others of ours are."""
+
+    def main(self, *args: Any, **settings: Any) -> NoReturn:
+        try:
+            status = super().main(*args, **{**settings, "standalone_mode": False})
+        except click.ClickException as error:
+            if not isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # which is all of the help
+                error.message = printable(error.message)  # type: ignore[misc,unused-ignore]  # final since click 8.5
+            with StringIO() as text:
+                error.show(text)
+                say(text.getvalue().rstrip("\n"))
+            sys.exit(error.exit_code)
+        sys.exit(status)
+
+
+class Commands(Command, click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in self.commands and os.path.exists(args[0]):
             raise click.UsageError(
@@ -246,7 +263,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class Configured(click.Command):
+class Configured(Command):
     """A command whose options may also come from files; it gets the environment that they make of the inherited one."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -417,7 +434,7 @@ def doctor(as_json: bool, render: str | None, python: str, environ: dict[str, st
                 section = finding.section
                 click.secho(section, bold=True)
             mark, colour = {True: ("ok", "green"), False: ("!!", "red"), None: ("  ", None)}[finding.good]
-            click.echo(f"  {click.style(mark, fg=colour)} {finding.text}")
+            click.echo(f"  {click.style(mark, fg=colour)} {printable(finding.text)}")
     sys.exit(0 if report["works"] else 1)
 
 
@@ -522,7 +539,8 @@ def list_(as_json: bool) -> None:
     for row in found:
         memory = f"{row.server_memory / 2**20:.0f}M"
         age = str(datetime.timedelta(seconds=int(row.age)))
-        click.echo(f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {row.command}")
+        line = f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {row.command}"
+        click.echo(printable(line))
 
 
 @cli.command(context_settings=_SETTINGS)
@@ -534,7 +552,7 @@ def clean() -> None:
     from anaheadless import display, private
 
     for path in display.sweep(None, private.folders(launch.inherited_environment())):
-        click.echo(f"removed {path}")
+        click.echo(f"removed {printable(path)}")
 
 
 @cli.command(context_settings=_SETTINGS)

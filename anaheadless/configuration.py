@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from anaheadless.environment import NAME
-from anaheadless.errors import USAGE, LaunchError
+from anaheadless.errors import USAGE, LaunchError, printable
 from anaheadless.lean import Record
 
 TYPE_CHECKING = False
@@ -196,15 +196,22 @@ def variables(found: Iterable[Setting]) -> dict[str, str]:
 
 def line(keys: Sequence[str], value: Any, place: str) -> str:
     """A line that sets a value, or does not if it is None, and says where that comes from."""
-    import json
-
     *table, name = keys
-    name = name if re.fullmatch(r"[\w-]+", name, re.ASCII) else json.dumps(name, ensure_ascii=False)
     text = f"# {name}"
     if value is not None:
         value = value if isinstance(value, (int, float, tuple)) else str(value)
-        text = f"{'.'.join([*table, name])} = {json.dumps(value, ensure_ascii=False)}"
-    return f"{text:<40}  # {place}"
+        text = f"{'.'.join([*table, name])} = {_as_toml(value)}"
+    return f"{text:<40}  # {printable(place)}"
+
+
+def _as_toml(value: Any) -> str:
+    """With escapes for what is not printable, as TOML has them; but for half of a surrogate pair, which it has not."""
+    import json
+
+    return "".join(
+        letter if letter.isprintable() else f"\\u{ord(letter):04x}" if ord(letter) < 2**16 else f"\\U{ord(letter):08x}"
+        for letter in json.dumps(value, ensure_ascii=False)
+    )
 
 
 def config_files(environ: Mapping[str, str]) -> list[str]:

@@ -443,6 +443,8 @@ def say(text: str) -> None:
 
 
 def log(event: str) -> None:
+    if not event.isprintable():  # whoever reads it may do so in a terminal
+        event = repr(event)[1:-1]
     text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} anaheadless: {event}\n"
     with suppress(OSError):  # its disk is full: no reason to leave a server behind
         os.write(LOG, text.encode(errors="surrogateescape"))

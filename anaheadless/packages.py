@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from anaheadless.errors import LaunchError
+from anaheadless.errors import LaunchError, printable
 from anaheadless.target import find_program
 
 INSTALL = {
@@ -100,7 +100,7 @@ def names_for(parts: Iterable[str], manager_name: str) -> str:
 def main(args: list[str]) -> int:
     """Print what is missing: for the package manager that is named, or for people."""
     if args and args[0] not in INSTALL:
-        sys.exit(f"{args[0]} is none of {', '.join(INSTALL)}")
+        sys.exit(f"{printable(args[0])} is not one of {', '.join(INSTALL)}")
     absent = [part for part in REQUIRED if not is_present(part)]
     if args:
         print(names_for(absent, args[0]))
