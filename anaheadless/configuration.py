@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -177,7 +178,7 @@ def read(script: str | None, environ: Mapping[str, str], known: Collection[str])
 def is_silent(script: str | None, environ: Mapping[str, str]) -> bool:
     """Whether there is no file that :func:`read` would have to parse."""
     return _BLOCK not in (_read_script(script) if script is not None else b"") and not any(
-        map(os.path.exists, config_files(environ))
+        map(_is_there, config_files(environ))
     )
 
 
@@ -344,21 +345,30 @@ def _read_script(path: str) -> bytes:
     return b""
 
 
+def _is_there(path: str) -> bool:
+    """Whether there is anything of that name, be it a link that leads nowhere."""
+    try:
+        os.lstat(path)
+    except OSError as error:  # HOME may be closed to us: still that of the user before su
+        return error.errno in (errno.ELOOP, errno.EIO, errno.ESTALE)
+    return True
+
+
 def _read_config(path: str) -> bytes | None:
     """The contents of a config.toml, if there is one; :raises LaunchError: it can't be read, or be trusted."""
-    try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:  # or HOME is still that of the user before su, and closed to us
+    if not _is_there(path):
         return None
     hint = "What it says is done: it has to be a file of yours, or root's, that others can't write (chmod o-w)."
-    if not regular:
-        raise LaunchError(f"{path} is not a file", hint=hint, exit_code=USAGE)
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise LaunchError(f"{path} is not a regular file", hint=hint, exit_code=USAGE)
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             data = file.read(TEXT_LIMIT + 1)
     except OSError as error:
-        raise LaunchError(f"{path} can't be read: {error.strerror}", hint=hint, exit_code=USAGE) from error
+        raise LaunchError(
+            f"{path} can't be read: {error.strerror}", hint="Make it readable, or remove it.", exit_code=USAGE
+        ) from error
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
         message = f"{path} is not to be trusted: it is somebody else's, or open to others"
         raise LaunchError(message, hint=hint, exit_code=USAGE)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from anaheadless.errors import FAILED, LaunchError, say
 
@@ -91,6 +92,19 @@ def _enter(command: Callable[[], None]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # click would take stdout; it is closed again when the target starts
+    try:
+        _say_what_fails(command)
+    except SystemExit as end:
+        if not sys.flags.inspect:
+            raise
+        # With PYTHONINSPECT, Python would not end, but ask for lines to run.
+        if sys.stdout is not None:
+            with suppress(OSError):
+                sys.stdout.flush()
+        os._exit(end.code if isinstance(end.code, int) else 0)
+
+
+def _say_what_fails(command: Callable[[], None]) -> None:
     try:
         command()
     except LaunchError as error:

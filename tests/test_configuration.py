@@ -397,7 +397,7 @@ def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> N
     ("toml", "words"),
     [
         ('screne = "1x1"', [":3: ", "'screne'", "There are: ", "screen, ", ", env."]),
-        ('\nscreen = "0x0"', [":4: ", "screen: '0x0'", "width and height go from 1 to 32767"]),
+        ('\nscreen = "0x0"', [":4: ", "screen: '0x0'", "width and height have to be 1 to 32767 pixels"]),
         ("screen = [1, 1]", [":3: ", "screen", "text"]),
         ('gl = "magic"', [":3: ", "gl: 'magic' is not one of 'auto', "]),
         ("dpi = 0", [":3: ", "dpi: 0 is not in the range 1<=x<=1000"]),
@@ -454,7 +454,21 @@ def test_config_that_is_not_to_be_trusted(tmp_path: Path, environ: dict[str, str
     assert_refused(run("run", "-c", "", env=environ), 2, str(file), "too large")
     file.unlink()
     file.mkdir()
-    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "not a file")
+    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "not a regular file")
+    file.rmdir()
+    for goal, words in (file, "Too many levels of symbolic links"), ("gone", "No such file or directory"):
+        file.symlink_to(goal)
+        for command in ["run", "-c", ""], ["exec", "--gl", "none", "true"], ["doctor"]:
+            assert_refused(run(*command, env=environ), 2, f"{file} can't be read: {words}\n")
+        file.unlink()
+    file.parent.rmdir()
+    file.parent.symlink_to(file.parent)
+    assert_refused(run("run", "-c", "", env=environ), 2, f"{file} can't be read: Too many levels")
+
+
+@pytest.mark.parametrize("home", ["/nonexistent", "/dev/null", "/" + "x" * 5000], ids=len)
+def test_no_config_where_there_can_be_none(home: str, environ: dict[str, str]) -> None:
+    assert run("run", "--gl", "none", "-c", "print('run')", env={**environ, "HOME": home}).stdout == "run\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving files away needs root")
