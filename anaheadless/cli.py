@@ -52,7 +52,7 @@ class VglDisplay(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not VGL_DISPLAY.fullmatch(value):
-            self.fail(f"{value!r} is none of {self.name}.", param, ctx)
+            self.fail(f"{value!r} is not one of {self.name}.", param, ctx)
         return str(value)
 
 
@@ -66,7 +66,7 @@ class Area(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     ) -> tuple[int, int, int, int]:
         match = re.fullmatch(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})", value, re.ASCII)
         if not match or not int(match[1]) or not int(match[2]):
-            self.fail(f"{value!r} is not {self.name}, as in 640x480+0+0.", param, ctx)
+            self.fail(f"{value!r} is not {self.name}, such as 640x480+0+0.", param, ctx)
         width, height, x, y = map(int, match.groups())
         return width, height, x, y
 
@@ -245,6 +245,7 @@ class Command(click.Command):
         try:
             status = super().main(*args, **{**settings, "standalone_mode": False})
         except click.ClickException as error:
+            _name_the_source(error)
             if not isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # which is all of the help
                 error.message = printable(error.message)  # type: ignore[misc,unused-ignore]  # final since click 8.5
             with StringIO() as text:
@@ -252,6 +253,14 @@ class Command(click.Command):
                 say(text.getvalue().rstrip("\n"))
             sys.exit(error.exit_code)
         sys.exit(status)
+
+
+def _name_the_source(error: click.ClickException) -> None:
+    """Say in what way an option was given that is wrong; click would name all ways."""
+    if isinstance(error, click.BadParameter) and error.ctx and error.param and error.param.envvar:
+        source = error.ctx.get_parameter_source(str(error.param.name))
+        name = error.param.envvar if source is ParameterSource.ENVIRONMENT else f"'{max(error.param.opts, key=len)}'"
+        error.param_hint = str(name)
 
 
 class Commands(Command, click.Group):
@@ -322,14 +331,14 @@ def _converted(option: click.Parameter, setting: Setting, ctx: click.Context) ->
     elif option.multiple:
         if isinstance(value, list) and all(isinstance(text, str) for text in value):
             return tuple(value)
-        kind = "a list of texts"
+        kind = "a list of strings"
     elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
             return option.type(str(value), option, ctx)
         except click.BadParameter as error:
             raise configuration.wrong(setting.place, f"{_key(option)}: {error.message.rstrip('.')}") from error
     else:
-        kind = "a text or a number"
+        kind = "a string or a number"
     raise configuration.wrong(setting.place, f"{_key(option)} has to be {kind}")
 
 
@@ -375,7 +384,7 @@ def run(
     elif show_config:
         program = target.python(python, (), search)
     else:
-        raise click.UsageError("Missing what to run: a SCRIPT, -m MODULE or -c CODE.")
+        raise click.UsageError("Nothing to run: give a SCRIPT, -m MODULE or -c CODE.")
     options = _launch_options(**settings)
     if show_config:
         for line in _shown(click.get_current_context()):
@@ -395,7 +404,7 @@ def exec_(command: str, args: tuple[str, ...], environ: dict[str, str], **settin
     launch.run(program, _launch_options(**settings), environ)
 
 
-@click.command(cls=Configured, context_settings=_SETTINGS)
+@click.command(cls=Configured, context_settings=_SETTINGS, add_help_option=False)  # --help is the interpreter's
 @_python_option
 @_server_options
 @_watch_options
@@ -462,7 +471,7 @@ def start(
     environ: dict[str, str],
     **settings: Any,
 ) -> None:
-    r"""Start a display for all that a shell, or a CI job, does next.
+    """Start a display for all that a shell, or a CI job, does next.
 
     \b
       eval "$(anaheadless start)"
@@ -470,7 +479,7 @@ def start(
 
     It lives until anaheadless stop, and no longer than the calling shell. In a pipeline, or beside && and ||, a shell
     calls by another one that ends at once: there, say --pid $$.
-    """
+    """  # noqa: D301
     from anaheadless import exports  # only here, as all that a run has no need of
 
     if github and as_json:
@@ -502,6 +511,9 @@ def start(
             raise
 
 
+_PID_HINT = "Use --pid PID to say which process to keep the display for."
+
+
 def _calling_process(github: bool) -> int:
     """The PID of the shell that has called us, or in a GitHub Actions step, of the runner that has called the shell."""
     parent = os.getppid()
@@ -512,9 +524,9 @@ def _calling_process(github: bool) -> int:
         with suppress(psutil.Error):  # it has ended just now
             parent = psutil.Process(parent).ppid() or 1
     elif parent == 1 and os.getsid(parent) != os.getsid(0):
-        raise LaunchError("the calling shell has ended already", hint="Say by --pid how long it is to live.")
+        raise LaunchError("the calling shell has ended already", hint=_PID_HINT)
     if not parent:
-        raise LaunchError("the calling shell is outside this container", hint="Say by --pid how long it is to live.")
+        raise LaunchError("the calling shell is outside this container", hint=_PID_HINT)
     return parent
 
 
@@ -583,12 +595,15 @@ def screenshot(args: tuple[str, ...], crop: Any) -> None:
     from anaheadless import screenshot as camera
 
     if not 1 <= len(args) <= 2:
-        raise click.UsageError("Missing FILE.png, or more than that and a SESSION.")
+        raise click.UsageError("Give one FILE.png, and at most a SESSION before it.")
     found = roster.find(args[0] if args[1:] else None, launch.inherited_environment())
     try:
         camera.save(found.display, f"/proc/{found.keeper}/fd/{keeper.COOKIE}", args[-1], crop)
     except OSError as error:
-        raise LaunchError(f"the picture can't be saved: {args[-1]}: {error.strerror}") from error
+        raise LaunchError(
+            f"can't save the picture: {args[-1]}: {error.strerror}",
+            hint="Choose a file that you can write to, in a folder that exists.",
+        ) from error
 
 
 @cli.command(context_settings=_SETTINGS)
@@ -629,7 +644,7 @@ def _absolute(path: str) -> str:
         return os.path.abspath(path)
     except FileNotFoundError as error:
         raise LaunchError(
-            f"{path} can't be written: the working directory has been removed", hint="Give an absolute path."
+            f"can't write {path}: the working directory has been removed", hint="Use an absolute path."
         ) from error
 
 
@@ -657,7 +672,7 @@ def _launch_options(
         raise click.UsageError("--grace and --screenshot-on-timeout need a --timeout.")
     picture = _absolute(screenshot_on_timeout) if timeout and screenshot_on_timeout else ""
     if picture and not os.access(os.path.dirname(picture), os.W_OK | os.X_OK):
-        raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': no file can be made there: {picture}")
+        raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': can't make a file there: {picture}")
     if os.path.exists(picture) and not os.path.isfile(picture):
         raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': it is not a regular file: {picture}")
     if record and rest["screen"].depth not in (15, 16, 24):

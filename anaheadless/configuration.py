@@ -14,6 +14,7 @@ from functools import lru_cache
 from anaheadless.environment import NAME
 from anaheadless.errors import USAGE, LaunchError, printable
 from anaheadless.lean import Record
+from anaheadless.options import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def parse_config(data: bytes, file: str) -> Document:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise wrong(f"{file}:{line}", f"this is no UTF-8: {error.reason}") from error
+        raise wrong(f"{file}:{line}", f"not valid UTF-8: {error.reason}") from error
     return Document(file, 0, text, ())
 
 
@@ -253,7 +254,8 @@ def parse_script(data: bytes, file: str) -> Document | None:
         return None
     if blocks[1:]:
         raise wrong(
-            f"{file}:{blocks[1].before}", f"a second block of script metadata, after that in line {blocks[0].before}"
+            f"{file}:{blocks[1].before}",
+            f"there is a second block of script metadata; the first is in line {blocks[0].before}",
         )
     return blocks[0]
 
@@ -297,7 +299,8 @@ def settings(document: Document, known: Collection[str]) -> list[Setting]:
             found.append(Setting((key,), value, document))
         else:
             place = document.place((*document.root, key))
-            raise wrong(place, f"there is no setting {key!r}", f"There are: {', '.join([*known, ENV])}.")
+            hint = f"{suggestion(key, known)}There are: {', '.join([*known, ENV])}."
+            raise wrong(place, f"there is no setting {key!r}", hint)
     for setting in found:
         _check(setting)
     return found
@@ -307,11 +310,11 @@ def _check(setting: Setting) -> None:
     names = setting.keys[1:]
     texts = [*names, *(setting.value if isinstance(setting.value, list) else [setting.value])]
     if names and not isinstance(setting.value, str):
-        raise wrong(setting.place, f"the value of {names[0]} has to be a text")
+        raise wrong(setting.place, f"the value of {names[0]} has to be a string")
     if any(isinstance(number, int) and abs(number) >= 2**63 for number in texts):  # Python may refuse to print it
         raise wrong(setting.place, f"{setting.keys[0]}: the number is too large")
     if not all(_can_be_passed(text) for text in texts if isinstance(text, str)):
-        raise wrong(setting.place, f"no program can be given that: {'.'.join(setting.keys)} = {setting.value!r}")
+        raise wrong(setting.place, f"this can't be passed to a program: {'.'.join(setting.keys)} = {setting.value!r}")
     if not all(map(NAME.fullmatch, names)):
         raise wrong(
             setting.place,
@@ -319,7 +322,7 @@ def _check(setting: Setting) -> None:
             "Use letters (A-Z, a-z), digits and underscores, and no digit at the beginning.",
         )
     if any(map(_RESERVED.fullmatch, names)):
-        raise wrong(setting.place, f"{names[0]} is not for scripts and files to set", "It is the session's own.")
+        raise wrong(setting.place, f"env can't set {names[0]}", "anaheadless sets it itself.")
 
 
 def _can_be_passed(text: str) -> bool:
@@ -358,7 +361,7 @@ def _read_config(path: str) -> bytes | None:
     """The contents of a config.toml, if there is one; :raises LaunchError: it can't be read, or be trusted."""
     if not _is_there(path):
         return None
-    hint = "What it says is done: it has to be a file of yours, or root's, that others can't write (chmod o-w)."
+    hint = "anaheadless obeys it, so it has to belong to you or root, and others must not write to it (chmod o-w)."
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise LaunchError(f"{path} is not a regular file", hint=hint, exit_code=USAGE)
@@ -370,7 +373,7 @@ def _read_config(path: str) -> bytes | None:
             f"{path} can't be read: {error.strerror}", hint="Make it readable, or remove it.", exit_code=USAGE
         ) from error
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
-        message = f"{path} is not to be trusted: it is somebody else's, or open to others"
+        message = f"{path} is not trusted: it belongs to another user, or others can write to it"
         raise LaunchError(message, hint=hint, exit_code=USAGE)
     if len(data) > TEXT_LIMIT:
         raise LaunchError(f"{path} is too large: it has more than {TEXT_LIMIT} bytes", exit_code=USAGE)

@@ -58,7 +58,8 @@ def parse_screen(text: str) -> Screen:
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise ValueError(f"{text!r}: width and height have to be 1 to {MAX_SIDE} pixels.")
     if depth not in DEPTHS:
-        raise ValueError(f"{text!r}: the depth has to be {', '.join(map(str, DEPTHS))} bits; 24 is the usual one.")
+        depths = " or ".join(map(str, DEPTHS)).replace(" or ", ", ", len(DEPTHS) - 2)
+        raise ValueError(f"{text!r}: the depth has to be {depths} bits; 24 is the usual one.")
     screen = Screen(width, height, depth)
     if screen.memory >= MAX_MEMORY:
         size = f"{screen.memory / 2**30:.1f} GiB"
@@ -260,12 +261,12 @@ def _make_socket_folder() -> None:
 
 def _cannot_listen(error: OSError) -> LaunchError:
     hint = (
-        f"X clients look for it there: {SOCKET_FOLDER} must be a folder that you may write to (mode 1777), on a file "
-        "system that is neither full nor read-only."
+        f"X programs look for it there, so {SOCKET_FOLDER} has to be a folder that you can write to (mode 1777), on a "
+        "file system that is neither full nor read-only."
     )
     if error.errno in (errno.EMFILE, errno.ENFILE):
         hint = LIMITS_HINT
-    return LaunchError(f"the display's socket can't be made in {SOCKET_FOLDER}: {error.strerror}", hint=hint)
+    return LaunchError(f"can't make the display's socket in {SOCKET_FOLDER}: {error.strerror}", hint=hint)
 
 
 def _paths(number: int) -> list[str]:

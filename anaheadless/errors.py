@@ -12,7 +12,7 @@ FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
-LIMITS_HINT = "See the limits on processes, files and memory (ulimit -a)."
+LIMITS_HINT = "Check the limits on processes, open files and memory (ulimit -a)."
 
 
 class LaunchError(RuntimeError):

@@ -524,6 +524,6 @@ def forget() -> None:
     for line in os.pread(NOTES, 1 << 16, 0).splitlines():
         name, _, path = line.partition(b": ")
         if name == b"remembered" and path:
-            log("what was remembered is forgotten")
+            log("the next run will test OpenGL again")
             with suppress(OSError):
                 os.unlink(path)

@@ -93,7 +93,7 @@ def test_unreadable_script(tmp_path: Path) -> None:
     closed.mkdir()
     (closed / "script.py").write_text("")
     without_power = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
-    for path, words in ((closed / "script.py", "not readable"), (closed, "cannot be reached")):
+    for path, words in ((closed / "script.py", "not readable"), (closed, "can't be reached")):
         path.chmod(0)
         output = subprocess.run(
             [*without_power, ANAHEADLESS, "run", closed / "script.py"], capture_output=True, text=True, timeout=60

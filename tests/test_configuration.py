@@ -402,7 +402,7 @@ def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> N
         ('gl = "magic"', [":3: ", "gl: 'magic' is not one of 'auto', "]),
         ("dpi = 0", [":3: ", "dpi: 0 is not in the range 1<=x<=1000"]),
         ("dpi = true", [":3: ", "dpi has to be"]),
-        ("timeout = -1", [":3: ", "timeout: '-1' is not a time"]),
+        ("timeout = -1", [":3: ", "timeout: '-1' is not a duration"]),
         ("timeout = 1979-05-27", [":3: ", "timeout has to be"]),
         ("start-timeout = nan", [":3: ", "start-timeout: "]),
         ('no-shim = "yes"', [":3: ", "no-shim has to be true or false"]),
@@ -410,10 +410,10 @@ def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> N
         ('server-arg = ["\\u0000"]', [":3: ", "server-arg"]),
         ("server_arg = []", [":3: ", "'server_arg'", "server-arg"]),
         ("env = 1", [":3: ", "env has to be a table"]),
-        ("env.A = 1", [":3: ", "A has to be a text"]),
+        ("env.A = 1", [":3: ", "A has to be a string"]),
         ('[tool.anaheadless.env]\nA = ""\nB = "\\u0000"', [":5: ", "env.B = "]),
         *((f'env."{name}" = ""', [":3: ", "can't be the name of a variable", "digits"]) for name in ODD_NAMES),
-        *((f'env.{name} = ""', [":3: ", f"{name} is not for"]) for name in ("DISPLAY", "ANAHEADLESS_SCREEN")),
+        *((f'env.{name} = ""', [":3: ", f"env can't set {name}"]) for name in ("DISPLAY", "ANAHEADLESS_SCREEN")),
         ('gl = "virtualgl"\nno-virtualgl = true', ["--no-virtualgl", "contradict"]),
         ("screen =\ngl = 1", [":3: ", "TOML"]),
         ("screen = [", [":3: ", "TOML"]),
@@ -446,7 +446,7 @@ def test_what_is_overridden_may_be_wrong(environ: dict[str, str], script: Path) 
 def test_config_that_is_not_to_be_trusted(tmp_path: Path, environ: dict[str, str]) -> None:
     file = write_config(tmp_path / ".config", 'gl = "none"')
     file.chmod(0o666)
-    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "not to be trusted")
+    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "is not trusted")
     file.write_bytes(b"\n\xff")
     file.chmod(0o644)
     assert_refused(run("run", "-c", "", env=environ), 2, f"{file}:2: ", "UTF-8")
@@ -475,7 +475,7 @@ def test_no_config_where_there_can_be_none(home: str, environ: dict[str, str]) -
 def test_config_of_another_user(tmp_path: Path, environ: dict[str, str]) -> None:
     file = write_config(tmp_path / ".config", 'gl = "none"')
     os.chown(file, 65534, 65534)
-    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "not to be trusted")
+    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "is not trusted")
 
 
 def test_what_python_takes_for_no_script(environ: dict[str, str], tmp_path: Path) -> None:
