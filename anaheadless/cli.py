@@ -7,7 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from io import StringIO
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -15,7 +16,7 @@ import click
 from anaheadless import __version__, configuration, keeper, launch, session, target
 from anaheadless.configuration import Setting
 from anaheadless.display import Screen, parse_screen
-from anaheadless.errors import LaunchError
+from anaheadless.errors import LaunchError, printable, say
 from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
 from anaheadless.options import Options, parse_duration
 
@@ -51,7 +52,7 @@ class VglDisplay(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not VGL_DISPLAY.fullmatch(value):
-            self.fail(f"{value!r} is none of {self.name}.", param, ctx)
+            self.fail(f"{value!r} is not one of {self.name}.", param, ctx)
         return str(value)
 
 
@@ -65,7 +66,7 @@ class Area(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     ) -> tuple[int, int, int, int]:
         match = re.fullmatch(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})", value, re.ASCII)
         if not match or not int(match[1]) or not int(match[2]):
-            self.fail(f"{value!r} is not {self.name}, as in 640x480+0+0.", param, ctx)
+            self.fail(f"{value!r} is not {self.name}, such as 640x480+0+0.", param, ctx)
         width, height, x, y = map(int, match.groups())
         return width, height, x, y
 
@@ -237,7 +238,32 @@ _python_option = _option(
 _SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
 
 
-class Commands(click.Group):
+class Command(click.Command):
+    """A command whose words on wrong usage are written as all others of ours are."""
+
+    def main(self, *args: Any, **settings: Any) -> NoReturn:
+        try:
+            status = super().main(*args, **{**settings, "standalone_mode": False})
+        except click.ClickException as error:
+            _name_the_source(error)
+            if not isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # which is all of the help
+                error.message = printable(error.message)  # type: ignore[misc,unused-ignore]  # final since click 8.5
+            with StringIO() as text:
+                error.show(text)
+                say(text.getvalue().rstrip("\n"))
+            sys.exit(error.exit_code)
+        sys.exit(status)
+
+
+def _name_the_source(error: click.ClickException) -> None:
+    """Say in what way an option was given that is wrong; click would name all ways."""
+    if isinstance(error, click.BadParameter) and error.ctx and error.param and error.param.envvar:
+        source = error.ctx.get_parameter_source(str(error.param.name))
+        name = error.param.envvar if source is ParameterSource.ENVIRONMENT else f"'{max(error.param.opts, key=len)}'"
+        error.param_hint = str(name)
+
+
+class Commands(Command, click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in self.commands and os.path.exists(args[0]):
             raise click.UsageError(
@@ -246,7 +272,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class Configured(click.Command):
+class Configured(Command):
     """A command whose options may also come from files; it gets the environment that they make of the inherited one."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -305,14 +331,14 @@ def _converted(option: click.Parameter, setting: Setting, ctx: click.Context) ->
     elif option.multiple:
         if isinstance(value, list) and all(isinstance(text, str) for text in value):
             return tuple(value)
-        kind = "a list of texts"
+        kind = "a list of strings"
     elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
             return option.type(str(value), option, ctx)
         except click.BadParameter as error:
             raise configuration.wrong(setting.place, f"{_key(option)}: {error.message.rstrip('.')}") from error
     else:
-        kind = "a text or a number"
+        kind = "a string or a number"
     raise configuration.wrong(setting.place, f"{_key(option)} has to be {kind}")
 
 
@@ -358,7 +384,7 @@ def run(
     elif show_config:
         program = target.python(python, (), search)
     else:
-        raise click.UsageError("Missing what to run: a SCRIPT, -m MODULE or -c CODE.")
+        raise click.UsageError("Nothing to run: give a SCRIPT, -m MODULE or -c CODE.")
     options = _launch_options(**settings)
     if show_config:
         for line in _shown(click.get_current_context()):
@@ -378,7 +404,7 @@ def exec_(command: str, args: tuple[str, ...], environ: dict[str, str], **settin
     launch.run(program, _launch_options(**settings), environ)
 
 
-@click.command(cls=Configured, context_settings=_SETTINGS)
+@click.command(cls=Configured, context_settings=_SETTINGS, add_help_option=False)  # --help is the interpreter's
 @_python_option
 @_server_options
 @_watch_options
@@ -417,7 +443,7 @@ def doctor(as_json: bool, render: str | None, python: str, environ: dict[str, st
                 section = finding.section
                 click.secho(section, bold=True)
             mark, colour = {True: ("ok", "green"), False: ("!!", "red"), None: ("  ", None)}[finding.good]
-            click.echo(f"  {click.style(mark, fg=colour)} {finding.text}")
+            click.echo(f"  {click.style(mark, fg=colour)} {printable(finding.text)}")
     sys.exit(0 if report["works"] else 1)
 
 
@@ -445,7 +471,7 @@ def start(
     environ: dict[str, str],
     **settings: Any,
 ) -> None:
-    r"""Start a display for all that a shell, or a CI job, does next.
+    """Start a display for all that a shell, or a CI job, does next.
 
     \b
       eval "$(anaheadless start)"
@@ -453,37 +479,39 @@ def start(
 
     It lives until anaheadless stop, and no longer than the calling shell. In a pipeline, or beside && and ||, a shell
     calls by another one that ends at once: there, say --pid $$.
-    """
+    """  # noqa: D301
     from anaheadless import exports  # only here, as all that a run has no need of
 
     if github and as_json:
         raise click.UsageError("--github and --json contradict each other.")
     if github and not environ.get("GITHUB_ENV"):
-        raise click.UsageError("GITHUB_ENV is not set: --github is for the steps of a GitHub Actions job.")
+        raise click.UsageError("GITHUB_ENV is not set: --github only works in a step of a GitHub Actions job.")
+    if not github and sys.stdout is None:
+        raise LaunchError(
+            "nowhere to print the variables: standard output is closed", hint="Without them, nobody finds the display."
+        )
     interpreter = target.python(python, (), os.get_exec_path(environ)).executable
     options = _launch_options(**settings)
-    ready = launch.start(options, environ, interpreter, target=pid or _calling_process(github), purpose="start")
-    try:
-        changed = exports.changes(launch.inherited_environment(), ready.environ)
-        if github:
-            try:
-                with open(environ["GITHUB_ENV"], "ab") as file:
-                    file.writelines(os.fsencode(f"{line}\n") for line in exports.for_github(changed))
-            except OSError as error:
-                raise LaunchError(
-                    f"the file that GITHUB_ENV names can't be written: {error}", hint="It is made by the runner."
-                ) from error
-        elif as_json:
-            import json
+    with exports.open_github_file(environ["GITHUB_ENV"]) if github else nullcontext() as file:
+        ready = launch.start(options, environ, interpreter, target=pid or _calling_process(github), purpose="start")
+        try:
+            changed = exports.changes(launch.inherited_environment(), ready.environ)
+            if file is not None:
+                exports.append(exports.for_github(changed), file, environ["GITHUB_ENV"])
+            elif as_json:
+                import json
 
-            click.echo(json.dumps(changed))
-        else:
-            for line in exports.for_shell(changed, shell):
-                click.echo(os.fsencode(line))
-        ready.session.release()
-    except BaseException:
-        ready.session.end()
-        raise
+                click.echo(json.dumps(changed))
+            else:
+                for line in exports.for_shell(changed, shell):
+                    click.echo(os.fsencode(line))
+            ready.session.release()
+        except BaseException:
+            ready.session.end()
+            raise
+
+
+_PID_HINT = "Use --pid PID to say which process to keep the display for."
 
 
 def _calling_process(github: bool) -> int:
@@ -496,9 +524,9 @@ def _calling_process(github: bool) -> int:
         with suppress(psutil.Error):  # it has ended just now
             parent = psutil.Process(parent).ppid() or 1
     elif parent == 1 and os.getsid(parent) != os.getsid(0):
-        raise LaunchError("the calling shell has ended already", hint="Say by --pid how long it is to live.")
+        raise LaunchError("the calling shell has ended already", hint=_PID_HINT)
     if not parent:
-        raise LaunchError("the calling shell is outside this container", hint="Say by --pid how long it is to live.")
+        raise LaunchError("the calling shell is outside this container", hint=_PID_HINT)
     return parent
 
 
@@ -523,7 +551,8 @@ def list_(as_json: bool) -> None:
     for row in found:
         memory = f"{row.server_memory / 2**20:.0f}M"
         age = str(datetime.timedelta(seconds=int(row.age)))
-        click.echo(f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {row.command}")
+        line = f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {row.command}"
+        click.echo(printable(line))
 
 
 @cli.command(context_settings=_SETTINGS)
@@ -535,7 +564,7 @@ def clean() -> None:
     from anaheadless import display, private
 
     for path in display.sweep(None, private.folders(launch.inherited_environment())):
-        click.echo(f"removed {path}")
+        click.echo(f"removed {printable(path)}")
 
 
 @cli.command(context_settings=_SETTINGS)
@@ -566,12 +595,15 @@ def screenshot(args: tuple[str, ...], crop: Any) -> None:
     from anaheadless import screenshot as camera
 
     if not 1 <= len(args) <= 2:
-        raise click.UsageError("Missing FILE.png, or more than that and a SESSION.")
+        raise click.UsageError("Give one FILE.png, and at most a SESSION before it.")
     found = roster.find(args[0] if args[1:] else None, launch.inherited_environment())
     try:
         camera.save(found.display, f"/proc/{found.keeper}/fd/{keeper.COOKIE}", args[-1], crop)
     except OSError as error:
-        raise LaunchError(f"the picture can't be saved: {args[-1]}: {error.strerror}") from error
+        raise LaunchError(
+            f"can't save the picture: {args[-1]}: {error.strerror}",
+            hint="Choose a file that you can write to, in a folder that exists.",
+        ) from error
 
 
 @cli.command(context_settings=_SETTINGS)
@@ -612,7 +644,7 @@ def _absolute(path: str) -> str:
         return os.path.abspath(path)
     except FileNotFoundError as error:
         raise LaunchError(
-            f"{path} can't be written: the working directory has been removed", hint="Give an absolute path."
+            f"can't write {path}: the working directory has been removed", hint="Use an absolute path."
         ) from error
 
 
@@ -640,7 +672,7 @@ def _launch_options(
         raise click.UsageError("--grace and --screenshot-on-timeout need a --timeout.")
     picture = _absolute(screenshot_on_timeout) if timeout and screenshot_on_timeout else ""
     if picture and not os.access(os.path.dirname(picture), os.W_OK | os.X_OK):
-        raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': no file can be made there: {picture}")
+        raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': can't make a file there: {picture}")
     if os.path.exists(picture) and not os.path.isfile(picture):
         raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': it is not a regular file: {picture}")
     if record and rest["screen"].depth not in (15, 16, 24):

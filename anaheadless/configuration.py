@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from functools import lru_cache
 
-from anaheadless.errors import USAGE, LaunchError
+from anaheadless.environment import NAME
+from anaheadless.errors import USAGE, LaunchError, printable
 from anaheadless.lean import Record
+from anaheadless.options import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LIMIT = 2**20  # bytes of a file
+LIMIT = 2**20  # bytes of a script
+# Of a TOML text: what the standard library's parser does with more may take minutes, and all the memory.
+TEXT_LIMIT = 2**16  # characters
+DEPTH_LIMIT = 32  # keys and brackets, one within the other
 ENV = "env"
 _BLOCK = b"# /// script"
 
@@ -39,7 +45,12 @@ class Document(Record):
     root: tuple[str, ...]
 
     def parse(self) -> dict[str, Any]:
-        """All that it says; :raises LaunchError: it is no TOML."""
+        """All that it says; :raises LaunchError: it is no TOML, or too much of it."""
+        if len(self.text) > TEXT_LIMIT:
+            raise wrong(f"{self.file}:{self.before + 1}", f"these settings are longer than {TEXT_LIMIT} characters")
+        for keys, end in _keys(self.text):
+            if len(keys) > DEPTH_LIMIT:
+                raise wrong(self._line(end), f"this is nested more than {DEPTH_LIMIT} levels deep")
         if sys.version_info >= (3, 11):  # only here: most runs have no such text
             import tomllib
         else:
@@ -51,18 +62,82 @@ class Document(Record):
             match = re.fullmatch(where, str(error), re.DOTALL)
             assert match
             last = self.text.rstrip().count("\n") + 1
-            raise wrong(f"{self.file}:{self.before + int(match[2] or last)}", f"this is no TOML: {match[1]}") from error
+            raise wrong(f"{self.file}:{self.before + int(match[2] or last)}", f"not valid TOML: {match[1]}") from error
 
     def place(self, keys: Sequence[str]) -> str:
-        """File and line of what *keys* lead to: there, were the last one another, nothing would be found."""
-        word = re.compile(rf"(?<![\w-]){re.escape(keys[-1])}(?![\w-])")
-        for match in islice(word.finditer(self.text), 100):
-            end = match.end()
-            other = Document(self.file, self.before, f"{self.text[:end]}-{self.text[end:]}", self.root)
-            with suppress(LaunchError):
-                if _find(other.parse(), keys) is None:
-                    return f"{self.file}:{self.before + self.text.count(chr(10), 0, end) + 1}"
-        return f"{self.file}:{self.before + 1}"
+        """File and line of what *keys* lead to, in a text that could be parsed."""
+        return self._line(_places(self.text).get(tuple(keys), 0))
+
+    def _line(self, end: int) -> str:
+        return f"{self.file}:{self.before + self.text.count(chr(10), 0, end) + 1}"
+
+
+_TOKEN = re.compile(
+    r'''"""(?:\\.|[^\\])*?(?:"{3,5}|\Z)|"(?:\\.|[^"\\\n])*"?'''
+    r"""|'''.*?(?:'{3,5}|\Z)|'[^'\n]*'?"""
+    r"""|\#[^\n]*|[\w-]+|[][{}=,.\n]""",
+    re.DOTALL,
+)
+
+
+def _keys(text: str) -> Iterator[tuple[Sequence[str], int]]:
+    """Each key as it is written, after those of the tables around it, and where it ends; and what is nested too deep.
+
+    Up to the first mistake in it, the text is read as TOML has it; a parser reads no further.
+    """
+    table: tuple[str, ...] = ()
+    around: list[tuple[str, tuple[str, ...]]] = []  # the brackets that are open, and the keys that lead to each
+    before: tuple[str, ...] = ()
+    key: list[str] = []
+    in_value = False
+    for match in _TOKEN.finditer(text):
+        word = match[0]
+        if word == "\n" and not around:
+            before, key, in_value = table, [], False
+        elif word in "[{" and in_value:
+            around.append((word, before))
+            key, in_value = [], word == "["
+        elif word in "]}" and around:
+            _, before = around.pop()
+            key, in_value = [], True
+        elif word == "," and around:
+            before = around[-1][1]
+            key, in_value = [], around[-1][0] == "["
+        elif in_value or word[0] in "#.,\n":
+            pass
+        elif word == "[":
+            before, key = (), []
+        elif word == "]" and key:
+            table = (*before, *key)
+            yield table, match.start()
+            before, key = table, []
+        elif word == "=":
+            before = (*before, *key)
+            yield before, match.start()
+            key, in_value = [], True
+        elif word not in "{}":
+            key.append(word)
+        if len(before) + len(key) + len(around) > DEPTH_LIMIT:
+            yield (*before, *key, *(bracket for bracket, _ in around)), match.start()
+            return
+
+
+@lru_cache(maxsize=8)
+def _places(text: str) -> dict[tuple[str, ...], int]:
+    """Where each key ends, by itself and those around it; *text* could be parsed."""
+    places: dict[tuple[str, ...], int] = {}
+    for written, end in _keys(text):
+        keys = tuple(map(_plain, written))
+        for length in range(1, len(keys) + 1):
+            places.setdefault(keys[:length], end)
+    return places
+
+
+def _plain(key: str) -> str:
+    """What a key means that is written so."""
+    if key[0] == '"':
+        return key[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape")
+    return key.strip("'")
 
 
 class Setting(Record):
@@ -104,7 +179,7 @@ def read(script: str | None, environ: Mapping[str, str], known: Collection[str])
 def is_silent(script: str | None, environ: Mapping[str, str]) -> bool:
     """Whether there is no file that :func:`read` would have to parse."""
     return _BLOCK not in (_read_script(script) if script is not None else b"") and not any(
-        map(os.path.exists, config_files(environ))
+        map(_is_there, config_files(environ))
     )
 
 
@@ -123,15 +198,22 @@ def variables(found: Iterable[Setting]) -> dict[str, str]:
 
 def line(keys: Sequence[str], value: Any, place: str) -> str:
     """A line that sets a value, or does not if it is None, and says where that comes from."""
-    import json
-
     *table, name = keys
-    name = name if re.fullmatch(r"[\w-]+", name, re.ASCII) else json.dumps(name, ensure_ascii=False)
     text = f"# {name}"
     if value is not None:
         value = value if isinstance(value, (int, float, tuple)) else str(value)
-        text = f"{'.'.join([*table, name])} = {json.dumps(value, ensure_ascii=False)}"
-    return f"{text:<40}  # {place}"
+        text = f"{'.'.join([*table, name])} = {_as_toml(value)}"
+    return f"{text:<40}  # {printable(place)}"
+
+
+def _as_toml(value: Any) -> str:
+    """With escapes for what is not printable, as TOML has them; but for half of a surrogate pair, which it has not."""
+    import json
+
+    return "".join(
+        letter if letter.isprintable() else f"\\u{ord(letter):04x}" if ord(letter) < 2**16 else f"\\U{ord(letter):08x}"
+        for letter in json.dumps(value, ensure_ascii=False)
+    )
 
 
 def config_files(environ: Mapping[str, str]) -> list[str]:
@@ -147,7 +229,7 @@ def parse_config(data: bytes, file: str) -> Document:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise wrong(f"{file}:{line}", f"this is no UTF-8: {error.reason}") from error
+        raise wrong(f"{file}:{line}", f"not valid UTF-8: {error.reason}") from error
     return Document(file, 0, text, ())
 
 
@@ -172,7 +254,8 @@ def parse_script(data: bytes, file: str) -> Document | None:
         return None
     if blocks[1:]:
         raise wrong(
-            f"{file}:{blocks[1].before}", f"a second block of script metadata, after that in line {blocks[0].before}"
+            f"{file}:{blocks[1].before}",
+            f"there is a second block of script metadata; the first is in line {blocks[0].before}",
         )
     return blocks[0]
 
@@ -216,7 +299,8 @@ def settings(document: Document, known: Collection[str]) -> list[Setting]:
             found.append(Setting((key,), value, document))
         else:
             place = document.place((*document.root, key))
-            raise wrong(place, f"there is no setting {key!r}", f"There are: {', '.join([*known, ENV])}.")
+            hint = f"{suggestion(key, known)}There are: {', '.join([*known, ENV])}."
+            raise wrong(place, f"there is no setting {key!r}", hint)
     for setting in found:
         _check(setting)
     return found
@@ -226,13 +310,19 @@ def _check(setting: Setting) -> None:
     names = setting.keys[1:]
     texts = [*names, *(setting.value if isinstance(setting.value, list) else [setting.value])]
     if names and not isinstance(setting.value, str):
-        raise wrong(setting.place, f"the value of {names[0]} has to be a text")
+        raise wrong(setting.place, f"the value of {names[0]} has to be a string")
+    if any(isinstance(number, int) and abs(number) >= 2**63 for number in texts):  # Python may refuse to print it
+        raise wrong(setting.place, f"{setting.keys[0]}: the number is too large")
     if not all(_can_be_passed(text) for text in texts if isinstance(text, str)):
-        raise wrong(setting.place, f"no program can be given that: {'.'.join(setting.keys)} = {setting.value!r}")
-    if any(not name or "=" in name for name in names):
-        raise wrong(setting.place, f"{names[0]!r} is no name of a variable")
+        raise wrong(setting.place, f"this can't be passed to a program: {'.'.join(setting.keys)} = {setting.value!r}")
+    if not all(map(NAME.fullmatch, names)):
+        raise wrong(
+            setting.place,
+            f"{names[0]!r} can't be the name of a variable",
+            "Use letters (A-Z, a-z), digits and underscores, and no digit at the beginning.",
+        )
     if any(map(_RESERVED.fullmatch, names)):
-        raise wrong(setting.place, f"{names[0]} is not for scripts and files to set", "It is the session's own.")
+        raise wrong(setting.place, f"env can't set {names[0]}", "anaheadless sets it itself.")
 
 
 def _can_be_passed(text: str) -> bool:
@@ -258,24 +348,33 @@ def _read_script(path: str) -> bytes:
     return b""
 
 
+def _is_there(path: str) -> bool:
+    """Whether there is anything of that name, be it a link that leads nowhere."""
+    try:
+        os.lstat(path)
+    except OSError as error:  # HOME may be closed to us: still that of the user before su
+        return error.errno in (errno.ELOOP, errno.EIO, errno.ESTALE)
+    return True
+
+
 def _read_config(path: str) -> bytes | None:
     """The contents of a config.toml, if there is one; :raises LaunchError: it can't be read, or be trusted."""
-    try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:  # or HOME is still that of the user before su, and closed to us
+    if not _is_there(path):
         return None
-    hint = "What it says is done: it has to be a file of yours, or root's, that others can't write (chmod o-w)."
-    if not regular:
-        raise LaunchError(f"{path} is not a file", hint=hint, exit_code=USAGE)
+    hint = "anaheadless obeys it, so it has to belong to you or root, and others must not write to it (chmod o-w)."
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise LaunchError(f"{path} is not a regular file", hint=hint, exit_code=USAGE)
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            data = file.read(LIMIT + 1)
+            data = file.read(TEXT_LIMIT + 1)
     except OSError as error:
-        raise LaunchError(f"{path} can't be read: {error.strerror}", hint=hint, exit_code=USAGE) from error
+        raise LaunchError(
+            f"{path} can't be read: {error.strerror}", hint="Make it readable, or remove it.", exit_code=USAGE
+        ) from error
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
-        message = f"{path} is not to be trusted: it is somebody else's, or open to others"
+        message = f"{path} is not trusted: it belongs to another user, or others can write to it"
         raise LaunchError(message, hint=hint, exit_code=USAGE)
-    if len(data) > LIMIT:
-        raise LaunchError(f"{path} is too large: it has more than {LIMIT} bytes", hint=hint, exit_code=USAGE)
+    if len(data) > TEXT_LIMIT:
+        raise LaunchError(f"{path} is too large: it has more than {TEXT_LIMIT} bytes", exit_code=USAGE)
     return data

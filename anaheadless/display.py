@@ -27,6 +27,7 @@ SWEEP_LIMIT = 64  # a connection attempt each
 
 # What Xvfb makes a screen of; OpenGL finds no visual below 24 (server 21.1: depths 1, 4, 12 and 32 are refused).
 DEPTHS = (8, 15, 16, 24, 30)
+MAX_MEMORY = 2**31 - 2**16  # it counts the bytes of its screen, and some more, in an int
 MAX_SIDE = 32767  # a coordinate is a signed 16-bit number in the X protocol
 
 
@@ -40,6 +41,12 @@ class Screen(Record):
     def __str__(self) -> str:
         return f"{self.width}x{self.height}x{self.depth}"
 
+    @property
+    def memory(self) -> int:
+        """What the X server needs for its pixels, in bytes."""
+        pixel_bytes = 1 if self.depth == 8 else 2 if self.depth < 24 else 4
+        return self.width * self.height * pixel_bytes
+
 
 def parse_screen(text: str) -> Screen:
     """``WIDTHxHEIGHT[xDEPTH]`` as a :class:`Screen`; :raises ValueError: with a sentence that says what would do."""
@@ -49,10 +56,15 @@ def parse_screen(text: str) -> Screen:
     width, height = int(match[1]), int(match[2])
     depth = int(match[3] or Screen.depth)
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
-        raise ValueError(f"{text!r}: width and height go from 1 to {MAX_SIDE}.")
+        raise ValueError(f"{text!r}: width and height have to be 1 to {MAX_SIDE} pixels.")
     if depth not in DEPTHS:
-        raise ValueError(f"{text!r}: the depth is one of {', '.join(map(str, DEPTHS))}; 24 is the usual one.")
-    return Screen(width, height, depth)
+        depths = " or ".join(map(str, DEPTHS)).replace(" or ", ", ", len(DEPTHS) - 2)
+        raise ValueError(f"{text!r}: the depth has to be {depths} bits; 24 is the usual one.")
+    screen = Screen(width, height, depth)
+    if screen.memory >= MAX_MEMORY:
+        size = f"{screen.memory / 2**30:.1f} GiB"
+        raise ValueError(f"{text!r}: this screen would take {size} of memory, and Xvfb can't use more than 2 GiB.")
+    return screen
 
 
 def server_command(
@@ -249,12 +261,12 @@ def _make_socket_folder() -> None:
 
 def _cannot_listen(error: OSError) -> LaunchError:
     hint = (
-        f"X clients look for it there: {SOCKET_FOLDER} must be a folder that you may write to (mode 1777), on a file "
-        "system that is neither full nor read-only."
+        f"X programs look for it there, so {SOCKET_FOLDER} has to be a folder that you can write to (mode 1777), on a "
+        "file system that is neither full nor read-only."
     )
     if error.errno in (errno.EMFILE, errno.ENFILE):
         hint = LIMITS_HINT
-    return LaunchError(f"the display's socket can't be made in {SOCKET_FOLDER}: {error.strerror}", hint=hint)
+    return LaunchError(f"can't make the display's socket in {SOCKET_FOLDER}: {error.strerror}", hint=hint)
 
 
 def _paths(number: int) -> list[str]:

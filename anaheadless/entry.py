@@ -11,8 +11,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from anaheadless.errors import FAILED, LaunchError, say
+
+# What a write to standard output may meet.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main() -> None:
@@ -89,12 +93,25 @@ def _enter(command: Callable[[], None]) -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # click would take stdout; it is closed again when the target starts
     try:
+        _say_what_fails(command)
+    except SystemExit as end:
+        if not sys.flags.inspect:
+            raise
+        # With PYTHONINSPECT, Python would not end, but ask for lines to run.
+        if sys.stdout is not None:
+            with suppress(OSError):
+                sys.stdout.flush()
+        os._exit(end.code if isinstance(end.code, int) else 0)
+
+
+def _say_what_fails(command: Callable[[], None]) -> None:
+    try:
         command()
     except LaunchError as error:
         say(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename:
+        if error.errno not in _UNWRITABLE or error.filename:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try, and fail, once more
         say(f"anaheadless: the output can't be written: {error.strerror}")

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from anaheadless.facts import FAKER_NAME
 from anaheadless.opengl import Candidate
 
+# What shells and GitHub can name; the kernel takes anything without "=".
+NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
 # Holds the sitecustomize.py that makes ``import anatomist.headless`` ours.
 SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim")
 

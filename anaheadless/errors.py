@@ -12,7 +12,7 @@ FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
-LIMITS_HINT = "See the limits on processes, files and memory (ulimit -a)."
+LIMITS_HINT = "Check the limits on processes, open files and memory (ulimit -a)."
 
 
 class LaunchError(RuntimeError):
@@ -36,12 +36,26 @@ class LaunchError(RuntimeError):
         lines += [f"  | {line}" for line in self.details]
         if self.hint:
             lines.append(f"  {self.hint}")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
+
+
+def printable(text: str) -> str:
+    """*text* with escapes for what is not printable, line ends included: a terminal might obey it."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _escape(letter) for letter in text)
+
+
+def _escape(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # a byte that could not be decoded, as of a file's name
+        return f"\\x{ord(letter) - 0xDC00:x}"
+    return repr(letter)[1:-1]
 
 
 def say(text: str) -> None:
-    """Put *text* on stderr, if anybody listens there; it is never a reason to fail."""
+    """Put the lines of *text* on stderr, if anybody listens there; it is never a reason to fail."""
     if sys.stderr is not None:  # print() would take None for stdout
+        lines = "".join(f"{printable(line)}\n" for line in text.split("\n"))
         # Past Python's buffer: what is left in it makes an exit status of 120.
         with suppress(OSError):
-            os.write(sys.stderr.fileno(), f"{text}\n".encode("utf-8", "surrogateescape"))
+            os.write(sys.stderr.fileno(), lines.encode())

@@ -26,7 +26,9 @@ def find(environ: Mapping[str, str]) -> str:
     """The path of ffmpeg; :raises LaunchError: there is none, or no way to run it that keeps others out."""
     machine = os.uname().machine
     if machine not in _SHMGET:
-        raise LaunchError(f"films can't be made on this machine ({machine})", hint=f"They can on {', '.join(_SHMGET)}.")
+        raise LaunchError(
+            f"--record does not work on this machine ({machine})", hint=f"It needs one of: {', '.join(_SHMGET)}."
+        )
     search = os.get_exec_path(environ)
     program = find_program("ffmpeg", search)
     if program is None:

@@ -64,7 +64,9 @@ def load(candidate: Candidate) -> None:
         try:
             load_first(library)
         except OSError as error:
-            raise LaunchError(f"{library} can't be loaded: {error}", hint="See anaheadless doctor.") from error
+            raise LaunchError(
+                f"{library} can't be loaded: {error}", hint="anaheadless doctor tests OpenGL and shows what fails."
+            ) from error
 
 
 def look_at_display(timeout: float) -> Proof:

@@ -448,6 +448,8 @@ def say(text: str) -> None:
 
 
 def log(event: str) -> None:
+    if not event.isprintable():  # whoever reads it may do so in a terminal
+        event = repr(event)[1:-1]
     text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} anaheadless: {event}\n"
     with suppress(OSError):  # its disk is full: no reason to leave a server behind
         os.write(LOG, text.encode(errors="surrogateescape"))
@@ -531,6 +533,6 @@ def forget() -> None:
     for line in os.pread(NOTES, 1 << 16, 0).splitlines():
         name, _, path = line.partition(b": ")
         if name == b"remembered" and path:
-            log("what was remembered is forgotten")
+            log("the next run will test OpenGL again")
             with suppress(OSError):
                 os.unlink(path)

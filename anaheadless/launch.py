@@ -201,6 +201,14 @@ def check_proc() -> None:
             "/proc is not mounted here, or is that of other processes than ours",
             hint="In a container or PID namespace, mount it: as with unshare --mount-proc.",
         )
+    if not os.access("/proc/self/environ", os.R_OK):
+        python = this_python()
+        raise LaunchError(
+            "the kernel lets this process see nothing of itself in /proc",
+            hint="It was started with changed privileges; start it without them."
+            if os.access(python, os.R_OK)
+            else f"Its interpreter must not only be executable, but readable: chmod a+r {python}",
+        )
 
 
 def _find_server(environ: Mapping[str, str]) -> str:

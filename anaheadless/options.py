@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from anaheadless.display import Screen, parse_screen
 from anaheadless.lean import Record
@@ -49,7 +49,7 @@ def parse_duration(text: str) -> float:
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})([smhd]?)", text, re.ASCII)
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
     if not 0 < seconds <= 366 * 86400:
-        raise ValueError(f"{text!r} is not a time, as in 90, 90s, 1.5m, 2h or 1d, of a year at most.")
+        raise ValueError(f"{text!r} is not a duration such as 90, 90s, 1.5m, 2h or 1d (at most 366d).")
     return seconds
 
 
@@ -93,7 +93,30 @@ def _asked(name: str, value: str) -> dict[str, Any]:
     raise ValueError
 
 
-def checked(
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A sentence about what was meant by *word*, or nothing."""
+    import difflib  # only here: mistakes may take their time
+
+    return "".join(f"Did you mean {close}? " for close in difflib.get_close_matches(word, known, 1))
+
+
+def checked(caller: str, given: Mapping[str, Any]) -> Options:
+    """What Python code asks for; the names are those of the command line's options.
+
+    :param caller: the function that was *given* these.
+    :raises TypeError: there is no such option, or its value is of another type.
+    :raises ValueError: with a sentence that says what would do.
+    """
+    known = tuple(_checked.__kwdefaults__ or ())
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"{caller}() has no option {name!r}. {suggestion(name, known)}There are: {', '.join(known)}."
+            )
+    return _checked(**given)
+
+
+def _checked(
     *,
     screen: str = str(Screen()),
     dpi: int | None = None,
@@ -106,25 +129,21 @@ def checked(
     probe_timeout: float = Options.probe_timeout,
     shim: bool = True,
 ) -> Options:
-    """What Python code may ask for; the names are those of the command line's options.
-
-    :raises ValueError: with a sentence that says what would do.
-    """
     if not isinstance(screen, str):
-        raise TypeError(f"screen is {screen!r}, but has to be text, as in '1280x1024x24'.")
+        raise TypeError(f"screen is {screen!r}, but has to be a string such as '1280x1024x24'.")
     if isinstance(server_args, str) or not all(isinstance(arg, str) for arg in server_args):
-        raise TypeError(f"server_args is {server_args!r}, but has to be a list of texts.")
+        raise TypeError(f"server_args is {server_args!r}, but has to be a list of strings.")
     if dpi is not None and not (isinstance(dpi, int) and 1 <= dpi <= 1000):
-        raise ValueError(f"dpi is {dpi!r}, but can be a whole number from 1 to 1000.")
+        raise ValueError(f"dpi is {dpi!r}, but has to be a whole number from 1 to 1000.")
     if gl not in BACKENDS:
-        raise ValueError(f"gl is {gl!r}, but can be {', '.join(BACKENDS)}.")
+        raise ValueError(f"gl is {gl!r}, but has to be one of {', '.join(BACKENDS)}.")
     if gl == "virtualgl" and not virtualgl:
         raise ValueError("gl='virtualgl' and virtualgl=False contradict each other.")
     if vgl_display is not None and not VGL_DISPLAY.fullmatch(vgl_display):
-        raise ValueError(f"vgl_display is {vgl_display!r}, but can be egl, eglN, /dev/dri/cardN or :N.")
+        raise ValueError(f"vgl_display is {vgl_display!r}, but has to be egl, eglN, /dev/dri/cardN or :N.")
     for seconds in start_timeout, probe_timeout:
         if not 0 < seconds <= 3600:
-            raise ValueError(f"A time limit of {seconds} is not between 0 and 3600 seconds.")
+            raise ValueError(f"A time limit has to be more than 0 and at most 3600 seconds, not {seconds}.")
     wishes = None
     if gl != "none":
         wishes = Wishes(gl, virtualgl, vgl_display=vgl_display, vgl_dlfaker=vgl_dlfaker)

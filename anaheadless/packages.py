@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-from anaheadless.errors import USAGE, LaunchError
+from anaheadless.errors import USAGE, LaunchError, printable
 from anaheadless.target import find_program
 
 INSTALL = {
@@ -133,7 +133,8 @@ def main(args: list[str]) -> int:
         print(HELP, end="")
         return 0
     if args and (args[0] not in INSTALL or args[1:]):
-        print(f"{' '.join(args)}: not a package manager that is known\n\n{HELP}", end="", file=sys.stderr)
+        said = printable(" ".join(args))
+        print(f"{said}: not a package manager that is known\n\n{HELP}", end="", file=sys.stderr)
         return USAGE
     absent = [part for part in REQUIRED if not is_present(part)]
     if args:

@@ -29,13 +29,13 @@ def relaunch(**options: Any) -> None:
     from anaheadless.options import checked
     from anaheadless.target import Target
 
-    wanted = checked(**options)
+    wanted = checked("relaunch", options)
     if live.current({**os.environ, "DISPLAY": os.environ.get("ANAHEADLESS_SESSION", "").partition(",")[0]}):
         return
     if any(session.target == os.getpid() and session.is_run() for session in live.sessions()):
         raise LaunchError(
-            "this program was launched, but ANAHEADLESS_SESSION does not say so any more",
-            hint="Something that runs before it, a sitecustomize perhaps, removes or changes that variable.",
+            "this program was started by anaheadless, but ANAHEADLESS_SESSION has been changed or removed",
+            hint="Something that runs before your program, perhaps a sitecustomize.py, does that.",
         )
     target = Target(sys.executable, (sys.executable, *_arguments()))
     for stream in sys.stdout, sys.stderr:

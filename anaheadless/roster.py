@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from anaheadless import display, keeper, live, private, processes
-from anaheadless.errors import USAGE, LaunchError
+from anaheadless.errors import USAGE, LaunchError, printable
 from anaheadless.live import LiveSession
 from anaheadless.processes import Process
 
@@ -82,7 +82,7 @@ def _row(session: LiveSession) -> Row | None:
 
 def _printable(text: str) -> str:
     """*text* on one line, without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
@@ -103,10 +103,14 @@ def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
         return found[0]
     called = "" if name is None else f" {name}"
     if not found:
-        raise LaunchError(f"there is no session{called}", hint="anaheadless list shows those that there are.")
+        displays = [each.display for each in live.sessions()]
+        hint = "No session is running now: anaheadless run, exec and start begin one."
+        if displays:
+            hint = f"Give a display or the PID of a program. Running now: {', '.join(displays)}; see anaheadless list."
+        raise LaunchError(f"there is no session{called}", hint=hint)
     raise LaunchError(
         f"there are {len(found)} sessions{called}: {', '.join(each.display for each in found)}",
-        hint="Say which by its display: see anaheadless list.",
+        hint="Say which one you mean by its display; see anaheadless list.",
     )
 
 
@@ -120,8 +124,8 @@ def find_to_stop(name: str | None, environ: Mapping[str, str]) -> LiveSession:
         return found
     displays = [each.display for each in live.sessions()]
     raise LaunchError(
-        "this shell is in no session, so anaheadless stop needs the name of one",
-        hint=f"Running now: {', '.join(displays)}. See anaheadless list." if displays else "None is running now.",
+        "this shell is not in a session, so anaheadless stop needs the name of one",
+        hint=f"Running now: {', '.join(displays)}. See anaheadless list." if displays else "No session is running now.",
         exit_code=USAGE,
     )
 
@@ -161,8 +165,8 @@ def _end(process: Process, number: int, seconds: float) -> None:
         return
     except PermissionError as error:
         raise LaunchError(
-            f"process {process.pid} can't be ended: {error.strerror}", hint="It has become another user's."
+            f"process {process.pid} can't be ended: {error.strerror}", hint="It now belongs to another user."
         ) from error
     raise LaunchError(
-        f"process {process.pid} can't be ended: it hangs", hint="See what the kernel says of it: ps -o stat,wchan."
+        f"process {process.pid} can't be ended: it hangs", hint=f"See where it waits: ps -o stat,wchan {process.pid}"
     )

@@ -51,7 +51,8 @@ def save(display: str, authority: str, path: str, area: tuple[int, int, int, int
         width, rows = _take(display, authority, area)
     except (OSError, ValueError, KeyError, struct.error, xproto.RefusedError) as error:
         raise LaunchError(
-            f"display {display} can't be looked at: {error}", hint="Its session may have ended, or it hangs."
+            f"can't take a picture of display {display}: {error}",
+            hint="Its session may have ended, or its X server hangs.",
         ) from error
     rendercheck.write_png(path, width, rows)
 
@@ -74,8 +75,8 @@ def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) 
         width, height, x, y = area or (form.width, form.height, 0, 0)
         if x + width > form.width or y + height > form.height:
             raise LaunchError(
-                f"the screen of display {display} has {form.width}x{form.height} pixels only",
-                hint="See --crop WIDTHxHEIGHT+X+Y.",
+                f"--crop goes beyond the screen of display {display}, which is {form.width}x{form.height}",
+                hint="--crop takes WIDTHxHEIGHT+X+Y, in pixels from the upper left corner.",
             )
         request = struct.pack("<IhhHHI", form.root, x, y, width, height, ALL_PLANES)
         size = row_bytes(form, width) * height

@@ -137,7 +137,7 @@ class Search:
             memory.remember(place, memory.Remembered(started.is_prompt(), started.glx, verdict))
         except OSError as error:
             if self._options.verbose:
-                say(f"anaheadless: what was found out can't be remembered: {error}")
+                say(f"anaheadless: can't keep the result of the OpenGL test: {error}")
 
 
 def _is_script(path: str) -> bool:

@@ -105,7 +105,9 @@ class Session(Record):
         except OSError as error:
             if _was_stopped(self.control):
                 raise _stopped() from error
-            raise LaunchError(f"the keeper has ended: {error.strerror}", hint="Was it killed? Try again.") from error
+            raise LaunchError(
+                f"the keeper has ended: {error.strerror}", hint="Something has killed it. Try again."
+            ) from error
 
     def release(self) -> None:
         """Have it live on without us, where it has another process for its target."""
@@ -162,7 +164,9 @@ def start(
     """
     deadline = time.monotonic() + options.start_timeout
     if options.target is not None and not processes.is_alive(options.target):
-        raise LaunchError(f"there is no process {options.target} for a display to live as long as", hint="See --pid.")
+        raise LaunchError(
+            f"there is no process {options.target}", hint="--pid takes the PID of the process to keep the display for."
+        )
     how: Callable[[], bool | None] | None = known_glx
     try:
         for _ in range(ATTEMPTS):
@@ -198,7 +202,10 @@ def _start(
         if is_new_film:
             stack.push(lambda kind, *_: None if kind is None else xserver.remove(options.watch.film))
         if options.watch.film and not stat.S_ISREG(os.fstat(film).st_mode):
-            raise LaunchError(f"the film can't be written: {options.watch.film}: no regular file", hint="See --record.")
+            raise LaunchError(
+                f"can't write the film: {options.watch.film}: it is not a regular file",
+                hint="Choose another --record FILE.mp4.",
+            )
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
         with _signals_blocked():
             claim = stack.enter_context(display.claim())
@@ -253,11 +260,11 @@ def _start(
                 raise _DisplayInUseError(by_sockets=False) from error
             raise _not_ready(error, said, options.program, options.start_timeout) from error
         if options.watch.film and not _films(control, film, deadline):
-            words = os.pread(descriptors[keeper.RECORDER], 1 << 16, 0).decode(errors="replace").splitlines()
+            words = os.pread(descriptors[keeper.RECORDER], 1 << 16, 0).decode(errors="replace")
             raise LaunchError(
-                f"the screen can't be filmed: {options.ffmpeg}",
-                details=tuple(words[-8:]) or ("(it said nothing)",),
-                hint="See what --record and --start-timeout ask of it; it needs x11grab and libx264.",
+                f"can't record the screen with {options.ffmpeg}",
+                details=tuple(words.splitlines()[-8:]) or ("(it said nothing)",),
+                hint=_film_hint(words, options.watch.film),
             )
     return session.replace(glx=glx)
 
@@ -292,6 +299,12 @@ def _was_stopped(control: socket.socket) -> bool:
     return False
 
 
+def _film_hint(words: str, path: str) -> str:
+    if os.strerror(errno.ENOSPC) in words:
+        return f"Make room for {path}, or choose another --record FILE.mp4."
+    return "Your ffmpeg needs x11grab and libx264. If it is only slow to start, raise --start-timeout."
+
+
 def _open_output(what: str, path: str) -> BinaryIO:
     try:
         # Not to wait for whoever reads a FIFO.
@@ -304,7 +317,8 @@ def _open_output(what: str, path: str) -> BinaryIO:
         if not path:
             raise
         raise LaunchError(
-            f"the {what} can't be written: {path}: {error.strerror}", hint="See --log and --record."
+            f"can't write the {what}: {path}: {error.strerror}",
+            hint="Choose a file that you can write to, in a folder that exists.",
         ) from error
 
 
@@ -440,23 +454,30 @@ def _not_ready(error: Exception, messages: bytes, program: str, start_timeout: f
     lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", "(EE)")]
     if isinstance(error, socket.timeout):
         message = f"the X server was not ready within {start_timeout:g} s"
-        hint = "Give it more time with --start-timeout, or see what it says when it is started by hand."
+        hint = "Give it more time with --start-timeout, or start it by hand to see what it is waiting for."
     elif isinstance(error, _NoKeeperError):
         message = "the keeper could not be started"
         hint = LIMITS_HINT
     elif isinstance(error, xproto.RefusedError):
         message = f"the X server refused the launcher's own connection: {error}"
-        hint = "See what --server-arg asks of it."
+        hint = "Check --server-arg: something there keeps clients out."
     else:
         message = "the X server ended before it was ready"
-        hint = "See what --server-arg and --screen ask of it, and what it says when it is started by hand."
+        hint = "Check --server-arg and --screen, or start it by hand to see more."
+    unknown = re.search(r"Unrecognized option: (\S+)( ?)", text)
+    if unknown and unknown[1] == "-screen":
+        hint = "Use --screen WIDTHxHEIGHTxDEPTH instead of --server-arg."
+    elif unknown:
+        hint = "Check --server-arg: give each word its own, as in --server-arg=-maxclients --server-arg=512."
+    if "Couldn't add screen" in text:
+        hint = "It could not get the memory for that --screen: choose a smaller one, or raise the limit (ulimit -v)."
     library = re.search("error while loading shared libraries: ([^:]+):", text)
     if library:
-        hint = f"Install the package that has {library[1]}: python3 -m anaheadless.packages may know it."
+        hint = f"Install the package that provides {library[1]}: python3 -m anaheadless.packages lists what is missing."
     if "virtual core keyboard" in text:
         hint = (
-            "It compiles its keyboard with xkbcomp (Debian: x11-xkb-utils), of xkb-data's files: see whether they are "
-            "there, and the limit on processes (ulimit -u)."
+            "The X server compiles its keyboard map with xkbcomp: check that it is installed (Debian: x11-xkb-utils, "
+            "xkb-data), and the limit on processes (ulimit -u)."
         )
     if any(os.strerror(number) in text for number in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE)):
         hint = LIMITS_HINT

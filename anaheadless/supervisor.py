@@ -42,7 +42,7 @@ def stay_in_front() -> Callable[[int], None]:
         child = os.fork()
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        raise LaunchError(f"there can be no further process: {error.strerror}", hint=LIMITS_HINT) from error
+        raise LaunchError(f"can't start another process: {error.strerror}", hint=LIMITS_HINT) from error
     if child:
         _end_as_it_did(_supervise(child, heard))
     os.close(heard)

@@ -43,7 +43,10 @@ def python(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
     """A Python interpreter with its own arguments, ``-m MODULE`` and the like included."""
     interpreter = _executable("Python interpreter", name, search)
     if os.path.basename(os.path.realpath(interpreter)).startswith("anaheadless"):
-        raise LaunchError(f"the Python interpreter is the launcher itself: {interpreter}", hint="See --python.")
+        raise LaunchError(
+            f"the Python interpreter is the launcher itself: {interpreter}",
+            hint="Give --python a Python interpreter instead.",
+        )
     # Not *name*: an interpreter finds its virtual environment through argv[0].
     return Target(interpreter, (interpreter, *args))
 
@@ -85,7 +88,7 @@ def _executable(kind: str, name: str, search: Sequence[str]) -> str:
     if os.sep in name:
         if os.path.isdir(name):
             raise LaunchError(
-                f"{kind} is a directory: {name}", hint="Give the program in it.", exit_code=NOT_EXECUTABLE
+                f"{kind} is a directory: {name}", hint="Give a program in that folder.", exit_code=NOT_EXECUTABLE
             )
         if os.path.lexists(name):
             raise LaunchError(
@@ -93,7 +96,7 @@ def _executable(kind: str, name: str, search: Sequence[str]) -> str:
                 hint="Check its permissions (chmod +x), and those of the folders above it.",
                 exit_code=NOT_EXECUTABLE,
             )
-        hint = "Check the path."
+        hint = _where(name)
     elif any(os.path.isfile(os.path.join(folder, name)) for folder in search):
         raise LaunchError(
             f"{kind} is on PATH but not executable: {name}",
@@ -105,14 +108,23 @@ def _executable(kind: str, name: str, search: Sequence[str]) -> str:
     raise LaunchError(f"{kind} not found: {name}", hint=hint, exit_code=NOT_FOUND)
 
 
+def _where(path: str) -> str:
+    """What to do about a *path* that leads to nothing."""
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:
+        return "The working directory has been removed."
+    return "Check the path." if os.path.isabs(path) else f"Check the path; the working directory is {folder}."
+
+
 def cannot_execute(path: str, error: OSError) -> LaunchError:
     """Why the kernel would not execute *path*, which looked as if it could be."""
     if error.errno == errno.ENOEXEC:
-        hint = "It is no program for this machine, or a script without a #! line."
+        hint = "It is not a program for this machine, or a script without a #! line."
     elif error.errno == errno.E2BIG:
-        hint = "Its arguments and the environment are too long together."
+        hint = "The arguments and the environment are too long together."
     else:
-        hint = "The interpreter that its first line names may be missing."
+        hint = "The interpreter named in its first line may be missing."
     return LaunchError(f"{path} can't be executed: {error.strerror}", hint=hint, exit_code=NOT_EXECUTABLE)
 
 
@@ -121,9 +133,9 @@ def _check_script(path: str) -> None:
         directory = stat.S_ISDIR(os.stat(path).st_mode)
     except OSError as error:
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            raise LaunchError(f"script not found: {path}", hint="Check the path.", exit_code=NOT_FOUND) from error
+            raise LaunchError(f"script not found: {path}", hint=_where(path), exit_code=NOT_FOUND) from error
         raise LaunchError(
-            f"script cannot be reached: {path}: {error.strerror}",
+            f"script can't be reached: {path}: {error.strerror}",
             hint="Check the permissions of the folders above it.",
             exit_code=NOT_EXECUTABLE,
         ) from error
@@ -133,6 +145,6 @@ def _check_script(path: str) -> None:
     if directory and not any(map(os.path.exists, mains)):
         raise LaunchError(
             f"directory has no __main__.py: {path}",
-            hint="Give a script in it, or -m for a package.",
+            hint="Give a script in that folder, or -m for a package.",
             exit_code=NOT_FOUND,
         )

@@ -39,7 +39,7 @@ def command(program: str, password_file: str) -> list[str]:
 def invitation(display: str, port: int, password: str, host: str) -> str:
     """How to connect: here, and from elsewhere to this *host*."""
     return f"""\
-Display {display} can be seen, within {VIEWER_MINUTES} minutes and once, with
+To see display {display}, connect within {VIEWER_MINUTES} minutes (once):
   vncviewer 127.0.0.1::{port}
   password: {password}
 From another machine, first:
@@ -87,13 +87,13 @@ def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str],
         return "The session has ended."
     if port is None or server.returncode:
         raise LaunchError(
-            f"x11vnc {'does not start' if port is None else 'has failed'}: {program}",
+            f"x11vnc {'did not start' if port is None else 'failed'}: {program}",
             details=tuple(said.decode(errors="replace").splitlines()[:12]) or ("(it said nothing)",),
-            hint=f"Does display {session.display} still answer? See anaheadless screenshot.",
+            hint=f"Check that the display still answers: anaheadless screenshot {session.display} FILE.png",
         )
     if b"viewer exited" not in said:
-        raise LaunchError(f"no viewer has come within {VIEWER_MINUTES} minutes", hint="Call anaheadless view again.")
-    return "The viewer has gone."
+        raise LaunchError(f"no viewer connected within {VIEWER_MINUTES} minutes", hint="Run anaheadless view again.")
+    return "The viewer was closed."
 
 
 def _read_port(server: subprocess.Popen[bytes]) -> int | None:

@@ -54,7 +54,9 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) ->
     from anaheadless import launch
     from anaheadless.options import checked
 
-    ready = launch.start(checked(**options), os.environ if environ is None else environ, without='gl="none"')
+    ready = launch.start(
+        checked("virtual_display", options), os.environ if environ is None else environ, without='gl="none"'
+    )
     try:
         session, verdict = ready.session, ready.verdict
         backend = verdict.chosen.name if verdict and verdict.chosen else "none"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import ANAHEADLESS, BIN, dead_sockets, run, wait_until_no_socket_is_left
+from helpers import ANAHEADLESS, BIN, User, dead_sockets, run, wait_until_no_socket_is_left
 from test_surroundings import in_namespaces, needs_namespaces
 
 
@@ -93,7 +93,7 @@ def test_unreadable_script(tmp_path: Path) -> None:
     closed.mkdir()
     (closed / "script.py").write_text("")
     without_power = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if os.geteuid() == 0 else []
-    for path, words in ((closed / "script.py", "not readable"), (closed, "cannot be reached")):
+    for path, words in ((closed / "script.py", "not readable"), (closed, "can't be reached")):
         path.chmod(0)
         output = subprocess.run(
             [*without_power, ANAHEADLESS, "run", closed / "script.py"], capture_output=True, text=True, timeout=60
@@ -225,6 +225,37 @@ def test_output_that_can_not_be_written(words: tuple[str, ...]) -> None:
         output = run(*words, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert output.returncode == 125
     assert output.stderr == "anaheadless: the output can't be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["run", "gone.py"], 127), (["run", "--nonsense"], 2), (["stop", "nonsense"], 125), (["list"], 0)],
+)
+def test_status_where_python_is_to_go_on(words: list[str], status: int) -> None:
+    """It would ask for lines to run."""
+    output = run(*words, env={**os.environ, "PYTHONINSPECT": "1"})
+    assert (output.returncode, "Traceback" in output.stderr) == (status, False)
+
+
+def test_interpreter_that_can_not_be_read(users: list[User]) -> None:
+    """The kernel hides such a process from itself."""
+    user = users[0]
+    ask = "import sys; print(sys.base_prefix); print(sys.executable)"
+    prefix, executable = run("-c", ask, command=user.python, **user.settings).stdout.split()
+    python = Path(user.hold).parent / "python"
+    shutil.copy(os.path.realpath(executable), python)
+    python.chmod(0o711)
+    settings = {**user.settings, "env": {**user.settings["env"], "PYTHONHOME": prefix}}
+    if run("-c", "", command=str(python), **settings).returncode:
+        pytest.skip("no interpreter that can be copied")
+    for words in (["run", "-c", "print('run')"], ["list"]):
+        output = run("-m", "anaheadless", *words, command=str(python), **settings)
+        if words == ["list"]:
+            assert (output.returncode, output.stderr) == (0, "")
+        else:
+            assert_refused(
+                output, 125, f"Its interpreter must not only be executable, but readable: chmod a+r {python}\n"
+            )
 
 
 def test_interpreter_that_is_none() -> None:

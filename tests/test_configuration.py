@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ else:
 
 __all__ = ["no_server"]
 
+ODD_NAMES = ("", "A=B", "X;touch F;Y", "A<<E", "1A", "A B", "é", "x.y", "BASH_FUNC_x%%", r"A\n")
 KNOWN = ("screen", "gl", "timeout", "server-arg")
 PRINTS = "import os; print(os.environ.get('SAID'), os.environ['DISPLAY'] != '')"
 # PEP 723's own.
@@ -79,8 +81,8 @@ def said(document: configuration.Document | None) -> dict[tuple[str, ...], tuple
         ('screen = "1x1"\ngl = "none"', {("screen",): ("1x1", "c:1"), ("gl",): ("none", "c:2")}),
         ('\n# screen = "2x2"\n"screen" = "1x1"', {("screen",): ("1x1", "c:3")}),
         ('gl = """\nscreen = 1\n"""\nscreen = "1x1"', {("gl",): ("screen = 1\n", "c:1"), ("screen",): ("1x1", "c:4")}),
-        ('env = {gl = "a", "x.y" = "b"}\ngl="none"', {
-            ("env", "gl"): ("a", "c:1"), ("env", "x.y"): ("b", "c:1"), ("gl",): ("none", "c:2"),
+        ('env = {gl = "a", "x_y" = "b"}\ngl="none"', {
+            ("env", "gl"): ("a", "c:1"), ("env", "x_y"): ("b", "c:1"), ("gl",): ("none", "c:2"),
         }),
         ('[env]\nA = "1"\n\nB = "2"', {("env", "A"): ("1", "c:2"), ("env", "B"): ("2", "c:4")}),
         ('env.A = "1"\nenv.B = "A"', {("env", "A"): ("1", "c:1"), ("env", "B"): ("A", "c:2")}),
@@ -164,6 +166,81 @@ def test_blocks_are_those_of_the_reference(source: str) -> None:
     assert [(line, f"{text}\n") for line, text in configuration.script_blocks(source)] == expected
 
 
+def paths(value: Any, above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    """Of all keys in a parsed text; those of an array are in no particular one of its elements."""
+    if isinstance(value, list):
+        return {path for each in value for path in paths(each, above)}
+    if isinstance(value, dict):
+        return {path for key, each in value.items() for path in {(*above, key)} | paths(each, (*above, key))}
+    return set()
+
+
+NAMES = ("a", '"a.b"', "'c\\'", '"\\u00e9\\""', '""', "a . b", '"[" .a', "-", "1.2")
+VALUES = (
+    *(
+        "1",
+        "1.5",
+        "true",
+        "1979-05-27 07:32:00.9",
+        '"a = 1 # \\""',
+        "'\"'",
+        '"""\n[a]\nb = "x" \\\n\\""""""',
+        "'''a''''",
+    ),
+    *("[]", "[\n[1, 2], # ]\n[{ a = 1, b.c = [] }, {}],\n]", '{ "a" = { b = "}" }, c.d = [{ e = 1 }], f = {} }'),
+)
+STATEMENTS = st.one_of(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)).map(" = ".join),
+    st.sampled_from(NAMES).map(lambda name: f"[{name}]  # [b]"),
+    st.sampled_from(NAMES).map(lambda name: f"[[ {name} ]]"),
+    st.sampled_from(["", '# "a', "\t"]),
+)
+
+
+@given(st.lists(STATEMENTS, max_size=6).map("\n".join))
+@settings(max_examples=500)
+def test_places_are_those_of_what_a_parser_finds(text: str) -> None:
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        parsed = tomllib.loads(text)
+        assert set(configuration._places(text)) == paths(parsed)
+
+
+LONG = configuration.TEXT_LIMIT - 100
+TOO_MUCH = {
+    "key": ("a." * (LONG // 2) + "a = 1", "levels deep"),
+    "quoted key": ('"a" .' * (LONG // 5) + "a = 1", "levels deep"),
+    "key in a table": ("a = { " + "b." * (LONG // 2) + "b = 1 }", "levels deep"),
+    "head": ("[" + "a." * (LONG // 2) + "a]", "levels deep"),
+    "array": ("a = " + "[" * LONG, "levels deep"),
+    "table": ("a = " + "{ a = " * (LONG // 6), "levels deep"),
+    "array after an odd string": ('a = ["""a"""", "", ' + "[" * LONG, "levels deep"),
+    "strings": ("a = " + '"""\\"' * (LONG // 5), "TOML"),
+    "text": ("#" * (LONG + 101), "longer than 65536 characters"),
+    "number": ("dpi = 0x" + "f" * LONG, "the number is too large"),
+    "list": ('server-arg = ["\\u0000", 0x' + "f" * LONG + "]", "the number is too large"),
+}
+
+
+@pytest.mark.parametrize(("toml", "words"), TOO_MUCH.values(), ids=TOO_MUCH)
+def test_too_much(toml: str, words: str) -> None:
+    """The standard library's parser would take minutes for some of them, or Python would refuse to print them."""
+    for root, head, text in ((), "", toml), (("tool", "anaheadless"), "[tool.anaheadless]\n", toml):
+        if root and toml.startswith("["):
+            continue
+        document = configuration.Document("c", 0, head + text, root)
+        with pytest.raises(LaunchError, match=words) as caught:
+            configuration.settings(document, ("dpi", "server-arg"))
+        assert caught.value.exit_code == 2
+        assert len(caught.value.message) < 200
+
+
+def test_what_is_deep_enough() -> None:
+    deep = "[" * 29 + "]" * 29
+    text = f'[tool.uv]\nsources = {deep}\n{".".join("a" * 30)} = 1\n[tool.anaheadless]\nscreen = "1x1"'
+    document = configuration.Document("c", 0, text, ("tool", "anaheadless"))
+    assert said(document) == {("screen",): ("1x1", "c:5")}
+
+
 WORDS = ("screen", "env", "tool", "anaheadless", *"=.[]{}\"',\n \\1", '"""')
 
 
@@ -173,6 +250,8 @@ WORDS = ("screen", "env", "tool", "anaheadless", *"=.[]{}\"',\n \\1", '"""')
 @example("screen" * 100_000)
 @example("screen = " + "1" * 10_000)
 @example("gl = 1\n" + "# screen\n" * 1_000 + "screen = 1")
+@example("env." + "A." * 30_000 + "A = 1")
+@example("[env]\n" + "".join(f"A{n} = ''\n" for n in range(5_000)))
 @example('env.A = "\\u0000"')
 @example('screen = "\\u0000"')
 def test_odd_text(text: str) -> None:
@@ -268,7 +347,7 @@ def test_who_has_the_last_word(environ: dict[str, str], tmp_path: Path, script: 
 
 
 def test_what_is_shown_is_a_config_toml(environ: dict[str, str], tmp_path: Path, script: Path) -> None:
-    script.write_text(script_with('server-arg = ["\\"", "\\\\"]\ngrace = 5\nenv = {"x.y" = "\\n", Z = "\'#"}'))
+    script.write_text(script_with('server-arg = ["\\"", "\\\\"]\ngrace = 5\nenv = {"x_y" = "\\n", Z = "\'#"}'))
     first = run("run", "--show-config", "--screen", "4x4", script, env=environ)
     write_config(tmp_path / ".config", first.stdout)
     script.write_text(PRINTS)
@@ -318,12 +397,12 @@ def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> N
     ("toml", "words"),
     [
         ('screne = "1x1"', [":3: ", "'screne'", "There are: ", "screen, ", ", env."]),
-        ('\nscreen = "0x0"', [":4: ", "screen: '0x0'", "width and height go from 1 to 32767"]),
+        ('\nscreen = "0x0"', [":4: ", "screen: '0x0'", "width and height have to be 1 to 32767 pixels"]),
         ("screen = [1, 1]", [":3: ", "screen", "text"]),
         ('gl = "magic"', [":3: ", "gl: 'magic' is not one of 'auto', "]),
         ("dpi = 0", [":3: ", "dpi: 0 is not in the range 1<=x<=1000"]),
         ("dpi = true", [":3: ", "dpi has to be"]),
-        ("timeout = -1", [":3: ", "timeout: '-1' is not a time"]),
+        ("timeout = -1", [":3: ", "timeout: '-1' is not a duration"]),
         ("timeout = 1979-05-27", [":3: ", "timeout has to be"]),
         ("start-timeout = nan", [":3: ", "start-timeout: "]),
         ('no-shim = "yes"', [":3: ", "no-shim has to be true or false"]),
@@ -331,11 +410,10 @@ def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> N
         ('server-arg = ["\\u0000"]', [":3: ", "server-arg"]),
         ("server_arg = []", [":3: ", "'server_arg'", "server-arg"]),
         ("env = 1", [":3: ", "env has to be a table"]),
-        ("env.A = 1", [":3: ", "A has to be a text"]),
+        ("env.A = 1", [":3: ", "A has to be a string"]),
         ('[tool.anaheadless.env]\nA = ""\nB = "\\u0000"', [":5: ", "env.B = "]),
-        ('env."A=B" = ""', [":3: ", "'A=B'"]),
-        ('env."" = ""', [":3: ", "''"]),
-        *((f'env.{name} = ""', [":3: ", f"{name} is not for"]) for name in ("DISPLAY", "ANAHEADLESS_SCREEN")),
+        *((f'env."{name}" = ""', [":3: ", "can't be the name of a variable", "digits"]) for name in ODD_NAMES),
+        *((f'env.{name} = ""', [":3: ", f"env can't set {name}"]) for name in ("DISPLAY", "ANAHEADLESS_SCREEN")),
         ('gl = "virtualgl"\nno-virtualgl = true', ["--no-virtualgl", "contradict"]),
         ("screen =\ngl = 1", [":3: ", "TOML"]),
         ("screen = [", [":3: ", "TOML"]),
@@ -368,22 +446,36 @@ def test_what_is_overridden_may_be_wrong(environ: dict[str, str], script: Path) 
 def test_config_that_is_not_to_be_trusted(tmp_path: Path, environ: dict[str, str]) -> None:
     file = write_config(tmp_path / ".config", 'gl = "none"')
     file.chmod(0o666)
-    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "not to be trusted")
+    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "is not trusted")
     file.write_bytes(b"\n\xff")
     file.chmod(0o644)
     assert_refused(run("run", "-c", "", env=environ), 2, f"{file}:2: ", "UTF-8")
-    file.write_text("#" * (configuration.LIMIT + 1))
+    file.write_text("#" * (configuration.TEXT_LIMIT + 1))
     assert_refused(run("run", "-c", "", env=environ), 2, str(file), "too large")
     file.unlink()
     file.mkdir()
-    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "not a file")
+    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "not a regular file")
+    file.rmdir()
+    for goal, words in (file, "Too many levels of symbolic links"), ("gone", "No such file or directory"):
+        file.symlink_to(goal)
+        for command in ["run", "-c", ""], ["exec", "--gl", "none", "true"], ["doctor"]:
+            assert_refused(run(*command, env=environ), 2, f"{file} can't be read: {words}\n")
+        file.unlink()
+    file.parent.rmdir()
+    file.parent.symlink_to(file.parent)
+    assert_refused(run("run", "-c", "", env=environ), 2, f"{file} can't be read: Too many levels")
+
+
+@pytest.mark.parametrize("home", ["/nonexistent", "/dev/null", "/" + "x" * 5000], ids=len)
+def test_no_config_where_there_can_be_none(home: str, environ: dict[str, str]) -> None:
+    assert run("run", "--gl", "none", "-c", "print('run')", env={**environ, "HOME": home}).stdout == "run\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving files away needs root")
 def test_config_of_another_user(tmp_path: Path, environ: dict[str, str]) -> None:
     file = write_config(tmp_path / ".config", 'gl = "none"')
     os.chown(file, 65534, 65534)
-    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "not to be trusted")
+    assert_refused(run("run", "-c", "", env=environ), 2, str(file), "is not trusted")
 
 
 def test_what_python_takes_for_no_script(environ: dict[str, str], tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -232,7 +235,7 @@ def test_screenshot_of_a_part(tmp_path: Path) -> None:
         assert image.pixelColor(20, 5) == QColor("black")
         output = run("screenshot", "--crop", "200x100+1+0", name, tmp_path / "more.png")
         assert output.returncode == 125
-        assert "200x100 pixels only" in output.stderr
+        assert "which is 200x100" in output.stderr
         process.kill()
     for odd in "0x10+0+0", "10x10", "10x10+-1+0":
         assert run("screenshot", "--crop", odd, tmp_path / "more.png").returncode == 2
@@ -243,9 +246,7 @@ def test_screenshot_that_can_not_be_saved(tmp_path: Path) -> None:
     with holding("--gl", "none") as session:
         output = run("screenshot", session.display, tmp_path / "gone" / "picture.png")
     assert output.returncode == 125
-    assert output.stderr.startswith(
-        f"anaheadless: the picture can't be saved: {tmp_path}/gone/picture.png: No such file"
-    )
+    assert output.stderr.startswith(f"anaheadless: can't save the picture: {tmp_path}/gone/picture.png: No such file")
 
 
 @pytest.mark.parametrize("words", [(), ("a", "b", "c")])
@@ -322,6 +323,61 @@ def test_start_for_a_job_of_github(tmp_path: Path) -> None:
     wait_until(lambda: display not in listed(), "ended with the runner")
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "it is not a regular file"),
+        (os.mkdir, "Is a directory"),
+        (lambda path: os.symlink("/dev/null", path), "it is not a regular file"),
+        (lambda path: os.symlink("gone/file", path), "No such file or directory"),
+    ],
+    ids=["FIFO", "folder", "device", "dead link"],
+)
+def test_start_for_a_job_without_a_file(make: Callable[[Path], object], words: str, tmp_path: Path) -> None:
+    """Nothing is waited for, and nothing started."""
+    file = tmp_path / "env"
+    make(file)
+    output = run("start", "--github", "--start-timeout", "0.001", env={**os.environ, "GITHUB_ENV": str(file)})
+    assert (output.returncode, output.stdout) == (125, "")
+    assert output.stderr.startswith(f"anaheadless: can't write to the file named by GITHUB_ENV: {file}: {words}\n")
+
+
+@pytest.mark.parametrize(("before", "after"), [("A=1", "A=1\n"), ("A=1\n", "A=1\n"), ("", "")])
+def test_start_adds_whole_lines(before: str, after: str, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text(before)
+    command = f"{ANAHEADLESS} start --github --gl none && {ANAHEADLESS} stop $(grep -m1 '^:' {file} | cut -d, -f1)"
+    output = run("-c", command, command="sh", env={**os.environ, "GITHUB_ENV": str(file)})
+    assert (output.returncode, output.stderr) == (0, "")
+    assert re.match(rf"{after}ANAHEADLESS_SESSION<<END\n:\d+,\d+\nEND\nDISPLAY<<END\n", file.read_text())
+
+
+def test_start_that_can_not_write_all_writes_nothing(tmp_path: Path) -> None:
+    """Half a variable would break the step; and nobody would know of the display."""
+    file, size = tmp_path / "env", 1 << 22
+    file.write_bytes(bytes(size - 20))
+    output = run(
+        *("start", "--github", "--gl", "none", "--pid", str(os.getpid())),
+        env={**os.environ, "GITHUB_ENV": str(file)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
+    assert output.returncode == 125
+    assert f"{file}: File too large\n" in output.stderr
+    assert file.stat().st_size == size - 20
+    assert os.getpid() not in [session.target for session in live.sessions()]
+
+
+@pytest.mark.parametrize("stdout", [">&-", "1</dev/null"])
+def test_start_without_a_standard_output(stdout: str) -> None:
+    """Nobody would know of the display."""
+    words = f"{ANAHEADLESS} start --gl none --pid {os.getpid()} {stdout}"
+    output = run("-c", words, command="sh")
+    assert output.returncode == 125
+    assert "standard output is closed" in output.stderr or "the output can't be written: Bad file" in output.stderr
+    assert "Traceback" not in output.stderr
+    assert os.getpid() not in [session.target for session in live.sessions()]
+
+
 def test_start_that_fails_tells_programs_nothing() -> None:
     output = run("start", "--gl", "none", "--server-arg=-nonsense", "--json")
     assert (output.returncode, output.stdout) == (125, "")
@@ -375,7 +431,17 @@ def test_start_without_its_shell(tmp_path: Path) -> None:
     assert "the calling shell has ended already" in said.read_text()
 
 
-ODD = {"A": 'it\'s \\ "$x" `y` !z', "B": None, "C": "", "E": "two\nlines"}
+ODD = {"A": 'it\'s \\ "$x" `y` !z', "B": None, "C": "", "E": "two\nlines", "F": "=ls", "G": "~/*"}
+# What the kernel takes for a name, and a shell would run.
+ODD_NAMES = {
+    "BASH_FUNC_x%%": "() { :; }",
+    "X;touch F;Y": "1",
+    "A<<E": "1",
+    "1A": "1",
+    "A B": None,
+    "é": "1",
+    "a\n": "1",
+}
 
 
 @pytest.mark.parametrize("program", ["sh", "bash", "zsh", "fish", "tcsh"])
@@ -383,13 +449,39 @@ def test_variables_arrive_in_the_shell(program: str) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"no {program}")
     kind = {"fish": "fish", "tcsh": "csh"}.get(program, "sh")
-    show = f"exec {sys.executable} -c 'import json, os; print(json.dumps([os.environ.get(n) for n in \"ABCE\"]))'"
-    output = run("-c", "\n".join([*exports.for_shell(ODD, kind), show]), command=program, env={**os.environ, "B": "1"})
+    show = f"exec {sys.executable} -c 'import json, os; print(json.dumps([os.environ.get(n) for n in \"ABCEFG\"]))'"
+    lines = exports.for_shell({**ODD, **ODD_NAMES}, kind)
+    output = run("-c", "\n".join([*lines, show]), command=program, env={**os.environ, "B": "1"})
+    assert output.stderr == ""
     assert json.loads(output.stdout) == list(ODD.values())
 
 
+@pytest.mark.parametrize("shell", ["sh", "fish", "csh"])
+def test_values_are_always_quoted(shell: str) -> None:
+    """For =ls, zsh would put the path of ls."""
+    (line,) = exports.for_shell({"A": "=ls"}, shell)
+    assert "'=ls'" in line
+
+
+def test_functions_that_bash_exports_are_not_printed(tmp_path: Path) -> None:
+    """Nor is anything else with such a name, wherever it comes from."""
+    (tmp_path / "anaheadless").mkdir()
+    (tmp_path / "anaheadless" / "config.toml").write_text(f'env."X;touch {tmp_path}/F;Y" = "1"\n')
+    environ = {**os.environ, "BASH_FUNC_x%%": "() { :; }", "A;B": "1"}
+    output = run("start", "--gl", "none", env=environ)
+    assert output.returncode == 0
+    assert "BASH_FUNC" not in output.stdout
+    assert "A;B" not in output.stdout
+    output = run(
+        "-c", f'eval "$({ANAHEADLESS} start)"', command="sh", env={**environ, "XDG_CONFIG_HOME": str(tmp_path)}
+    )
+    assert output.returncode == 2
+    assert "can't be the name of a variable" in output.stderr
+    assert not (tmp_path / "F").exists()
+
+
 def test_variables_for_github() -> None:
-    assert exports.for_github({"A": "1", "B": None, "C": "END\nEND_"}) == [
+    assert exports.for_github({"A": "1", "B": None, "C": "END\nEND_", **ODD_NAMES}) == [
         *("A<<END", "1", "END"),
         *("B<<END", "", "END"),
         *("C<<END__", "END\nEND_", "END__"),

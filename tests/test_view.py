@@ -68,7 +68,7 @@ def test_viewer_sees_the_screen_of_a_target_that_hangs(depth: int, pixel: int, c
         assert (width, height) == (321, 123)
         assert colour in colours
         viewer.close()
-        assert view.end() == (0, "The viewer has gone.\n", "")
+        assert view.end() == (0, "The viewer was closed.\n", "")
         assert process.poll() is None
 
 
@@ -87,7 +87,7 @@ def test_others_are_kept_out() -> None:
             with pytest.raises((AssertionError, ConnectionError)):  # it is good for once
                 rfb.connect(view.port, view.password)
             assert shared_memory_of(view.server) == []
-        assert view.end() == (0, "The viewer has gone.\n", "")
+        assert view.end() == (0, "The viewer was closed.\n", "")
 
 
 @needs_x11vnc
