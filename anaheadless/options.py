@@ -100,23 +100,23 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return "".join(f"Did you mean {close}? " for close in difflib.get_close_matches(word, known, 1))
 
 
-def checked(caller: str, given: Mapping[str, Any]) -> Options:
-    """What Python code asks for; the names are those of the command line's options.
+def checked_call(caller: str, given: Mapping[str, Any]) -> Options:
+    """What Python code asks for, see :func:`checked`.
 
     :param caller: the function that was *given* these.
     :raises TypeError: there is no such option, or its value is of another type.
     :raises ValueError: with a sentence that says what would do.
     """
-    known = tuple(_checked.__kwdefaults__ or ())
+    known = tuple(checked.__kwdefaults__ or ())
     for name in given:
         if name not in known:
             raise TypeError(
                 f"{caller}() has no option {name!r}. {suggestion(name, known)}There are: {', '.join(known)}."
             )
-    return _checked(**given)
+    return checked(**given)
 
 
-def _checked(
+def checked(
     *,
     screen: str = str(Screen()),
     dpi: int | None = None,
@@ -129,6 +129,10 @@ def _checked(
     probe_timeout: float = Options.probe_timeout,
     shim: bool = True,
 ) -> Options:
+    """What Python code may ask for; the names are those of the command line's options.
+
+    :raises ValueError: with a sentence that says what would do.
+    """
     if not isinstance(screen, str):
         raise TypeError(f"screen is {screen!r}, but has to be a string such as '1280x1024x24'.")
     if isinstance(server_args, str) or not all(isinstance(arg, str) for arg in server_args):

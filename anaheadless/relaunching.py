@@ -26,10 +26,10 @@ def relaunch(**options: Any) -> None:
     if not sys.platform.startswith("linux"):
         return
     from anaheadless import launch, live
-    from anaheadless.options import checked
+    from anaheadless.options import checked_call
     from anaheadless.target import Target
 
-    wanted = checked("relaunch", options)
+    wanted = checked_call("relaunch", options)
     if live.current({**os.environ, "DISPLAY": os.environ.get("ANAHEADLESS_SESSION", "").partition(",")[0]}):
         return
     if any(session.target == os.getpid() and session.is_run() for session in live.sessions()):

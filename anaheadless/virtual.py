@@ -52,10 +52,10 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) ->
     :raises ValueError: an option makes no sense, and likewise TypeError.
     """
     from anaheadless import launch
-    from anaheadless.options import checked
+    from anaheadless.options import checked_call
 
     ready = launch.start(
-        checked("virtual_display", options), os.environ if environ is None else environ, without='gl="none"'
+        checked_call("virtual_display", options), os.environ if environ is None else environ, without='gl="none"'
     )
     try:
         session, verdict = ready.session, ready.verdict

@@ -398,7 +398,7 @@ def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> N
     [
         ('screne = "1x1"', [":3: ", "'screne'", "There are: ", "screen, ", ", env."]),
         ('\nscreen = "0x0"', [":4: ", "screen: '0x0'", "width and height have to be 1 to 32767 pixels"]),
-        ("screen = [1, 1]", [":3: ", "screen", "text"]),
+        ("screen = [1, 1]", [":3: ", "screen has to be a string or a number"]),
         ('gl = "magic"', [":3: ", "gl: 'magic' is not one of 'auto', "]),
         ("dpi = 0", [":3: ", "dpi: 0 is not in the range 1<=x<=1000"]),
         ("dpi = true", [":3: ", "dpi has to be"]),

@@ -98,7 +98,7 @@ def test_environment_block() -> None:
     [
         ("1280x1024", Screen(1280, 1024, 24)),
         ("1x1x8", Screen(1, 1, 8)),
-        ("32767x32767x30", Screen(32767, 32767, 30)),
+        ("32767x16383x30", Screen(32767, 16383, 30)),
     ],
 )
 def test_screen(text: str, expected: Screen) -> None:

@@ -261,15 +261,15 @@ if __name__ == '__main__':
 # --- where it can't
 
 WRONG = {
-    "gl='nonsense'": "ValueError: gl is 'nonsense', but can be auto, virtualgl,",
-    "gl=None": "ValueError: gl is None, but can be auto, ",
+    "gl='nonsense'": "ValueError: gl is 'nonsense', but has to be one of auto, virtualgl,",
+    "gl=None": "ValueError: gl is None, but has to be one of auto, ",
     "screen='big'": "ValueError: 'big' is not WIDTHxHEIGHT",
-    "screen='640x480x7'": "ValueError: '640x480x7': the depth is one of 8, 15,",
-    "screen='0x480'": "ValueError: '0x480': width and height go from 1",
+    "screen='640x480x7'": "ValueError: '640x480x7': the depth has to be 8, 15,",
+    "screen='0x480'": "ValueError: '0x480': width and height have to be 1 to",
     "screen=(640, 480)": "TypeError: ",
-    "start_timeout=0": "ValueError: A time limit of 0 is not between",
-    "probe_timeout=-1": "ValueError: A time limit of -1 is not between",
-    "probe_timeout=float('nan')": "ValueError: A time limit of nan is not between",
+    "start_timeout=0": "ValueError: A time limit has to be more than 0 and at most 3600 seconds, not 0",
+    "probe_timeout=-1": "ValueError: A time limit has to be more than 0 and at most 3600 seconds, not -1",
+    "probe_timeout=float('nan')": "ValueError: A time limit has to be more than 0 and at most 3600 seconds, not nan",
     "start_timeout='soon'": "TypeError: ",
     "dpi=0": "ValueError: ",
     "dpi=-96": "ValueError: ",

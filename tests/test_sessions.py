@@ -87,7 +87,7 @@ def test_stop_without_a_name_wants_to_know_which() -> None:
         output = run("stop", env=environ)
         assert is_running(session.target)
     assert (output.returncode, output.stdout) == (2, "")
-    assert "this shell is in no session" in output.stderr
+    assert "this shell is not in a session" in output.stderr
     assert session.display in output.stderr
 
 
@@ -468,7 +468,9 @@ def test_functions_that_bash_exports_are_not_printed(tmp_path: Path) -> None:
     (tmp_path / "anaheadless").mkdir()
     (tmp_path / "anaheadless" / "config.toml").write_text(f'env."X;touch {tmp_path}/F;Y" = "1"\n')
     environ = {**os.environ, "BASH_FUNC_x%%": "() { :; }", "A;B": "1"}
-    output = run("start", "--gl", "none", env=environ)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        output = run("start", "--gl", "none", "--pid", str(process.pid), env=environ)
+        process.kill()
     assert output.returncode == 0
     assert "BASH_FUNC" not in output.stdout
     assert "A;B" not in output.stdout

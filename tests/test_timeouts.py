@@ -466,7 +466,7 @@ def test_durations_that_are_none(text: str) -> None:
         (("--timeout", "1", "--grace", "0"), "'0' is not a duration"),
         (("--screenshot-on-timeout", "picture.png"), "--screenshot-on-timeout need a --timeout"),
         (("--grace", "1"), "--screenshot-on-timeout need a --timeout"),
-        (("--timeout", "1", "--screenshot-on-timeout", "gone/picture.png"), "no file can be made there"),
+        (("--timeout", "1", "--screenshot-on-timeout", "gone/picture.png"), "can't make a file there"),
         (("--timeout", "1", "--screenshot-on-timeout", "."), "is a directory"),
         (("--timeout", "1", "--screenshot-on-timeout", "/dev/null"), "is not a regular file"),
     ],

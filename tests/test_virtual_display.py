@@ -472,7 +472,10 @@ def test_exception_in_the_block(kind: type[BaseException]) -> None:
 def test_ended_display_has_no_picture(tmp_path: Path) -> None:
     with virtual_display(gl="none") as display:
         display.screenshot(tmp_path / "x.png")
-    with pytest.raises(LaunchError, match=f"^anaheadless: display {display.display} .*\n  Its session may have ended"):
+    with pytest.raises(
+        LaunchError,
+        match=f"^anaheadless: can't take a picture of display {display.display}: .*\n  Its session may have ended",
+    ):
         display.screenshot(tmp_path / "y.png")
     assert not (tmp_path / "y.png").exists()
     assert live.current(display.environ) is None
