@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from anaheadless.errors import say
 from anaheadless.lean import suppress
 
 BINDINGS = ("PyQt5", "PyQt6", "PySide2", "PySide6")
@@ -78,11 +82,33 @@ def ensure_application(binding: str) -> Any:
         _ownership(type(existing).__module__.partition(".")[0]).delete(existing)
     core, widgets = (importlib.import_module(f"{binding}.{name}") for name in ("QtCore", "QtWidgets"))
     core.QCoreApplication.setAttribute(core.Qt.ApplicationAttribute.AA_ShareOpenGLContexts)
-    made = widgets.QApplication(sys.argv[:1] or [""])
+    with _no_word_about_opengl(core):
+        made = widgets.QApplication(sys.argv[:1] or [""])
     if binding.startswith("PyQt"):
         _ownership(binding).transferto(made, None)
     _made.append(made)
     return made
+
+
+@contextmanager
+def _no_word_about_opengl(core: Any) -> Iterator[None]:
+    """Have Qt 5 not complain that there are no OpenGL contexts to share, in a session without OpenGL."""
+    if os.environ.get("QT_XCB_GL_INTEGRATION") != "none":
+        yield
+        return
+
+    def pass_on(kind: Any, context: Any, message: str) -> None:
+        if "Cannot create platform OpenGL context" not in message:
+            if before is not None:
+                before(kind, context, message)
+            else:
+                say(message)
+
+    before = core.qInstallMessageHandler(pass_on)
+    try:
+        yield
+    finally:
+        core.qInstallMessageHandler(before)
 
 
 def _ownership(binding: str) -> Any:

@@ -198,6 +198,7 @@ class QCoreApplication:
     @staticmethod
     def setAttribute(attribute): pass
 pyqtSignal = pyqtSlot = None
+def qInstallMessageHandler(handler): pass
 """,
     "QtWidgets": "class QApplication:\n    def __init__(self, words): pass\n",
     "sip": "def transferto(made, owner): pass\n",
