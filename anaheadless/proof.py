@@ -40,7 +40,7 @@ class Trial(Record):
             return self.running
         ended = self.running.end(timeout)
         if ended.status is None:
-            return Proof("hung", _join(f"no picture within {timeout:g} s", ended.errors), seconds=timeout)
+            return Proof("hung", _join(f"no picture within {round(timeout, 3):g} s", ended.errors), seconds=timeout)
         return read(self.candidate, ended.output, ended.errors, ended.status, time.monotonic() - self.start)
 
 

@@ -61,6 +61,12 @@ def test_nothing_is_lost() -> None:
     assert str(error) == "anaheadless: one\\ntwo\n  | four\\tfive\n  | six\n  three\\x1b"
 
 
+def test_nobody_adds_lines_to_a_message() -> None:
+    output = run_bytes("run", "--timeout", "1", "--screenshot-on-timeout", f"/gone/{ODD}", "-c", "")
+    assert output.returncode == 2
+    assert_harmless(output, f"can't make a file there: /gone/{SHOWN}\n")
+
+
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     """They can be used all the same."""
     name = os.fsencode(tmp_path) + b"/\xff\x9b.py"
