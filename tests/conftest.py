@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from hypothesis import HealthCheck, settings
 import anaheadless.keeper
 from anaheadless.live import parse_command
 from helpers import PROGRAMS, User, wait_until
+from namespaces import CAN_UNSHARE, PrivateTmp, private
 
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
@@ -30,6 +30,13 @@ settings.load_profile("steady")
 for number in signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM:
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for program in mark.args:
+            if shutil.which(program) is None:
+                pytest.skip(f"{program} is not installed")
 
 
 def orphaned_keepers() -> list[str]:
@@ -64,21 +71,6 @@ def _cache_as_asked(cache: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _turn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let a test that looks at the whole machine run alone, where several processes share the work.
-
-    Whoever waits for the second lock holds the first one, so that nobody can pass.
-    """
-    shared = tmp_path_factory.getbasetemp().parent
-    alone = request.node.get_closest_marker("alone")
-    with open(shared / "queue", "w") as queue, open(shared / "machine", "w") as machine:
-        fcntl.flock(queue, fcntl.LOCK_EX)
-        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(queue, fcntl.LOCK_UN)
-        yield
-
-
-@pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
     yield
     wait_until(lambda: not orphaned_keepers(), "no keeper outlives its target")
@@ -90,12 +82,21 @@ def script(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def private_tmp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateTmp]:
+    if not CAN_UNSHARE:
+        pytest.skip("this machine forbids namespaces")
+    with private(tmp_path_factory.getbasetemp()) as found:
+        yield found
+
+
+@pytest.fixture
 def users() -> Iterator[list[User]]:
-    """Two of them. The package and what it imports is copied: pytest's own folders are private."""
+    """Two, whom no other test has. The package and what it imports is copied: pytest's own folders are private."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     folder = Path(tempfile.mkdtemp(prefix="anaheadless-test-"))
-    uids = (54321, 54322)
+    first = 20_000 + 2 * os.getpid() % 20_000  # no user's, and known in containers, too
+    uids = (first, first + 1)
     try:
         for package in anaheadless, click, psutil:
             source = Path(str(package.__file__)).parent

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-
-from anaheadless import live
 
 TESTS = Path(__file__).parent
 PROGRAMS = TESTS / "programs"
@@ -43,15 +43,11 @@ def wait_until(condition: Callable[[], object], what: str = "condition", timeout
         time.sleep(0.005)
 
 
-def dead_sockets() -> set[str]:
-    """The sockets that no live session has; for a moment, those that a session is only about to have."""
-    alive = {f"X{session.display[1:]}" for session in live.sessions()}
-    return {path.name for path in SOCKETS.glob("X*")} - alive
-
-
-def wait_until_no_socket_is_left(before: set[str]) -> None:
-    """But for those that were dead *before*."""
-    wait_until(lambda: dead_sockets() <= before, "no socket is left")
+def remove_socket(number: int) -> None:
+    """Remove the dead socket file of a display that was ours, unless the number is somebody else's by now."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as claim:
+        claim.bind(f"\0{SOCKETS}/X{number}")
+        (SOCKETS / f"X{number}").unlink(missing_ok=True)
 
 
 class Session:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import ANAHEADLESS, BIN, User, dead_sockets, run, wait_until_no_socket_is_left
-from test_surroundings import in_namespaces, needs_namespaces
+from helpers import ANAHEADLESS, BIN, User, run
+from namespaces import PrivateTmp, in_namespaces, needs_namespaces
 
 
 def assert_refused(output: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
@@ -102,25 +102,23 @@ def test_unreadable_script(tmp_path: Path) -> None:
     closed.chmod(0o700)
 
 
-def test_target_that_the_kernel_refuses(tmp_path: Path) -> None:
+def test_target_that_the_kernel_refuses(tmp_path: Path, private_tmp: PrivateTmp) -> None:
     for text, words in (("no program", "Exec format error"), ("#!/gone/interpreter\n", "first line")):
         (tmp_path / "target").write_text(text)
         (tmp_path / "target").chmod(0o755)
-        before = dead_sockets()
-        assert_refused(run("exec", "--gl", "none", tmp_path / "target"), 126, words)
-        wait_until_no_socket_is_left(before)
+        assert_refused(private_tmp.run("exec", "--gl", "none", tmp_path / "target"), 126, words)
+        private_tmp.wait_until_nothing_is_left()
 
 
-def test_interpreter_that_the_kernel_refuses(tmp_path: Path) -> None:
+def test_interpreter_that_the_kernel_refuses(tmp_path: Path, private_tmp: PrivateTmp) -> None:
     """It is the proof of OpenGL that executes it first."""
     (tmp_path / "python").write_text("no program")
     (tmp_path / "python").chmod(0o755)
-    before = dead_sockets()
     for command in ("run", "--python", tmp_path / "python", "-c", ""), ("doctor", "--python", tmp_path / "python"):
-        output = run(*command)
+        output = private_tmp.run(*command)
         assert "Exec format error" in output.stderr + output.stdout
         assert output.returncode == (126 if command[0] == "run" else 1)
-    wait_until_no_socket_is_left(before)
+    private_tmp.wait_until_nothing_is_left()
 
 
 def test_no_xvfb(tmp_path: Path) -> None:
@@ -133,28 +131,25 @@ def test_no_xvfb(tmp_path: Path) -> None:
     assert_refused(output, 125, "dnf install xorg-x11-server-Xvfb", "apk add xvfb", "pacman -S xorg-server-xvfb")
 
 
-def test_server_that_refuses_an_option() -> None:
-    before = dead_sockets()
-    output = run("run", "--server-arg=-nonsense", "-c", "print('run')")
+def test_server_that_refuses_an_option(private_tmp: PrivateTmp) -> None:
+    output = private_tmp.run("run", "--server-arg=-nonsense", "-c", "print('run')")
     assert_refused(output, 125, "ended before it was ready", "Unrecognized option: -nonsense", "--server-arg")
-    wait_until_no_socket_is_left(before)
+    private_tmp.wait_until_nothing_is_left()
 
 
 @pytest.mark.parametrize("server", ["echo no such luck >&2; exit 1", "exit 0", "kill -SEGV $$"], indirect=True)
-def test_server_that_dies_at_once(server: dict[str, str]) -> None:
-    before = dead_sockets()
-    output = run("run", "-c", "print('run')", env=server)
+def test_server_that_dies_at_once(server: dict[str, str], private_tmp: PrivateTmp) -> None:
+    output = private_tmp.run("run", "-c", "print('run')", env=server)
     said = "no such luck" if "no such luck" in output.stderr else "it said nothing"
     assert_refused(output, 125, "ended before it was ready", said)
-    wait_until_no_socket_is_left(before)
+    private_tmp.wait_until_nothing_is_left()
 
 
 @pytest.mark.parametrize("server", ["echo still thinking >&2; exec sleep 600", "sleep 600"], indirect=True)
-def test_server_that_never_becomes_ready(server: dict[str, str]) -> None:
-    before = dead_sockets()
-    output = run("run", "--start-timeout", "0.5", "-c", "print('run')", env=server, timeout=20)
+def test_server_that_never_becomes_ready(server: dict[str, str], private_tmp: PrivateTmp) -> None:
+    output = private_tmp.run("run", "--start-timeout", "0.5", "-c", "print('run')", env=server, timeout=20)
     assert_refused(output, 125, "not ready within 0.5 s", "--start-timeout")
-    wait_until_no_socket_is_left(before)
+    private_tmp.wait_until_nothing_is_left()
 
 
 def test_server_without_glx() -> None:
@@ -164,19 +159,20 @@ def test_server_without_glx() -> None:
     assert run("run", "--gl", "none", *extension, "-c", "print('run')").stdout == "run\n"
 
 
-FILL_TMP = "mount -t tmpfs -o size=4k,mode=1777 none /tmp; mkdir /tmp/.X11-unix; head -c 4096 /dev/zero >/tmp/fill"
+NEW_TMP = "mount -t tmpfs none /tmp"
+FILL_TMP = "mkdir /tmp/.X11-unix; mount -o remount,size=4k /tmp; head -c 4096 /dev/zero >/tmp/fill"
 
 
 @needs_namespaces
 @pytest.mark.parametrize(
-    ("setup", "words"),
+    ("spoil", "words"),
     [
-        ("mount -t tmpfs -o ro none /tmp", "Read-only file system"),
-        ("mount -t tmpfs -o nr_inodes=1 none /tmp", "No space left on device"),
-        ("mount -t tmpfs none /tmp; mkdir /tmp/.X11-unix; mount -t tmpfs -o ro none /tmp/.X11-unix", "Read-only"),
-        ("mount -t tmpfs none /tmp; touch /tmp/.X11-unix", "Not a directory"),
-        ("mount -t tmpfs none /tmp; mkfifo /tmp/.X11-unix", "Not a directory"),
-        ("mount -t tmpfs none /tmp; ln -s gone /tmp/.X11-unix", "No such file or directory"),
+        ("mount -o remount,ro /tmp", "Read-only file system"),
+        ("mount -o remount,nr_inodes=$(($(df --output=iused /tmp | tail -n 1))) /tmp", "No space left on device"),
+        ("mkdir /tmp/.X11-unix; mount -t tmpfs -o ro none /tmp/.X11-unix", "Read-only"),
+        ("touch /tmp/.X11-unix", "Not a directory"),
+        ("mkfifo /tmp/.X11-unix", "Not a directory"),
+        ("ln -s gone /tmp/.X11-unix", "No such file or directory"),
     ],
     ids=[
         "/tmp read-only",
@@ -187,10 +183,10 @@ FILL_TMP = "mount -t tmpfs -o size=4k,mode=1777 none /tmp; mkdir /tmp/.X11-unix;
         "dead link",
     ],
 )
-def test_tmp_that_nothing_can_be_made_in(setup: str, words: str) -> None:
+def test_tmp_that_nothing_can_be_made_in(spoil: str, words: str) -> None:
     environ = {**os.environ, "XDG_RUNTIME_DIR": "/run/private"}
-    setup = f"{setup}; mount -t tmpfs -o mode=700 none /run; mkdir -m 700 /run/private"
-    output = in_namespaces(ANAHEADLESS, "run", "-c", "print('run')", setup=setup, env=environ)
+    setup = f"{NEW_TMP}; mount -t tmpfs -o mode=700 none /run; mkdir -m 700 /run/private"
+    output = in_namespaces(ANAHEADLESS, "run", "-c", "print('run')", setup=setup, last=spoil, env=environ)
     assert_refused(output, 125, words)
 
 
@@ -198,9 +194,9 @@ def test_tmp_that_nothing_can_be_made_in(setup: str, words: str) -> None:
 def test_full_tmp() -> None:
     """A socket takes no space; a keymap does, and the lock of a server that makes its sockets itself."""
     environ = {**os.environ, "XDG_RUNTIME_DIR": "/run/private"}
-    setup = f"{FILL_TMP}; mount -t tmpfs -o mode=700 none /run; mkdir -m 700 /run/private"
+    setup = f"{NEW_TMP}; mount -t tmpfs -o mode=700 none /run; mkdir -m 700 /run/private"
     command = (ANAHEADLESS, "run", "--gl", "none", "-c", "print('run')")
-    output = in_namespaces(*command, setup=setup, env=environ)
+    output = in_namespaces(*command, setup=setup, last=FILL_TMP, env=environ)
     if os.access("/var/lib/xkb", os.W_OK):  # there it has its keymap made when it can
         assert output.stdout == "run\n"
     else:
@@ -208,13 +204,15 @@ def test_full_tmp() -> None:
     stand_in = rf"""printf '#!/bin/sh\nunset LISTEN_FDS LISTEN_PID\nexec {shutil.which("Xvfb")} "$@"\n'"""
     setup = f"{setup}; {stand_in} >/run/private/Xvfb; chmod +x /run/private/Xvfb"
     environ["PATH"] = f"/run/private:{environ['PATH']}"
-    assert_refused(in_namespaces(*command, setup=setup, env=environ), 125, "no space left in /tmp")
+    output = in_namespaces(*command, setup=setup, last=FILL_TMP, env=environ)
+    assert_refused(output, 125, "no space left in /tmp")
 
 
 @needs_namespaces
 def test_full_tmp_is_left_as_it_was() -> None:
     """The server itself leaves an unfinished lock there."""
-    output = in_namespaces("sh", "-c", f"{ANAHEADLESS} run -c ''; find /tmp -name '.*X*'", setup=FILL_TMP)
+    command = ("sh", "-c", f"{ANAHEADLESS} run -c ''; find /tmp -xdev -name '.*X*'")
+    output = in_namespaces(*command, setup=NEW_TMP, last=FILL_TMP)
     assert output.stdout == "/tmp/.X11-unix\n", output
 
 

@@ -22,7 +22,7 @@ import pytest
 
 from anaheadless import display, facts, processes, rendercheck
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, is_running, run, wait_until
-from test_surroundings import in_namespaces, needs_namespaces
+from namespaces import in_namespaces, needs_namespaces
 
 NEITHER = {"native", "mesa (chosen by libglvnd)"}
 RENDERCHECK = rendercheck.__file__  # as a target: it says what drew in there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,9 +15,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import keeper, processes, proof, xserver
-from anaheadless.display import NUMBERS
-from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, run, wait_until
+from anaheadless import keeper, processes, proof
+from helpers import (
+    ANAHEADLESS,
+    PATIENCE,
+    PROGRAMS,
+    SOCKETS,
+    Session,
+    holding,
+    is_running,
+    remove_socket,
+    wait_until,
+)
+from namespaces import PrivateTmp
 
 ENDS = {
     "end of the script": "pass",
@@ -49,13 +60,13 @@ def test_nothing_is_left_after(end: str) -> None:
     session.wait_until_nothing_is_left()
 
 
-@pytest.mark.alone
 def test_no_files_are_made_but_the_socket() -> None:
     """A session has no files: cookie and messages are memfds, and the server's lock is removed once it is ready."""
     before = entries_of_tmp()
     with holding("--gl", "none") as session:
         wait_until(lambda: not os.path.exists(f"/tmp/.X{session.number}-lock"), "the lock is removed")
-        new = {name for name in entries_of_tmp() - before if str(session.number) in name}
+        own = re.compile(rf"(?<!\d){session.number}(?!\d)")
+        new = {name for name in entries_of_tmp() - before if own.search(name)}
         assert new == {f"X{session.number}"}
 
 
@@ -99,8 +110,8 @@ def test_server_ends_with_the_keeper() -> None:
         session.process.kill()
         session.process.wait(PATIENCE)
         # A server looks gone while its threads still end, and hold its sockets.
-        wait_until(lambda: session.left() == [str(session.socket)], "only the socket file is left")
-        os.unlink(session.socket)
+        wait_until(lambda: {*session.left()} <= {str(session.socket)}, "at most the socket file is left")
+        remove_socket(session.number)
 
 
 def test_keeper_ends_with_the_server() -> None:
@@ -110,39 +121,32 @@ def test_keeper_ends_with_the_server() -> None:
         assert session.process.poll() is None
 
 
-@pytest.mark.alone
-def test_after_sigkill_of_everything_only_a_dead_socket_is_left_until_the_next_run() -> None:
-    with holding() as session:
-        for process in (session.keeper, session.server, session.target):
-            process.kill()
-        session.process.wait(PATIENCE)
-        wait_until(lambda: session.left() == [str(session.socket)], "only the socket file is left")
-        # A file that young may be another namespace's, between its bind and its listen.
-        os.utime(session.socket, (0, 0))
-        assert run("run", "--gl", "none", "-c", "pass").returncode == 0
-        assert session.left() == []
+def test_after_sigkill_of_everything_only_a_dead_socket_is_left_until_the_next_run(private_tmp: PrivateTmp) -> None:
+    with private_tmp.holding() as session:
+        for each in session.keeper, session.server, session.target:
+            each.kill()
+    # A server looks gone while its threads still end, and hold its sockets.
+    wait_until(lambda: not is_running(session.server) and not processes.state(session.server.pid)[0], "it is gone")
+    private_tmp.wait_until_left(f".X11-unix/X{session.number}")
+    # A file that young may be another namespace's, between its bind and its listen.
+    os.utime(private_tmp.sockets / f"X{session.number}", (0, 0))
+    assert private_tmp.run("run", "--gl", "none", "-c", "pass").returncode == 0
+    private_tmp.wait_until_nothing_is_left()
 
 
-@pytest.mark.alone
-def test_sockets_of_others_are_left_alone() -> None:
+def test_sockets_of_others_are_left_alone(private_tmp: PrivateTmp) -> None:
     """A dead socket is removed when it is ours and in our range of numbers; all else is somebody's."""
-    kept = {"in use": "X9998", "not ours by number": "X123", "no socket": "X9997"}
-    made: list[str] = []
+    in_use, other_number, no_socket = (private_tmp.sockets / name for name in ("X9998", "X123", "X9997"))
+    private_tmp.sockets.mkdir()
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as dead:
-        for sock, name in ((listener, kept["in use"]), (dead, kept["not ours by number"])):
-            sock.bind(str(SOCKETS / name))
-            made.append(name)
+        listener.bind(str(in_use))
         listener.listen()
-        (SOCKETS / kept["no socket"]).touch()
-        made.append(kept["no socket"])
-        for name in made:
-            os.utime(SOCKETS / name, (0, 0))
-        try:
-            assert run("run", "--gl", "none", "-c", "pass").returncode == 0
-            assert all((SOCKETS / name).exists() for name in made)
-        finally:
-            for name in made:
-                os.unlink(SOCKETS / name)
+        dead.bind(str(other_number))
+        no_socket.touch()
+        for path in in_use, other_number, no_socket:
+            os.utime(path, (0, 0))
+        assert private_tmp.run("run", "--gl", "none", "-c", "pass").returncode == 0
+        private_tmp.wait_until_left(".X11-unix/X9998", ".X11-unix/X123", ".X11-unix/X9997")
 
 
 def test_keeper_is_out_of_the_targets_group_and_session() -> None:
@@ -192,12 +196,11 @@ def test_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-@pytest.mark.alone
-def test_killed_at_any_moment_of_the_start(name: str) -> None:
+def test_killed_at_any_moment_of_the_start(name: str, private_tmp: PrivateTmp) -> None:
     """To the whole group, as ^C and timeout send it. Only SIGKILL may leave a dead socket, for a while."""
-    run("exec", "--gl", "none", "true")  # makes the folder, and sweeps
     for step in range(24):
-        process = subprocess.Popen([ANAHEADLESS, "exec", "sleep", "600"], start_new_session=True)
+        command = [*private_tmp.enter, ANAHEADLESS, "exec", "sleep", "600"]
+        process = subprocess.Popen(command, start_new_session=True)
         time.sleep(0.012 * step)
         os.killpg(process.pid, signal.Signals[name])
         assert process.wait(PATIENCE) != 0
@@ -205,40 +208,19 @@ def test_killed_at_any_moment_of_the_start(name: str) -> None:
 
     def none_left() -> bool:
         if name == "SIGKILL":
-            for path in dead_sockets():
-                os.utime(path, (0, 0))
-            run("exec", "--gl", "none", "true")  # sweeps
-        return not dead_sockets()
+            for left in private_tmp.left():
+                os.utime(private_tmp.folder / left, (0, 0))
+            private_tmp.run("exec", "--gl", "none", "true")  # sweeps
+        return not private_tmp.left()
 
     wait_until(none_left, "no dead sockets are left")
 
 
-def dead_sockets() -> list[Path]:
-    """Socket files in our range of numbers that nobody listens on."""
-    found = []
-    for path in SOCKETS.iterdir():
-        if path.name[1:].isdigit() and int(path.name[1:]) in NUMBERS:
-            with socket.socket(socket.AF_UNIX) as client:
-                try:
-                    client.connect(str(path))
-                except ConnectionRefusedError:
-                    found.append(path)
-                except FileNotFoundError:
-                    pass
-    return found
-
-
-@pytest.mark.alone
-def test_server_that_is_ended_while_it_starts_leaves_no_keymap() -> None:
+def test_server_that_is_ended_while_it_starts_leaves_no_keymap(private_tmp: PrivateTmp) -> None:
     """A target that ends at once is faster than the server, which has its keyboard compiled into a file."""
-
-    def keymaps() -> set[str]:
-        return {str(path) for folder in xserver.KEYMAP_FOLDERS for path in Path(folder).glob("server-*.xkm")}
-
-    before = keymaps()
     for _ in range(24):
-        assert run("exec", "true").returncode == 0
-    wait_until(lambda: keymaps() <= before, "no keymap is left")
+        assert private_tmp.run("exec", "true").returncode == 0
+    private_tmp.wait_until_nothing_is_left()
 
 
 def keepers_of(target: int) -> list[psutil.Process]:

@@ -16,7 +16,7 @@ from PyQt5.QtGui import QImage
 
 from anaheadless import private
 from helpers import ANAHEADLESS, PATIENCE, Session, User, holding, is_running, run, wait_until
-from test_surroundings import in_namespaces, needs_namespaces
+from namespaces import PrivateTmp, in_namespaces, needs_namespaces
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 needs_xauth = pytest.mark.skipif(shutil.which("xauth") is None, reason="xauth is not installed")
@@ -93,11 +93,12 @@ def test_xauth_works(tmp_path: Path) -> None:
     wait_until(lambda: not list(file.parent.glob(f"{file.name}*")), "nothing is left")
 
 
-def cookie_file(setup: str, **environ: str) -> str:
-    """Where XAUTHORITY is, as seen by a program that can connect, on a machine that *setup* has made."""
+def cookie_file(spoil: str, **environ: str) -> str:
+    """Where XAUTHORITY is, as seen by a program that can connect, where *spoil* has been done to an empty /tmp."""
     output = in_namespaces(
         *(ANAHEADLESS, "exec", "--gl", "none", "sh", "-c", f"{CLIENT} && echo $XAUTHORITY && ls -l $XAUTHORITY"),
-        setup=setup,
+        setup="mount -t tmpfs none /tmp; mount -t tmpfs none /run; mkdir -m 700 /run/private",
+        last=spoil,
         env={**WITHOUT_RUNTIME_FOLDER, **environ},
     )
     connected, path, *_ = output.stdout.splitlines() or [output.stderr, ""]
@@ -105,19 +106,18 @@ def cookie_file(setup: str, **environ: str) -> str:
     return path
 
 
-EMPTY_TMP = "mount -t tmpfs none /tmp; mount -t tmpfs none /run; mkdir -m 700 /run/private"
-FULL_TMP = f"{EMPTY_TMP}; mount -t tmpfs -o size=4k,mode=1777 none /tmp; head -c 4096 /dev/zero >/tmp/fill || true"
-READ_ONLY_TMP = f"{EMPTY_TMP}; mkdir /tmp/.X11-unix; mount -t tmpfs none /tmp/.X11-unix; mount -o remount,ro,bind /tmp"
+FULL_TMP = "mount -o remount,size=4k /tmp; head -c 4096 /dev/zero >/tmp/fill"
+READ_ONLY_TMP = "mkdir /tmp/.X11-unix; mount -t tmpfs none /tmp/.X11-unix; mount -o remount,ro,bind /tmp"
 
 
 @needs_namespaces
-@pytest.mark.parametrize("setup", [READ_ONLY_TMP, FULL_TMP, f"{EMPTY_TMP}; chmod 777 /tmp"])
-def test_where_tmp_will_not_do_there_are_other_places(setup: str) -> None:
+@pytest.mark.parametrize("spoil", [READ_ONLY_TMP, FULL_TMP, "chmod 777 /tmp"])
+def test_where_tmp_will_not_do_there_are_other_places(spoil: str) -> None:
     """Read-only; full; or one in which anybody may rename what is ours."""
-    if setup == FULL_TMP and not os.access("/var/lib/xkb", os.W_OK):
+    if spoil == FULL_TMP and not os.access("/var/lib/xkb", os.W_OK):
         pytest.skip("an X server can't have its keymap made")
-    assert cookie_file(setup, XDG_RUNTIME_DIR="/run/private").startswith("/run/private/Xauthority-")
-    assert cookie_file(setup).startswith("/proc/")
+    assert cookie_file(spoil, XDG_RUNTIME_DIR="/run/private").startswith("/run/private/Xauthority-")
+    assert cookie_file(spoil).startswith("/proc/")
 
 
 SQUATTED = {
@@ -137,15 +137,16 @@ def test_nobody_can_stop_a_run_by_taking_the_folders_name(what: str) -> None:
     if what == "somebody else's" and os.geteuid() != 0:
         pytest.skip("needs another user")
     show = f"{ANAHEADLESS} exec --gl none sh -c '{CLIENT}; dirname $XAUTHORITY; echo $XDG_RUNTIME_DIR'"
+    command = ("sh", "-c", f"{show}; {show}; ls -d /tmp/anaheadless-$(id -u)*")
     setup = f"mount -t tmpfs -o mode=1777 none /tmp; {SQUATTED[what]}"
-    output = in_namespaces("sh", "-c", f"{show}; {show}; ls -A /tmp", setup=setup, env=WITHOUT_RUNTIME_FOLDER)
+    output = in_namespaces(*command, setup=setup, env=WITHOUT_RUNTIME_FOLDER)
     assert (output.returncode, output.stderr) == (0, "")
     connected, folder, runtime, *again = output.stdout.splitlines()
     assert connected == "connected"
     assert folder.startswith(f"/tmp/anaheadless-{os.geteuid()}-")
     assert runtime == folder
     assert again[:3] == [connected, folder, folder]
-    assert sum(name.startswith("anaheadless-") for name in again[3:]) == 2
+    assert len(again[3:]) == 2
 
 
 def aged(*paths: Path) -> None:
@@ -155,19 +156,20 @@ def aged(*paths: Path) -> None:
 
 @pytest.mark.parametrize("way", ["clean", "start"])
 @pytest.mark.parametrize("killed", ["keeper", "all"])
-def test_what_a_sigkill_leaves_is_taken_away(killed: str, way: str) -> None:
-    with holding("--gl", "none") as session:
+def test_what_a_sigkill_leaves_is_taken_away(killed: str, way: str, private_tmp: PrivateTmp) -> None:
+    with private_tmp.holding("--gl", "none", env=WITHOUT_RUNTIME_FOLDER) as session:
         for process in (session.keeper, *((session.target, session.server) if killed == "all" else ())):
             process.kill()
         wait_until(lambda: not is_running(session.server), "the server ends with its keeper")
         session.process.kill()
         session.process.wait(PATIENCE)
-        file = Path(session.authority)
+        file = private_tmp.folder / Path(session.authority).relative_to("/tmp")
+        dead = private_tmp.sockets / f"X{session.number}"
         assert file.exists()
-        aged(file, session.socket)
+        aged(file, dead)
         words = ("clean",) if way == "clean" else ("exec", "--gl", "none", "true")
-        wait_until(lambda: run(*words).returncode == 0 and not file.exists(), "the cookie is gone")
-        assert not session.socket.exists()
+        wait_until(lambda: private_tmp.run(*words).returncode == 0 and not file.exists(), "the cookie is gone")
+        assert not dead.exists()
 
 
 def test_cookies_of_the_living_stay(session: Session) -> None:

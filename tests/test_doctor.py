@@ -20,9 +20,9 @@ from docutils import nodes
 from docutils.core import publish_doctree
 
 from anaheadless import doctor, facts, opengl, packages
-from helpers import ANAHEADLESS, CHECKOUT, PROGRAMS, dead_sockets, run, wait_until_no_socket_is_left
+from helpers import ANAHEADLESS, CHECKOUT, PROGRAMS, run
+from namespaces import PrivateTmp, in_namespaces, needs_namespaces
 from test_broken_drivers import BROKEN, HANGS, broken_gl, lacking_vendor
-from test_surroundings import in_namespaces, needs_namespaces
 
 NO_GLX = ("--server-arg=-extension", "--server-arg=GLX")
 
@@ -315,7 +315,6 @@ def test_colours_only_on_a_terminal() -> None:
     assert b"\x1b[32mok" in seen
 
 
-def test_leaves_nothing() -> None:
-    before = dead_sockets()
-    report()
-    wait_until_no_socket_is_left(before)
+def test_leaves_nothing(private_tmp: PrivateTmp) -> None:
+    private_tmp.run("doctor")
+    private_tmp.wait_until_nothing_is_left()

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers import ANAHEADLESS, PATIENCE, SOCKETS, dead_sockets, run, wait_until, wait_until_no_socket_is_left
+from helpers import ANAHEADLESS, PATIENCE, wait_until
+from namespaces import PrivateTmp
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
 VICTIMS = ("target", "front", "keeper", "server", "all")  # the target is the launcher, at first
@@ -45,15 +46,23 @@ def send(victims: list[psutil.Process], number: int) -> None:
             each.send_signal(number)
 
 
-def inject(seed: int, folder: Path) -> str:
+def inject(seed: int, folder: Path, private_tmp: PrivateTmp) -> str:
     """Start a session, do to it what *seed* says, and look at what comes of that; return what was done."""
     chance = random.Random(seed)
     number, victim, moment = chance.choice(SIGNALS), chance.choice(VICTIMS), chance.uniform(0, 0.25)
     supervised = ("--supervise",) if victim == "front" or seed % 2 else ()
     home = folder / str(seed)
     home.mkdir()
-    before = dead_sockets()
-    command = [ANAHEADLESS, "run", *supervised, "--gl", "none", "-c", "import time; time.sleep(0.1)"]
+    command = [
+        *private_tmp.enter,
+        ANAHEADLESS,
+        "run",
+        *supervised,
+        "--gl",
+        "none",
+        "-c",
+        "import time; time.sleep(0.1)",
+    ]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env={**os.environ, "HOME": str(home)}, **streams) as process:  # type: ignore[call-overload]
         time.sleep(moment)  # the moment is what is tried
@@ -73,22 +82,22 @@ def inject(seed: int, folder: Path) -> str:
             assert errors == b"" or has_words, (done, errors)
     wait_until(lambda: not parts(home), f"no process is left: {done}")
     if number == signal.SIGKILL and victim in ("keeper", "all"):  # nobody was there to remove the socket
-        for name in dead_sockets() - before:  # one that is younger than a second may be about to be used
-            os.utime(SOCKETS / name, (1, 1), follow_symlinks=False)
-        assert run("clean").returncode == 0
-    wait_until_no_socket_is_left(before)
+        for name in private_tmp.left():  # one that is younger than a second may be about to be used
+            os.utime(private_tmp.folder / name, (1, 1), follow_symlinks=False)
+        assert private_tmp.run("clean").returncode == 0
+    private_tmp.wait_until_nothing_is_left()
     return f"{number.name} to {victim if victims else 'nobody'}"
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_fault(seed: int, tmp_path: Path) -> None:
-    inject(seed, tmp_path)
+def test_fault(seed: int, tmp_path: Path, private_tmp: PrivateTmp) -> None:
+    inject(seed, tmp_path, private_tmp)
 
 
 @pytest.mark.soak
-def test_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults(tmp_path: Path, private_tmp: PrivateTmp, capsys: pytest.CaptureFixture[str]) -> None:
     seeds = range(1000, 1500)
-    done = Counter(inject(seed, tmp_path) for seed in seeds)
+    done = Counter(inject(seed, tmp_path, private_tmp) for seed in seeds)
     with capsys.disabled():
         print(
             f"\n{len(seeds)} faults, nothing left:", *(f"  {count:4} {what}" for what, count in done.items()), sep="\n"

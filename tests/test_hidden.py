@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from helpers import ANAHEADLESS, User, run
-from test_surroundings import in_namespaces, needs_namespaces
+from namespaces import in_namespaces, needs_namespaces
 
 HIDDEN = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0); print('hidden', flush=True); time.sleep(1000)"
 ENDED_BY_TERM = 128 + 15

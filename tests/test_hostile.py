@@ -19,8 +19,11 @@ import anaheadless
 from anaheadless import display, keeper, processes
 from anaheadless.errors import LaunchError
 from anaheadless.session import explain
-from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, dead_sockets, holding, owner, run, wait_until
-from test_surroundings import in_namespaces, needs_namespaces
+from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, holding, owner, run, wait_until
+from namespaces import PrivateTmp, in_namespaces, needs_namespaces
+
+# A pretender's: nobody else's, who may be testing the same.
+NAME = f":{10_000 + os.getpid()}"
 
 
 def listed() -> dict[str, dict[str, object]]:
@@ -49,7 +52,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-@pytest.mark.parametrize("words", [(), (":4",), ("x", "y", "z"), (":99999999999", "1", "1"), (":1", "x", "1")])
+@pytest.mark.parametrize("words", [(), (NAME,), ("x", "y", "z"), (":99999999999", "1", "1"), (":1", "x", "1")])
 def test_other_programs_called_so_are_no_sessions(words: tuple[str, ...], tmp_path: Path) -> None:
     with pretender(tmp_path, *words) as process:
         assert process.pid not in {row["keeper"] for row in listed().values()}
@@ -57,22 +60,22 @@ def test_other_programs_called_so_are_no_sessions(words: tuple[str, ...], tmp_pa
 
 @pytest.mark.parametrize("notes", ["fifo", "pipe", "socket", "huge", "zeros", "folder"])
 def test_pretender_without_notes_is_no_session(notes: str, tmp_path: Path) -> None:
-    with pretender(tmp_path, ":4", str(os.getpid()), "1", notes=notes) as process:
-        assert ":4" not in listed()
-        for command in ("screenshot", ":4", "picture.png"), ("stop", ":4"):
+    with pretender(tmp_path, NAME, str(os.getpid()), "1", notes=notes) as process:
+        assert NAME not in listed()
+        for command in ("screenshot", NAME, "picture.png"), ("stop", NAME):
             output = run(*command, cwd=tmp_path)
             assert output.returncode == 125
-            assert "there is no session :4" in output.stderr
+            assert f"there is no session {NAME}" in output.stderr
         assert process.poll() is None
 
 
 @pytest.mark.parametrize("cookie", ["odd", "fifo", "pipe", "socket", "huge", "zeros", "folder"])
 def test_pretender_without_a_cookie_shows_nothing(cookie: str, tmp_path: Path) -> None:
-    with pretender(tmp_path, ":4", str(os.getpid()), "1", cookie=cookie) as process:
-        assert listed()[":4"]["state"] == "stale"
-        output = run("screenshot", ":4", tmp_path / "picture.png")
+    with pretender(tmp_path, NAME, str(os.getpid()), "1", cookie=cookie) as process:
+        assert listed()[NAME]["state"] == "stale"
+        output = run("screenshot", NAME, tmp_path / "picture.png")
         assert output.returncode == 125
-        assert "can't take a picture of display :4" in output.stderr
+        assert f"can't take a picture of display {NAME}" in output.stderr
         assert process.poll() is None
 
 
@@ -81,34 +84,54 @@ def test_stop_leaves_who_has_the_targets_number_by_now(
     notes: str, stranger: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     """A start time tells."""
-    with pretender(tmp_path, ":4", str(stranger.pid), "1", notes=notes) as process:
-        assert run("stop", ":4").returncode == 0
+    with pretender(tmp_path, NAME, str(stranger.pid), "1", notes=notes) as process:
+        assert run("stop", NAME).returncode == 0
         assert stranger.poll() is None
         assert process.wait(PATIENCE) < 0
 
 
-def test_keeper_whose_target_is_another_by_now_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def said_of_a_failed_start(patch: str, private_tmp: PrivateTmp) -> str:
+    """With *patch* before it; and nothing is left."""
+    code = f"""if True:
+        import os
+        import anaheadless
+        from anaheadless import keeper, processes
+        {patch}
+        try:
+            with anaheadless.virtual_display(gl="none", start_timeout=1.0):
+                pass
+        except anaheadless.LaunchError as error:
+            print(error)
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            print("no child")
+    """
+    output = private_tmp.run("-c", code, command=sys.executable)
+    assert (output.returncode, output.stderr) == (0, "")
+    said, left = output.stdout.rstrip().rsplit("\n", 1)
+    assert left == "no child"
+    private_tmp.wait_until_nothing_is_left()
+    return said
+
+
+def test_keeper_whose_target_is_another_by_now_ends_at_once(private_tmp: PrivateTmp) -> None:
     """Where there is no pidfd, the start time tells."""
-    before = dead_sockets()
-    monkeypatch.setattr(processes, "open_pidfd", lambda pid: None)
-    monkeypatch.setattr(processes, "state", lambda pid: ("S", "1"))
-    with pytest.raises(LaunchError, match="ended"), anaheadless.virtual_display(gl="none"):
-        pass
-    monkeypatch.undo()
-    wait_until(lambda: dead_sockets() <= before, "no socket is left")
+    patch = 'processes.open_pidfd = lambda pid: None; processes.state = lambda pid: ("S", "1")'
+    assert "ended" in said_of_a_failed_start(patch, private_tmp)
 
 
 def test_pretender_of_another_user(users: list[User], tmp_path: Path) -> None:
     other = users[1]
     program = shutil.copy(PROGRAMS / "pretender.py", Path(other.hold).parent)
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    words = [other.python, program, "good", "good", "keeper.py", ":4", str(os.getpid()), "1"]
+    words = [other.python, program, "good", "good", "keeper.py", NAME, str(os.getpid()), "1"]
     with subprocess.Popen(words, **streams, **other.settings) as process:
         assert process.stdout
         process.stdout.readline()
-        assert ":4" not in listed()
-        assert ":4" not in users[0].run("list").stdout
-        assert "there is no session :4" in run("stop", ":4").stderr
+        assert NAME not in listed()
+        assert NAME not in users[0].run("list").stdout
+        assert f"there is no session {NAME}" in run("stop", NAME).stderr
         assert process.poll() is None
         process.kill()
 
@@ -129,13 +152,13 @@ def test_setuid_program_of_another_user_is_no_keeper(users: list[User], stranger
     notes = "server: 1\nglx: 2\nbackend: mesa\nrenderer: \noriginal_display: \npurpose: run\nremembered: \n"
     start = processes.state(stranger.pid)[1]
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    words = [users[0].python, "-c", SETUID_PRETENDER, notes, ":4", str(stranger.pid), start]
+    words = [users[0].python, "-c", SETUID_PRETENDER, notes, NAME, str(stranger.pid), start]
     with subprocess.Popen(words, **streams, **users[0].settings) as process:
         wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "su\n", "it has become su")
         if owner(f"/proc/{process.pid}") != 0:
             process.kill()
             pytest.skip("no setuid programs here")
-        assert ":4" not in listed()
+        assert NAME not in listed()
         assert run("stop", str(stranger.pid)).returncode == 125
         assert stranger.poll() is None
         process.kill()
@@ -153,8 +176,8 @@ def test_whoever_claims_a_display_later_is_not_believed(stranger: subprocess.Pop
 
 
 def test_what_a_pretender_says_of_itself_is_filtered(tmp_path: Path) -> None:
-    with pretender(tmp_path, ":4", str(os.getpid()), "1", notes="escapes"):
-        assert listed()[":4"]["renderer"] == r"\x1b[2Jx\u202ey"
+    with pretender(tmp_path, NAME, str(os.getpid()), "1", notes="escapes"):
+        assert listed()[NAME]["renderer"] == r"\x1b[2Jx\u202ey"
         assert run("list").stdout.isprintable() or "\x1b" not in run("list").stdout
 
 
@@ -219,11 +242,11 @@ def test_lock_of_another_user(what: str, users: list[User]) -> None:
 @needs_namespaces
 @pytest.mark.parametrize("when", ["yesterday", "tomorrow"])
 def test_clock_that_was_set_makes_nothing_immortal(when: str) -> None:
-    setup = f"""
-        mount -t tmpfs none /tmp; mkdir /tmp/.X11-unix; echo 999999999 >/tmp/.X2000-lock
+    plant = f"""
+        mkdir /tmp/.X11-unix; echo 999999999 >/tmp/.X2000-lock
         {sys.executable} -c 'import socket; socket.socket(socket.AF_UNIX).bind("/tmp/.X11-unix/X2000")'
         touch -d {when} /tmp/.X11-unix/X2000 /tmp/.X2000-lock"""
-    output = in_namespaces(ANAHEADLESS, "clean", setup=setup)
+    output = in_namespaces(ANAHEADLESS, "clean", setup="mount -t tmpfs none /tmp", last=plant)
     assert (output.returncode, output.stderr) == (0, "")
     assert output.stdout == "removed /tmp/.X11-unix/X2000\nremoved /tmp/.X2000-lock\n"
 
@@ -303,11 +326,6 @@ def test_keeper_whose_first_process_does_not_end_as_it_should(what: str, monkeyp
         ("sys.exit('no memory')", "the keeper could not be started"),
     ],
 )
-def test_keeper_that_does_not_start(what: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = dead_sockets()
-    monkeypatch.setattr(keeper, "KEEP", keeper.KEEP.replace("os.setsid()", what))
-    with pytest.raises(LaunchError, match=words), anaheadless.virtual_display(gl="none", start_timeout=1.0):
-        pass
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-    wait_until(lambda: dead_sockets() <= before, "no socket is left")
+def test_keeper_that_does_not_start(what: str, words: str, private_tmp: PrivateTmp) -> None:
+    patch = f'keeper.KEEP = keeper.KEEP.replace("os.setsid()", {what!r})'
+    assert words in said_of_a_failed_start(patch, private_tmp)

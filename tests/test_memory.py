@@ -29,12 +29,11 @@ from helpers import (
     PATIENCE,
     PROGRAMS,
     User,
-    dead_sockets,
     owner,
     run,
     wait_until,
-    wait_until_no_socket_is_left,
 )
+from namespaces import PrivateTmp
 
 MESA = Candidate("mesa", "somewhere", {"A": "b"}, ("/lib/x.so",), ("/lib",), ("/lib/x.so",), "x.so")
 FOUND = Remembered(
@@ -193,27 +192,26 @@ def stand_in(folder: Path, environ: dict[str, str], words: str) -> Path:
     [("echo no such luck; exit 1", "ended before it was ready"), ("exec sleep 600", "not ready within 1 s")],
 )
 def test_remembered_server_that_fails(
-    opengl: str, words: str, message: str, environ: dict[str, str], tmp_path: Path
+    opengl: str, words: str, message: str, environ: dict[str, str], tmp_path: Path, private_tmp: PrivateTmp
 ) -> None:
     """The target runs already: its own status is the truth, and the words are still said. The next run waits."""
     flag = stand_in(tmp_path, environ, words)
     options: tuple[str, ...] = ("--gl", opengl)
-    assert run("exec", *options, "xdpyinfo", env=environ).returncode == 0
+    assert private_tmp.run("exec", *options, "xdpyinfo", env=environ).returncode == 0
     options += ("--start-timeout", "1" if "sleep" in words else "30")
     flag.touch()
-    before = dead_sockets()
-    output = run("exec", *options, "xdpyinfo", env=environ)
+    output = private_tmp.run("exec", *options, "xdpyinfo", env=environ)
     assert output.returncode == 1
     assert "unable to open display" in output.stderr
     assert f"the X server was {message}" in output.stderr or f"the X server {message}" in output.stderr
     assert ("  | no such luck" in output.stderr) == ("luck" in words)
     assert files(environ) == []
-    wait_until_no_socket_is_left(before)
-    output = run("exec", *options, "xdpyinfo", env=environ)
+    private_tmp.wait_until_nothing_is_left()
+    output = private_tmp.run("exec", *options, "xdpyinfo", env=environ)
     assert (output.returncode, output.stdout) == (125, "")
     assert message in output.stderr
     flag.unlink()
-    assert run("exec", "--gl", opengl, "xdpyinfo", env=environ).returncode == 0
+    assert private_tmp.run("exec", "--gl", opengl, "xdpyinfo", env=environ).returncode == 0
 
 
 @pytest.fixture

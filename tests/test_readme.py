@@ -21,7 +21,7 @@ from PyQt5.QtGui import QImage
 
 from anaheadless import view
 from helpers import BIN, CHECKOUT, PATIENCE, TESTS, holding, run
-from test_surroundings import namespaces, needs_namespaces
+from namespaces import namespaces, needs_namespaces
 
 README = publish_doctree((CHECKOUT / "README.rst").read_text(), settings_overrides={"report_level": 2, "halt_level": 2})
 BLOCKS = {name: block.astext() for block in README.findall(nodes.literal_block) for name in block["names"]}

@@ -20,6 +20,7 @@ from PyQt5.QtGui import QColor, QImage
 
 from anaheadless import exports, keeper, live
 from helpers import ANAHEADLESS, PATIENCE, SOCKETS, hanging, holding, is_running, run, wait_until
+from namespaces import PrivateTmp
 
 
 def listed() -> dict[str, dict[str, object]]:
@@ -162,40 +163,32 @@ def test_stop_of_what_is_only_starting() -> None:
             wait_until(lambda path=socket_file: not path.exists(), "the socket is gone")  # type: ignore[misc]
 
 
-@pytest.mark.alone
-def test_clean_removes_what_is_dead_and_nothing_else(tmp_path: Path) -> None:
-    with holding("--gl", "none") as session:
-        free = iter(number for number in range(2000, 10000) if not (SOCKETS / f"X{number}").exists())
-        dead, listening, link, fifo = (SOCKETS / f"X{next(free)}" for _ in range(4))
+def test_clean_removes_what_is_dead_and_nothing_else(private_tmp: PrivateTmp, tmp_path: Path) -> None:
+    with private_tmp.holding("--gl", "none") as session:
+        alive = private_tmp.sockets / f"X{session.number}"
+        others = (private_tmp.sockets / f"X{number}" for number in range(2000, 2005) if number != session.number)
+        dead, listening, link, fifo, *_ = others
         with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as closed:
             closed.bind(str(dead))
             listener.bind(str(listening))
             listener.listen()
             link.symlink_to(tmp_path)
             os.mkfifo(fifo)
-            made = [dead, listening, link, fifo]
-            lock = Path(f"/tmp/.{dead.name}-lock")
+            lock = private_tmp.folder / f".{dead.name}-lock"
             os.mkfifo(lock)
-            os.utime(lock, (1, 1))
-            draft = Path(f"/tmp/.t{dead.name}-lock")
+            draft = private_tmp.folder / f".t{dead.name}-lock"
             draft.touch()
-            os.utime(draft, (1, 1))
-            keymap = Path(f"/tmp/server-{dead.name[1:]}.xkm")
+            keymap = private_tmp.folder / f"server-{dead.name[1:]}.xkm"
             keymap.mkdir()  # what is no file is left alone
-            os.utime(keymap, (1, 1))
+            made = [dead, listening, link, fifo, lock, draft, keymap]
             for path in made:
                 os.utime(path, (1, 1), follow_symlinks=False)
             closed.close()
-            try:
-                output = run("clean")
-                assert (output.returncode, output.stderr) == (0, "")
-                assert [os.path.lexists(path) for path in (*made, draft)] == [False, True, True, True, False]
-            finally:
-                for path in (*made[1:], lock):
-                    path.unlink()
-                keymap.rmdir()
-        assert session.socket.exists()
-        assert str(session.socket) not in output.stdout
+            output = private_tmp.run("clean")
+        assert (output.returncode, output.stderr) == (0, "")
+        assert {path.name for path in made if not os.path.lexists(path)} == {dead.name, draft.name}
+        assert alive.exists()
+        assert alive.name not in output.stdout
 
 
 @pytest.mark.parametrize(

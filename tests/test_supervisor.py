@@ -25,7 +25,7 @@ from helpers import (
     run,
     wait_until,
 )
-from test_surroundings import in_namespaces, namespaces, needs_namespaces
+from namespaces import in_namespaces, namespaces, needs_namespaces
 
 BOTH = pytest.mark.parametrize("pid_1", [False, pytest.param(True, marks=needs_namespaces)], ids=["asked", "PID 1"])
 SUPERVISED = ("--supervise", "--gl", "none")

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,15 @@ from helpers import (
     CHECKOUT,
     PATIENCE,
     PROGRAMS,
-    SOCKETS,
     Session,
     User,
     attended,
-    dead_sockets,
     holding,
     is_running,
     run,
     wait_until,
-    wait_until_no_socket_is_left,
 )
+from namespaces import PrivateTmp, in_namespaces, needs_namespaces
 from plain import bare, other_python
 
 DRAWS = "import os, subprocess; subprocess.run('xdpyinfo', stdout=subprocess.DEVNULL, check=True); print('drawn')"
@@ -42,21 +39,6 @@ DRAWS = "import os, subprocess; subprocess.run('xdpyinfo', stdout=subprocess.DEV
 def assert_draws(*options: str, **settings: Any) -> None:
     output = run("run", *options, "-c", DRAWS, **settings)
     assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")
-
-
-def namespaces(setup: str = "true") -> list[str]:
-    """What to put in front of a command for it to be PID 1 in mount and PID namespaces, after *setup* by a shell."""
-    unshare = ["unshare", *(() if os.geteuid() == 0 else ("-r",)), "-m", "-p", "-f", "--kill-child", "--mount-proc"]
-    return [*unshare, "sh", "-c", f'set -e; {setup}; exec "$@"', "sh"]
-
-
-def in_namespaces(*command: str | Path, setup: str = "true", **settings: Any) -> subprocess.CompletedProcess[str]:
-    settings = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **settings}
-    return subprocess.run([*namespaces(setup), *command], **settings)
-
-
-can_unshare = subprocess.run(["unshare", "-r", "-m", "-p", "-f", "--mount-proc", "true"], capture_output=True)
-needs_namespaces = pytest.mark.skipif(can_unshare.returncode != 0, reason="this machine forbids namespaces")
 
 
 def test_bare_environment() -> None:
@@ -117,28 +99,29 @@ def test_under_itself() -> None:
         subprocess.run(["xdpyinfo"], env=outer.environ, check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.alone
-def test_stale_locks_and_sockets_of_living_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stale_locks_and_sockets_of_living_processes(private_tmp: PrivateTmp) -> None:
     """A container's restart leaves them, with PIDs that are somebody else's by then."""
-    from anaheadless import display
-
-    monkeypatch.setattr(display, "NUMBERS", range(9990, 9994))
-    made = [Path(f"/tmp/.X{number}-lock") for number in (9990, 9991)]
-    for lock in made:
-        lock.write_text(f"{os.getpid():10d}\n")
+    for number in 9990, 9991:
+        (private_tmp.folder / f".X{number}-lock").write_text(f"{os.getpid():10d}\n")
+    private_tmp.sockets.mkdir()
     with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(SOCKETS / "X9992"))
-    os.utime(SOCKETS / "X9992", (0, 0))
-    try:
+        dead.bind(str(private_tmp.sockets / "X9992"))
+    os.utime(private_tmp.sockets / "X9992", (0, 0))
+    code = """if True:
+        from anaheadless import display, errors
+        display.NUMBERS = range(9990, 9994)
         claims = [display.claim(), display.claim()]
-        assert sorted(claim.number for claim in claims) == [9992, 9993]
-        with pytest.raises(anaheadless.errors.LaunchError, match="all display numbers"):
+        print(sorted(claim.number for claim in claims))
+        try:
             display.claim()
-    finally:
-        for path in (*made, SOCKETS / "X9992", SOCKETS / "X9993"):
-            path.unlink(missing_ok=True)
-    for claim in claims:
-        claim.withdraw()
+        except errors.LaunchError as error:
+            print(error)
+    """
+    output = private_tmp.run("-c", code, command=sys.executable)
+    assert output.stderr == ""
+    numbers, error, *_ = output.stdout.splitlines()
+    assert numbers == "[9992, 9993]"
+    assert "all display numbers" in error
 
 
 def test_server_without_socket_activation(tmp_path: Path) -> None:
@@ -352,15 +335,15 @@ def test_server_behind_a_wrapper_that_stays(tmp_path: Path) -> None:
         wait_until(lambda: not is_running(server), "the real server is gone")
 
 
-@pytest.mark.alone
 def test_interpreter_built_for_an_old_system(tmp_path: Path) -> None:
     """Conda's and uv's lack these; the keeper, which reads no sitecustomize, is tested by test_without_pidfd."""
     (tmp_path / "sitecustomize.py").write_text("import os\ndel os.memfd_create, os.pidfd_open\n")
-    assert_draws(env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    before = set(os.listdir(tempfile.gettempdir()))
-    with holding(env={**os.environ, "PYTHONPATH": str(tmp_path)}) as session:
+    (tmp_path / "files").mkdir()
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path / "files")}
+    assert_draws(env=environ)
+    with holding(env=environ) as session:
         subprocess.run(["xdpyinfo"], env=session.environ, check=True, stdout=subprocess.DEVNULL)
-        assert not [name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("tmp")]
+        assert os.listdir(tmp_path / "files") == []
 
 
 def test_moved_interpreter() -> None:
@@ -384,14 +367,16 @@ def test_nothing_is_imported_from_the_working_directory(name: str, tmp_path: Pat
     assert not (tmp_path / "imported").exists()
 
 
-def test_hardly_any_descriptors() -> None:
-    before = dead_sockets()
+def test_hardly_any_descriptors(private_tmp: PrivateTmp) -> None:
     for limit in 12, 16:
-        output = run("run", "-c", "1", preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)))
+        output = private_tmp.run(
+            *("run", "-c", "1"),
+            preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)),
+        )
         assert output.returncode == 125
         assert "ulimit" in output.stderr
         assert "Traceback" not in output.stderr
-    wait_until_no_socket_is_left(before)
+    private_tmp.wait_until_nothing_is_left()
 
 
 def test_made_up_name_of_the_interpreter() -> None:

@@ -26,7 +26,8 @@ from anaheadless import LaunchError, VirtualDisplay, keeper, live, screenshot, v
 from anaheadless.display import abstract_name, authority, find_cookie
 from anaheadless.live import Notes, parse_notes
 from anaheadless.screenshot import Format, parse_setup, to_rgb
-from helpers import PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, run, wait_until
+from helpers import PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, remove_socket, run, wait_until
+from namespaces import PrivateTmp
 from test_broken_drivers import BROKEN, HANG, broken_gl, program
 
 Colour = tuple[int, int, int]
@@ -492,9 +493,7 @@ def test_part_that_is_killed(which: int, tmp_path: Path) -> None:
             display.screenshot(tmp_path / "x.png")
         assert live.current(display.environ) is None
     assert not (tmp_path / "x.png").exists()
-    number = int(display.display[1:])
-    if os.path.lexists(SOCKETS / f"X{number}"):  # nobody was left to remove it; the next one would
-        (SOCKETS / f"X{number}").unlink()
+    remove_socket(int(display.display[1:]))  # nobody was left to do it; the next one would
 
 
 def test_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -552,9 +551,9 @@ sys.stdin.read()
 
 
 @contextmanager
-def interrupted(gl: str, **environ: str) -> Iterator[psutil.Process]:
+def interrupted(gl: str, *enter: str, **environ: str) -> Iterator[psutil.Process]:
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    command = [sys.executable, "-c", INTERRUPTED, gl]
+    command = [*enter, sys.executable, "-c", INTERRUPTED, gl]
     with subprocess.Popen(command, text=True, env={**os.environ, **environ}, **streams) as process:  # type: ignore[call-overload]
         try:
             assert process.stdout.readline() == f"{process.pid}\n"
@@ -565,19 +564,17 @@ def interrupted(gl: str, **environ: str) -> Iterator[psutil.Process]:
 
 
 @pytest.mark.parametrize("then", ["exec", "sleep 300; exit; exec"], ids=["starts", "hangs"])
-@pytest.mark.alone
-def test_interrupt_while_the_server(then: str, tmp_path: Path) -> None:
+def test_interrupt_while_the_server(then: str, tmp_path: Path, private_tmp: PrivateTmp) -> None:
     """The program goes on, but nothing of the display does."""
     keeper_file = os.path.basename(keeper.__file__)
     # Of its parent's arguments, the keeper's, the second after its file is whom it is for.
     find = f"tr '\\0' '\\n' </proc/$PPID/cmdline | grep -A 2 /{keeper_file} | tail -n 1"
     program(tmp_path / "bin" / "Xvfb", f"kill -INT $({find})", f'{then} {shutil.which("Xvfb")} "$@"')
-    before = set(os.listdir(SOCKETS))
-    with interrupted("none", PATH=f"{tmp_path}/bin:{os.environ['PATH']}") as process:
+    with interrupted("none", *private_tmp.enter, PATH=f"{tmp_path}/bin:{os.environ['PATH']}") as process:
         wait_until(lambda: not keepers_of(process.pid), "the keeper ends", timeout=10)
         assert process.children(recursive=True) == []
         assert not any("socket:" in x for x in descriptors(process.pid))
-        assert ours(before) == []
+        private_tmp.wait_until_nothing_is_left()
 
 
 def test_interrupt_while_opengl_is_proved(tmp_path: Path) -> None:
@@ -591,13 +588,6 @@ def test_interrupt_while_opengl_is_proved(tmp_path: Path) -> None:
 
 def descriptors(pid: int) -> list[str]:
     return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-
-
-def ours(before: set[str]) -> list[str]:
-    """Socket files that are new, and that nobody listens on: other programs of this machine have theirs."""
-    with open("/proc/net/unix") as file:
-        listening = file.read()
-    return [name for name in set(os.listdir(SOCKETS)) - before if f" {SOCKETS}/{name}\n" not in listening]
 
 
 @pytest.mark.soak
@@ -982,7 +972,7 @@ def test_session_by_its_environment() -> None:
         assert live.current({"DISPLAY": other, "ANAHEADLESS_SESSION": session}) is None
         parts(display)[0].kill()
         wait_until(lambda: live.current(display.environ) is None)
-    (SOCKETS / f"X{display.display[1:]}").unlink(missing_ok=True)
+    remove_socket(int(display.display[1:]))
 
 
 SOME = (":2000,{}", ":2000,{} ", " :2000,{}", ":2000,{}\n", ":2000,{},1", "2000,{}", ":2000.0,{}", "host:2000,{}")
