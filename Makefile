@@ -6,13 +6,17 @@ BENCH := build/bench-venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 
-.PHONY: demo test lint docs soak bench system test-system bench-system clean
+.PHONY: demo test test-on lint docs soak bench system test-system bench-system clean
 
 demo: system .venv/installed
 	$(BIN)/anaheadless run examples/brain.py brain.png
 
 test: test-system .venv/installed-for-tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+
+# Both in a fresh Debian, as root: make test-on SUITE=trixie. With AS=user, an ordinary user runs them there, with sudo.
+test-on:
+	tests/on-debian '$(SUITE)' '$(or $(AS),root)' '$(ARGS)'
 
 soak: test-system .venv/installed-for-tests
 	$(BIN)/python -m pytest -m soak --timeout 1200 $(ARGS)
@@ -36,15 +40,17 @@ system:
 	[ -z "$$missing" ] || $(call apt-install,$$missing) || { $(PYTHON) -m anaheadless.packages; exit 1; }
 
 test-system: system
-	@{ gcc --version && xdpyinfo -version; } >/dev/null 2>&1 || $(call apt-install,gcc libc6-dev x11-utils) || \
-	    { echo 'Install gcc (with the C library headers) and xdpyinfo.'; exit 1; }
-	@{ x11vnc -version && ffmpeg -version && xauth -V && chromium --version; } >/dev/null 2>&1 || \
-	    $(call apt-install,x11vnc ffmpeg xauth chromium) || \
-	    echo 'The tests that need x11vnc, ffmpeg, xauth or chromium are skipped where it is missing.'
+	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth,gcc libc6-dev x11-utils x11vnc ffmpeg xauth)
+	@$(call for-tests,chromium,chromium)
 
 bench-system: system
 	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \
 	    $(call apt-install,xvfb xauth x11-utils) || { echo 'Install xvfb-run, xauth and xdpyinfo.'; exit 1; }
+
+for-tests = missing=; \
+	for program in $(1); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	[ -z "$$missing" ] || $(call apt-install,$(2)) || \
+	    echo "Not installed:$$missing. The tests that need that are skipped."
 
 apt-install = { command -v apt-get >/dev/null && $(APT) update && $(APT) install -y --no-install-recommends $(1); }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 TESTS = Path(__file__).parent
 PROGRAMS = TESTS / "programs"
@@ -34,6 +36,13 @@ def run(*args: str | bytes | Path, command: str = ANAHEADLESS, **settings: Any) 
     """``anaheadless ARGS`` to its end, with its output as text."""
     settings = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **settings}
     return subprocess.run([command, *args], **settings)
+
+
+def gcc(*args: str | Path) -> None:
+    """Compile something; without gcc, the test is skipped."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    subprocess.run(["gcc", *args], check=True)
 
 
 def wait_until(condition: Callable[[], object], what: str = "condition", timeout: float = PATIENCE) -> None:

@@ -76,7 +76,7 @@ class PrivateTmp:
     def holding(self, *options: str, **settings: Any) -> Iterator[Session]:
         """A session there; see :func:`helpers.holding`."""
         command = [*self.enter, ANAHEADLESS, "run", *options, str(PROGRAMS / "hold.py")]
-        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen(command, text=True, **streams, **settings) as process:
             yield Session(process)
 

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from anaheadless import display, facts, processes, rendercheck
-from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, is_running, run, wait_until
+from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, gcc, is_running, run, wait_until
 from namespaces import in_namespaces, needs_namespaces
 
 NEITHER = {"native", "mesa (chosen by libglvnd)"}
@@ -46,18 +46,7 @@ hanging = pytest.mark.parametrize("arguments", HANGS.values(), ids=HANGS)
 def library(path: Path, source: Path | None, *arguments: str) -> Path:
     """A shared library that gcc makes from *source*, or from nothing; its soname is its file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    command: list[str | Path] = [
-        "gcc",
-        "-shared",
-        "-fPIC",
-        f"-Wl,-soname,{path.name}",
-        *arguments,
-        "-o",
-        path,
-        "-x",
-        "c",
-    ]
-    subprocess.run([*command, source or Path(os.devnull)], check=True)
+    gcc("-shared", "-fPIC", f"-Wl,-soname,{path.name}", *arguments, "-o", path, "-x", "c", source or os.devnull)
     return path
 
 

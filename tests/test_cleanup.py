@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from helpers import (
     PROGRAMS,
     SOCKETS,
     Session,
+    gcc,
     holding,
     is_running,
     remove_socket,
@@ -70,6 +70,7 @@ def test_no_files_are_made_but_the_socket() -> None:
         assert new == {f"X{session.number}"}
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_target_with_an_ended_main_thread_keeps_its_display(tmp_path: Path) -> None:
     """To /proc, it looks like a zombie."""
     (tmp_path / "half.c").write_text(
@@ -90,7 +91,7 @@ def test_target_with_an_ended_main_thread_keeps_its_display(tmp_path: Path) -> N
         }
         """
     )
-    subprocess.run(["gcc", "-pthread", "-o", tmp_path / "half", tmp_path / "half.c"], check=True)
+    gcc("-pthread", "-o", tmp_path / "half", tmp_path / "half.c")
     command = [ANAHEADLESS, "exec", "sh", "-c", f'echo $DISPLAY $XAUTHORITY; exec "{tmp_path}/half"']
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -233,6 +234,7 @@ def keepers_of(target: int) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("number", sorted(keeper.DEAF_TO), ids=lambda number: signal.Signals(number).name)
+@pytest.mark.needs("xdpyinfo")
 def test_signal_to_all_but_the_target_takes_no_display(number: int) -> None:
     """As batch systems send them; the target may want to save something first."""
     with holding("--gl", "none") as session:
@@ -242,7 +244,7 @@ def test_signal_to_all_but_the_target_takes_no_display(number: int) -> None:
         assert is_running(session.keeper)
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.needs("bash")
 def test_descriptors_of_the_caller_are_not_kept() -> None:
     """Not even by the numbers that the keeper itself has a use for."""
     numbers = range(3, 16)

@@ -358,6 +358,7 @@ def test_what_is_shown_is_a_config_toml(environ: dict[str, str], tmp_path: Path,
 
 
 @pytest.mark.parametrize("how", ["run", "shebang", "link"])
+@pytest.mark.needs("xdpyinfo")
 def test_a_script_that_carries_its_screen(how: str, environ: dict[str, str], tmp_path: Path, script: Path) -> None:
     code = "import subprocess, os; subprocess.run('xdpyinfo'); print(os.environ['HOME'], os.environ['SAID'])"
     toml = 'screen = "321x123"\ngl = "none"\n[tool.anaheadless.env]\nHOME = "/away"\nSAID = "by the script"'
@@ -379,6 +380,7 @@ def test_a_script_that_carries_its_time_limit(environ: dict[str, str], script: P
     assert run("run", script, env=environ).returncode == -signal.SIGTERM
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> None:
     """What a command has no option for is for others; a module's or a program's argument is no script."""
     write_config(tmp_path / ".config", 'screen = "321x123"\ngl = "none"\ntimeout = "1h"\nenv.SAID = "yes"')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -19,8 +18,8 @@ from helpers import ANAHEADLESS, PATIENCE, Session, User, holding, is_running, r
 from namespaces import PrivateTmp, in_namespaces, needs_namespaces
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-needs_xauth = pytest.mark.skipif(shutil.which("xauth") is None, reason="xauth is not installed")
-needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+needs_xauth = pytest.mark.needs("xauth")
+needs_chromium = pytest.mark.needs("chromium")
 
 WITHOUT_RUNTIME_FOLDER = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
 NO_CAPABILITIES = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
@@ -52,6 +51,7 @@ def test_it_is_a_file_that_only_its_user_can_read() -> None:
         pytest.param(("unshare", "-r", "-m", "-p", "-f", "--mount-proc"), id="container", marks=needs_namespaces),
     ],
 )
+@pytest.mark.needs("xdpyinfo")
 def test_programs_with_fewer_rights_can_connect(inside: tuple[str, ...], session: Session) -> None:
     output = run("-c", CLIENT, command="sh", env=session.environ)
     assert output.stdout == "connected\n"
@@ -61,6 +61,7 @@ def test_programs_with_fewer_rights_can_connect(inside: tuple[str, ...], session
 
 
 @needs_namespaces
+@pytest.mark.needs("xdpyinfo")
 def test_containers_that_bind_tmp_can_connect(session: Session, tmp_path: Path) -> None:
     """As Apptainer and bubblewrap do it: a root of its own, with a few folders of the machine's."""
     binds = "/usr /etc /tmp /dev /lib /lib64 /bin"
@@ -74,6 +75,7 @@ def test_containers_that_bind_tmp_can_connect(session: Session, tmp_path: Path) 
 
 
 @needs_xauth
+@pytest.mark.needs("xdpyinfo")
 def test_xauth_works(tmp_path: Path) -> None:
     """It locks the file, and writes a new one in its place."""
     with holding("--gl", "none") as session:
@@ -112,6 +114,7 @@ READ_ONLY_TMP = "mkdir /tmp/.X11-unix; mount -t tmpfs none /tmp/.X11-unix; mount
 
 @needs_namespaces
 @pytest.mark.parametrize("spoil", [READ_ONLY_TMP, FULL_TMP, "chmod 777 /tmp"])
+@pytest.mark.needs("xdpyinfo")
 def test_where_tmp_will_not_do_there_are_other_places(spoil: str) -> None:
     """Read-only; full; or one in which anybody may rename what is ours."""
     if spoil == FULL_TMP and not os.access("/var/lib/xkb", os.W_OK):
@@ -132,6 +135,7 @@ SQUATTED = {
 
 @needs_namespaces
 @pytest.mark.parametrize("what", SQUATTED)
+@pytest.mark.needs("xdpyinfo")
 def test_nobody_can_stop_a_run_by_taking_the_folders_name(what: str) -> None:
     """Another folder is made, and the next run finds it."""
     if what == "somebody else's" and os.geteuid() != 0:
@@ -172,6 +176,7 @@ def test_what_a_sigkill_leaves_is_taken_away(killed: str, way: str, private_tmp:
         assert not dead.exists()
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_cookies_of_the_living_stay(session: Session) -> None:
     aged(Path(session.authority), session.socket)
     assert run("clean").returncode == 0

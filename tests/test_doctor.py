@@ -20,7 +20,7 @@ from docutils import nodes
 from docutils.core import publish_doctree
 
 from anaheadless import doctor, facts, opengl, packages
-from helpers import ANAHEADLESS, CHECKOUT, PROGRAMS, run
+from helpers import ANAHEADLESS, CHECKOUT, PROGRAMS, gcc, run
 from namespaces import PrivateTmp, in_namespaces, needs_namespaces
 from test_broken_drivers import BROKEN, HANGS, broken_gl, lacking_vendor
 
@@ -61,6 +61,7 @@ def test_names_are_the_documented_ones() -> None:
     assert documented - found <= only_elsewhere
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_what_it_finds_here() -> None:
     found = report()
     tools = {tool["name"]: tool for tool in found["tools"]}
@@ -155,9 +156,9 @@ def test_missing_libraries_of_qt_are_named(tmp_path: Path) -> None:
     (tmp_path / "PyQt6" / "__init__.py").write_text("raise SystemExit('imported')")
     (tmp_path / "empty.c").write_text("int needed(void) { return 1; }\n")
     library = tmp_path / "libxcb-cursor.so.0"
-    make = ["gcc", "-shared", "-fPIC", str(tmp_path / "empty.c"), "-o"]
-    subprocess.run([*make, library, "-Wl,-soname,libxcb-cursor.so.0"], check=True)
-    subprocess.run([*make, platforms / "libqxcb.so", "-Wl,--no-as-needed", library], check=True)
+    make = ("-shared", "-fPIC", tmp_path / "empty.c", "-o")
+    gcc(*make, library, "-Wl,-soname,libxcb-cursor.so.0")
+    gcc(*make, platforms / "libqxcb.so", "-Wl,--no-as-needed", library)
     library.unlink()
     # By a path that ld.so does not have, whatever is installed here.
     plugin = platforms / "libqxcb.so"

@@ -25,7 +25,7 @@ from helpers import (
 
 EXEC = ("exec", "--gl", "none")
 SMALL = ("--gl", "none", "--screen", "64x48")
-needs_ffmpeg = pytest.mark.skipif(not all(map(shutil.which, ("ffmpeg", "ffprobe"))), reason="no ffmpeg")
+needs_ffmpeg = pytest.mark.needs("ffmpeg", "ffprobe")
 
 
 def pictures(path: Path) -> int:

@@ -61,6 +61,7 @@ has_time_namespaces = run("--time", "--boottime", "9", "true", command="unshare"
 
 @pytest.mark.skipif(not has_time_namespaces, reason="no time namespaces here")
 @pytest.mark.parametrize("how", [(), ("--fork",)])
+@pytest.mark.needs("xdpyinfo")
 def test_time_limit_holds_in_another_time_namespace(how: tuple[str, ...]) -> None:
     """The start times of processes differ there."""
     words = ("--time", "--boottime", "100000", *how, ANAHEADLESS, "exec", "--gl", "none")

@@ -252,6 +252,7 @@ def test_clock_that_was_set_makes_nothing_immortal(when: str) -> None:
 
 
 @needs_namespaces
+@pytest.mark.needs("xdpyinfo")
 def test_numbers_with_another_users_keymap_are_left_out(users: list[User]) -> None:
     """An X server that finds one has no keyboard, and ends: every second number is like that."""
     user, other = users
@@ -269,6 +270,7 @@ def test_numbers_with_another_users_keymap_are_left_out(users: list[User]) -> No
 
 
 @needs_namespaces
+@pytest.mark.needs("xdpyinfo")
 def test_keymap_that_another_user_makes_meanwhile(users: list[User], tmp_path: Path) -> None:
     """The display gets another number."""
     server = tmp_path / "Xvfb"
@@ -308,6 +310,7 @@ STOP_ITSELF, KILL_ITSELF = "os.kill(os.getpid(), 19)", "os.kill(os.getpid(), 9)"
 
 
 @pytest.mark.parametrize("what", [STOP_ITSELF, KILL_ITSELF])
+@pytest.mark.needs("xdpyinfo")
 def test_keeper_whose_first_process_does_not_end_as_it_should(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has forked, and nothing more is wanted of it."""
     monkeypatch.setattr(keeper, "KEEP", keeper.KEEP.replace("os._exit(0)", what))

@@ -81,6 +81,7 @@ def kill(notebook: Notebook) -> None:
 
 
 @pytest.mark.parametrize("end", [shut_down, kill], ids=["shut down", "SIGKILL"])
+@pytest.mark.needs("xdpyinfo")
 def test_kernel(end: Callable[[Notebook], None], tmp_path: Path) -> None:
     with kernel(tmp_path) as notebook:
         said = notebook.ask("report(anaheadless.setup_headless())")

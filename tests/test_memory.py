@@ -191,6 +191,7 @@ def stand_in(folder: Path, environ: dict[str, str], words: str) -> Path:
     ("words", "message"),
     [("echo no such luck; exit 1", "ended before it was ready"), ("exec sleep 600", "not ready within 1 s")],
 )
+@pytest.mark.needs("xdpyinfo")
 def test_remembered_server_that_fails(
     opengl: str, words: str, message: str, environ: dict[str, str], tmp_path: Path, private_tmp: PrivateTmp
 ) -> None:
@@ -253,7 +254,8 @@ def user(users: list[User]) -> User:
     return users[0]
 
 
-@pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit")
+@pytest.mark.needs("prlimit")
+@pytest.mark.needs("xdpyinfo")
 def test_no_process_is_to_be_had_to_say_it(user: User) -> None:
     """The keeper says it in its own way."""
     environ = user.settings["env"]
@@ -268,6 +270,7 @@ def test_no_process_is_to_be_had_to_say_it(user: User) -> None:
         assert output.stderr.count(words) == 1, output.stderr
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_no_process_is_to_be_had_for_the_server(user: User, slowly: dict[str, str]) -> None:
     """Or for what it needs itself; with the launcher gone already, or still there."""
     user.settings["env"]["LD_LIBRARY_PATH"] = slowly["LD_LIBRARY_PATH"]
@@ -283,6 +286,7 @@ def test_no_process_is_to_be_had_for_the_server(user: User, slowly: dict[str, st
             assert "ulimit -a" in output.stderr or "Fatal server error" in output.stderr, output
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_launcher_that_is_stopped_until_the_server_is_late(slowly: dict[str, str], tmp_path: Path) -> None:
     flag = stand_in(tmp_path, slowly, "exec sleep 600")
     command = [ANAHEADLESS, "exec", "--gl", "none", "--start-timeout", "1"]
@@ -354,6 +358,7 @@ def test_strange_contents(text: str, tmp_path: Path) -> None:
     assert memory.recall(Place(str(path), "key")) is None
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_folder_that_no_note_can_name(environ: dict[str, str], tmp_path: Path) -> None:
     """What can't be forgotten is not remembered."""
     environ["XDG_CACHE_HOME"] = str(tmp_path / "two  blanks")

@@ -30,6 +30,7 @@ def other_user(*command: str | Path, **environ: str) -> subprocess.CompletedProc
 
 
 @needs_root
+@pytest.mark.needs("xdpyinfo")
 def test_another_user_is_refused_by_the_display() -> None:
     with holding("--gl", "none") as session:
         for environ in ({}, {"XAUTHORITY": session.authority}, {"XAUTHORITY": "/dev/null"}):
@@ -38,6 +39,7 @@ def test_another_user_is_refused_by_the_display() -> None:
         assert subprocess.run(["xdpyinfo"], env=session.environ, capture_output=True).returncode == 0
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_a_client_without_the_cookie_is_refused(tmp_path: Path) -> None:
     """Whoever it is: also where containers share the network, and with it the abstract socket."""
     wrong = tmp_path / "authority"
@@ -81,6 +83,7 @@ def test_every_session_has_a_cookie_of_its_own() -> None:
     assert all(len(cookie) == 33 for cookie in cookies)
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_xlib_finds_the_cookie_under_any_host_name() -> None:
     """python-xlib asks for FamilyLocal and the host's name; others, by another name, find the wild one."""
     with holding("--gl", "none") as session:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +158,7 @@ def test_command_is_looked_for_on_path(tmp_path: Path) -> None:
     assert answer("say(glx=anaheadless.test_glx(glxinfo_cmd='my-glxinfo'))", env=environ) == {"glx": 2}
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_real_xdpyinfo(regular: dict[str, str], without_glx: dict[str, str]) -> None:
     for environ, grade in (regular, 1), (without_glx, 0):
         assert answer("say(glx=anaheadless.test_glx(xdpyinfo_cmd='xdpyinfo'))", env=environ) == {"glx": grade}
@@ -167,7 +167,7 @@ def test_real_xdpyinfo(regular: dict[str, str], without_glx: dict[str, str]) -> 
     }
 
 
-@pytest.mark.skipif(shutil.which("glxinfo") is None, reason="glxinfo is not installed")
+@pytest.mark.needs("glxinfo")
 def test_real_glxinfo(regular: dict[str, str], without_glx: dict[str, str]) -> None:
     for environ, grade in (regular, 2), (without_glx, 0):
         assert answer("say(glx=anaheadless.test_glx(glxinfo_cmd='glxinfo'))", env=environ) == {"glx": grade}

@@ -89,6 +89,7 @@ def test_anaheadless_python_takes_the_interpreters_own_options(tmp_path: Path) -
     assert run(tmp_path / "gone.py", command=command).returncode == 127
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_anaheadless_python_is_set_up_by_variables() -> None:
     output = run(
         "-c",

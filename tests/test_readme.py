@@ -65,7 +65,7 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("checkout", "install", "hello", "use", "doctor"),
         *("shebang", "shebang-options", "cron", "cron-timeout", "github", "github-start", "gitlab", "container"),
         *("settings", "config", "show-config", "config-shown"),
-        *("sessions", "view", "record", "start", "clean"),
+        *("see-sessions", "view", "record", "start", "clean"),
         *("relaunch", "setup", "displays", "anatomist"),
     }
     assert len(BLOCKS) == len(list(README.findall(nodes.literal_block)))
@@ -151,7 +151,7 @@ def test_cron_ends_what_hangs(home: Path) -> None:
 
 def test_sessions(home: Path) -> None:
     """Others may run at the same time, so it is said which is meant."""
-    look, save, end = commands("sessions")
+    look, save, end = commands("see-sessions")
     with holding("--gl", "none") as session:
         (line,) = [line for line in shell(look, home).stdout.splitlines() if line.startswith(session.display)]
         assert "hold.py" in line
@@ -169,7 +169,7 @@ def test_view() -> None:
     assert view.invitation(":4711", 5901, "h7Kd2mPq", "node17").splitlines() == said
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg")
+@pytest.mark.needs("ffmpeg")
 def test_record(home: Path) -> None:
     (command,) = commands("record")
     assert_well(shell(command, home))

@@ -186,6 +186,7 @@ def test_widget(tmp_path: Path) -> None:
         ("", "dimensions:    1280x1024 pixels"),
     ],
 )
+@pytest.mark.needs("xdpyinfo")
 def test_options(options: str, shown: str) -> None:
     said = answer(f"anaheadless.relaunch(gl='none', **dict({options})); say(shown=xdpyinfo())")
     assert shown in said["shown"]
@@ -203,6 +204,7 @@ say(same=dict(os.environ) == before, shown=xdpyinfo())
 
 
 @pytest.mark.parametrize("change", ["", "os.environ['DISPLAY'] = ':1'; before['DISPLAY'] = ':1'"], ids=["", "DISPLAY"])
+@pytest.mark.needs("xdpyinfo")
 def test_inside_a_session(change: str) -> None:
     """Also where the script has changed DISPLAY by itself: it would be launched forever."""
     output = run("run", "--gl", "none", "-c", code_of(ONCE.replace("CHANGE", change)), env=bare())
@@ -214,6 +216,7 @@ def test_inside_a_session(change: str) -> None:
     assert "123x45" not in said["shown"]
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_in_a_program_that_a_session_starts() -> None:
     inner = code_of("anaheadless.relaunch(screen='123x45'); print(xdpyinfo())")
     output = run("exec", "--gl", "none", sys.executable, "-c", inner, env=bare())
@@ -221,6 +224,7 @@ def test_in_a_program_that_a_session_starts() -> None:
     assert "1280x1024 pixels" in output.stdout
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_variables_of_a_session_that_has_ended() -> None:
     names = ("DISPLAY", "XAUTHORITY", "ANAHEADLESS_SESSION")
     code = f"import json, os; print(json.dumps({{name: os.environ[name] for name in {names}}}))"
@@ -228,6 +232,7 @@ def test_variables_of_a_session_that_has_ended() -> None:
     assert "dimensions:" in answer("anaheadless.relaunch(gl='none'); say(shown=xdpyinfo())", env=bare(**ended))["shown"]
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_regular_display() -> None:
     """It is launched all the same: what runs on a screen is to be seen by nobody."""
     code = "anaheadless.relaunch(gl='none'); say(shown=xdpyinfo(), session=os.environ['ANAHEADLESS_SESSION'])"

@@ -47,12 +47,14 @@ def test_opengl_in_a_session_that_is_in_one_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", [16, 24, 30])
+@pytest.mark.needs("xdpyinfo")
 def test_depth_of_the_screen(depth: int) -> None:
     output = run("exec", "--gl", "none", "--screen", f"640x480x{depth}", "xdpyinfo")
     assert f"depth of root window:    {depth} planes" in output.stdout
     assert "dimensions:    640x480 pixels" in output.stdout
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_gl_none_starts_a_server_without_glx() -> None:
     assert "    GLX\n" in run("exec", "xdpyinfo").stdout
     assert "    GLX\n" not in run("exec", "--gl", "none", "xdpyinfo").stdout

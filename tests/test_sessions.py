@@ -266,6 +266,7 @@ STARTED = "; xdpyinfo | head -1; echo $DISPLAY; "
         ("tcsh", "eval `$ANAHEADLESS start --shell csh`"),
     ],
 )
+@pytest.mark.needs("xdpyinfo")
 def test_start_for_a_shell(program: str, start: str) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"no {program}")
@@ -277,6 +278,7 @@ def test_start_for_a_shell(program: str, start: str) -> None:
     wait_until(lambda: display not in listed(), "ended with its shell")
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_start_is_ended_by_stop_and_the_shell_goes_on() -> None:
     output = shell('eval "$($ANAHEADLESS start)"; echo $DISPLAY; $ANAHEADLESS stop; xdpyinfo 2>&1; echo on')
     display, *_, last = output.stdout.splitlines()

@@ -54,6 +54,7 @@ def counted(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("original", [None, "nowhere"])
+@pytest.mark.needs("xdpyinfo")
 def test_display_with_opengl(original: str | None) -> None:
     display = {"DISPLAY": nobody()} if original else {}
     code = """
@@ -121,6 +122,7 @@ print(*(line.split()[-1] for line in open('/proc/self/maps')))
     assert not any(word in libraries for word in ("libGL", "libX11", "Qt5", "libffi"))
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_without_opengl() -> None:
     said = answer(
         """
@@ -135,6 +137,7 @@ def test_without_opengl() -> None:
     assert said["glx_now"] == 0
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_one_server_for_many_threads(counted: dict[str, str], tmp_path: Path) -> None:
     said = answer(
         """
@@ -194,6 +197,7 @@ def test_nothing_is_left_of_a_process_that_is_killed_while_it_sets_up(
     wait_until(lambda: not keepers_of(process.pid), "the keeper is gone")
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_display_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     said = answer(
         """
@@ -212,6 +216,7 @@ def test_display_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)", "anaheadless.stop_headless(); os._exit(0)"])
+@pytest.mark.needs("xdpyinfo")
 def test_forked_child_has_the_same_display_and_leaves_it_alone(end: str) -> None:
     said = answer(
         f"""
@@ -543,6 +548,7 @@ sys.stdin.readline()
 @pytest.mark.parametrize(
     ("options", "glx", "server_has_glx"), [((), 2, True), (("--gl", "none"), 0, False)], ids=["OpenGL", "none"]
 )
+@pytest.mark.needs("xdpyinfo")
 def test_inside_a_launched_program(options: tuple[str, ...], glx: int, server_has_glx: bool) -> None:
     command = [ANAHEADLESS, "run", *options, "-c", code_of(INSIDE)]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -586,6 +592,7 @@ def test_session_that_has_ended() -> None:
         assert finish(session) == (0, "", "")
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_another_display_than_the_sessions() -> None:
     other = nobody()
     output = run(

@@ -25,6 +25,7 @@ from helpers import (
     Session,
     User,
     attended,
+    gcc,
     holding,
     is_running,
     run,
@@ -41,6 +42,7 @@ def assert_draws(*options: str, **settings: Any) -> None:
     assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_bare_environment() -> None:
     """As cron gives it, and less."""
     assert_draws(env={"PATH": "/usr/bin:/bin"})
@@ -48,10 +50,12 @@ def test_bare_environment() -> None:
 
 
 @pytest.mark.parametrize("stdin", [None, subprocess.DEVNULL])
+@pytest.mark.needs("xdpyinfo")
 def test_standard_input_closed_or_null(stdin: int | None) -> None:
     assert_draws(stdin=stdin, preexec_fn=None if stdin else lambda: os.close(0))
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_signals_ignored_and_blocked_by_the_parent() -> None:
     """An X server takes an ignored SIGUSR1 for a parent that waits for one; a blocked SIGTERM is inherited."""
 
@@ -63,6 +67,7 @@ def test_signals_ignored_and_blocked_by_the_parent() -> None:
     assert_draws(preexec_fn=odd)
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_eleven_hundred_descriptors() -> None:
     def open_many() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -74,6 +79,7 @@ def test_eleven_hundred_descriptors() -> None:
     assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\nTrue\n", "")
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_dead_variables_of_another_login() -> None:
     environ = {
         **os.environ,
@@ -90,6 +96,7 @@ def test_dead_variables_of_another_login() -> None:
     assert "wayland" not in left
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_under_itself() -> None:
     """The inner one has its own display, and the outer one survives it."""
     with holding() as outer:
@@ -124,6 +131,7 @@ def test_stale_locks_and_sockets_of_living_processes(private_tmp: PrivateTmp) ->
     assert "all display numbers" in error
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_server_without_socket_activation(tmp_path: Path) -> None:
     """As Alpine builds it: it makes its sockets itself, after a lock file of its own."""
     (tmp_path / "Xvfb").write_text(f'#!/bin/sh\nunset LISTEN_FDS LISTEN_PID\nexec {shutil.which("Xvfb")} "$@"\n')
@@ -137,6 +145,7 @@ def test_server_without_socket_activation(tmp_path: Path) -> None:
         session.wait_until_nothing_is_left()
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_without_pidfd(tmp_path: Path) -> None:
     """Before Linux 5.3, and in sandboxes that forbid it, the keeper looks at /proc instead."""
     (tmp_path / "forbid.c").write_text(
@@ -164,7 +173,7 @@ def test_without_pidfd(tmp_path: Path) -> None:
         }
         """
     )
-    subprocess.run(["gcc", "-o", tmp_path / "forbid", tmp_path / "forbid.c"], check=True)
+    gcc("-o", tmp_path / "forbid", tmp_path / "forbid.c")
     command = [str(tmp_path / "forbid"), ANAHEADLESS, "run", str(PROGRAMS / "hold.py")]
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **streams) as process:
@@ -179,6 +188,7 @@ def test_without_pidfd(tmp_path: Path) -> None:
         process.kill()
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_as_an_ordinary_user(users: list[User]) -> None:
     user = users[0]
     streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -235,6 +245,7 @@ def test_hardly_any_processes(users: list[User]) -> None:
 
 @needs_namespaces
 @pytest.mark.parametrize("wrapped", [False, True], ids=["PID 1", "another"])
+@pytest.mark.needs("xdpyinfo")
 def test_processes_of_others_are_hidden(wrapped: bool, users: list[User]) -> None:
     user = users[0]
     words = ["setpriv", f"--reuid={user.uid}", f"--regid={user.uid}", "--clear-groups", *user.anaheadless, "exec"]
@@ -253,6 +264,7 @@ def test_processes_of_others_are_hidden(wrapped: bool, users: list[User]) -> Non
 
 
 @needs_namespaces
+@pytest.mark.needs("xdpyinfo")
 def test_nothing_of_the_kernels_settings_is_seen() -> None:
     """As container runtimes mask them."""
     setup = "mount -t tmpfs -o ro none /proc/sys"
@@ -261,6 +273,7 @@ def test_nothing_of_the_kernels_settings_is_seen() -> None:
 
 
 @needs_namespaces
+@pytest.mark.needs("xdpyinfo")
 def test_home_that_is_read_only() -> None:
     environ = {**os.environ, "HOME": "/mnt"}
     output = in_namespaces(ANAHEADLESS, "run", "-c", DRAWS, setup="mount -t tmpfs -o ro none /mnt", env=environ)
@@ -268,6 +281,7 @@ def test_home_that_is_read_only() -> None:
 
 
 @needs_namespaces
+@pytest.mark.needs("xdpyinfo")
 def test_private_tmp_without_a_socket_folder() -> None:
     """As batch systems make it for a job (job_container/tmpfs); without root, too."""
     setup = "mount -t tmpfs none /tmp"
@@ -278,6 +292,7 @@ def test_private_tmp_without_a_socket_folder() -> None:
 
 
 @needs_namespaces
+@pytest.mark.needs("xdpyinfo")
 def test_end_of_a_pid_namespace() -> None:
     """A container's end kills the keeper in the same stroke as the target."""
     setup = "mount -t tmpfs none /tmp"
@@ -335,6 +350,7 @@ def test_server_behind_a_wrapper_that_stays(tmp_path: Path) -> None:
         wait_until(lambda: not is_running(server), "the real server is gone")
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_interpreter_built_for_an_old_system(tmp_path: Path) -> None:
     """Conda's and uv's lack these; the keeper, which reads no sitecustomize, is tested by test_without_pidfd."""
     (tmp_path / "sitecustomize.py").write_text("import os\ndel os.memfd_create, os.pidfd_open\n")
@@ -346,12 +362,14 @@ def test_interpreter_built_for_an_old_system(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "files") == []
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_moved_interpreter() -> None:
     """It finds its own library only through PYTHONHOME."""
     assert_draws(env={**os.environ, "PYTHONHOME": sys.base_prefix})
 
 
 @pytest.mark.parametrize("name", ["python3.9", "python3.10", sys.executable])
+@pytest.mark.needs("xdpyinfo")
 def test_nothing_is_imported_from_the_working_directory(name: str, tmp_path: Path) -> None:
     """With PYTHONHOME, Python does not leave it out by itself."""
     for module in "os", "signal", "socket", "select":

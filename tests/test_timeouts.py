@@ -122,6 +122,7 @@ def test_nobody_listening_does_not_keep_a_target_alive(reader: str) -> None:
         os.close(ours)
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_target_that_uses_its_grace_is_not_killed() -> None:
     code = (
         "import signal; signal.sigwait({signal.SIGTERM}); import subprocess, sys; sys.exit(subprocess.call('xdpyinfo'))"
@@ -307,6 +308,7 @@ def test_picture_of_a_target_that_has_ended_is_not_waited_for(tmp_path: Path) ->
         wait_until(lambda: not any(map(is_running, children)), "no camera left", timeout=5)
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_log_has_what_the_server_says(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
@@ -494,6 +496,7 @@ def test_working_directory_that_is_gone(words: tuple[str, ...], tmp_path: Path) 
     assert "Traceback" not in output.stderr
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_sessions_of_python_code_have_no_limit(tmp_path: Path) -> None:
     code = (
         "import anaheadless, subprocess, sys\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 import rfb
 from helpers import ANAHEADLESS, PATIENCE, hanging, holding, is_running, run, shared_memory_of, wait_until
 
-needs_x11vnc = pytest.mark.skipif(shutil.which("x11vnc") is None, reason="no x11vnc")
+needs_x11vnc = pytest.mark.needs("x11vnc")
 
 
 class View:

@@ -126,6 +126,7 @@ def xdpyinfo(environ: Mapping[str, str]) -> str:
 # --- what one is
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_display_and_its_environment() -> None:
     before = dict(os.environ)
     with virtual_display() as display:
@@ -146,6 +147,7 @@ def test_display_and_its_environment() -> None:
     assert dict(os.environ) == before
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_several_at_a_time() -> None:
     """In one another, with screens of their own; each ends alone."""
     screens = "640x480x24", "321x7x16", "100x200x30", "80x60x8"
@@ -234,6 +236,8 @@ def use():
 
 @pytest.mark.parametrize("code", PROCESSES.values(), ids=PROCESSES)
 def test_any_process(code: str, tmp_path: Path) -> None:
+    if "os.rmdir(gone)" in code and sys.version_info[:3] == (3, 13, 0):
+        pytest.skip("Python 3.13.0 can't import socket in a folder that is gone")
     output = python("-X", "dev", "-W", "error", "-c", PREAMBLE + code, tmp_path / "x.png", env=bare())
     assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
     width, height, rgb = picture(tmp_path / "x.png")
@@ -316,6 +320,7 @@ assert not any(session.target == __import__("os").getpid() for session in live.s
     assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_in_a_launched_program(tmp_path: Path) -> None:
     code = f"""
 import os, subprocess, sys
@@ -357,6 +362,7 @@ def test_environment_to_start_from() -> None:
         assert set(display.environ) == {"PYTHONPATH", "QT_XCB_GL_INTEGRATION", *session}
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_options(tmp_path: Path) -> None:
     # The last word on the screen is with what is given to the server itself.
     more = ("-screen", "0", "322x240x16", "-maxclients", "64")

@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from anaheadless import display, facts, rendercheck
-from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, run, wait_until
+from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, gcc, run, wait_until
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -132,7 +132,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> StandIn:
     for name in "libdlfaker.so", "libvglfaker.so", "libvglfaker-nodl.so":
         renders = ["-DRENDERS"] if "vgl" in name else []
         library = str(stand_in.libraries / name)
-        subprocess.run(["gcc", "-shared", "-fPIC", f'-DNAME="{name}"', *renders, "-o", library, source], check=True)
+        gcc("-shared", "-fPIC", f'-DNAME="{name}"', *renders, "-o", library, source)
     return stand_in
 
 
@@ -329,6 +329,7 @@ def test_no_opengl_loads_no_faker(compiled: StandIn) -> None:
     assert "VGL_ISACTIVE" not in report.environ
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_callers_own_authority_stands_behind_ours(compiled: StandIn, guarded: tuple[Server, Path]) -> None:
     """VirtualGL in the target opens the caller's display as well as ours, with one XAUTHORITY."""
     outer, own = guarded
@@ -352,6 +353,7 @@ def test_callers_own_authority_stands_behind_ours(compiled: StandIn, guarded: tu
         assert own.read_bytes() == entries
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_callers_authority_from_the_home_folder(compiled: StandIn, guarded: tuple[Server, Path]) -> None:
     outer, own = guarded
     home = own.parent
@@ -519,6 +521,7 @@ def test_3d_server_with_the_callers_cookie(guarded: tuple[Server, Path], tmp_pat
 
 
 @needs_virtualgl
+@pytest.mark.needs("xdpyinfo")
 def test_3d_server_is_frozen() -> None:
     with x_server() as frozen:
         frozen.process.suspend()
