@@ -160,6 +160,7 @@ def test_keeper_is_out_of_the_targets_group_and_session() -> None:
         session.wait_until_nothing_is_left()
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_interrupt_of_the_group_leaves_the_target_its_display() -> None:
     """^C goes to every process of the foreground group; the script's own clean-up draws its last picture."""
     with holding(args=("SIGINT=42",), start_new_session=True) as session:
@@ -168,6 +169,7 @@ def test_interrupt_of_the_group_leaves_the_target_its_display() -> None:
         assert (session.process.returncode, output) == (42, "clean-up: display works\n")
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_term_to_every_process_of_the_session_leaves_the_target_its_display() -> None:
     """As systemd's stop does, in no certain order."""
     with holding(args=("SIGTERM=42",)) as session:

@@ -43,6 +43,7 @@ def test_death_by_signal_is_seen_as_one() -> None:
     assert run("run", "-c", "import os; os.kill(os.getpid(), 11)").returncode == -signal.SIGSEGV
 
 
+@pytest.mark.needs("xdpyinfo")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
 def test_signals_reach_the_targets_own_handlers(name: str) -> None:
     with holding(args=(f"{name}=7",)) as session:
