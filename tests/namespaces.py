@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,10 @@ class PrivateTmp:
         return {str(path.relative_to(self.folder)) for pattern in patterns for path in self.folder.glob(pattern)}
 
     def wait_until_left(self, *names: str) -> None:
-        wait_until(lambda: self.left() == {*names}, f"what is left in {self.folder} is {names}")
+        with suppress(AssertionError):  # the next one says what there is
+            wait_until(lambda: self.left() == {*names})
+        left = self.left()
+        assert left == {*names}, left
 
     def wait_until_nothing_is_left(self) -> None:
         self.wait_until_left()

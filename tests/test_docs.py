@@ -37,6 +37,7 @@ def test_every_block_is_one_that_is_tested() -> None:
 
 
 @pytest.mark.parametrize("command", [line[2:] for line in OURS["from-xvfb-run"].splitlines()])
+@pytest.mark.needs("xdpyinfo")
 def test_coming_from_xvfb_run(command: str, home: Path) -> None:
     output = shell(command, home)
     assert_well(output)
@@ -45,6 +46,7 @@ def test_coming_from_xvfb_run(command: str, home: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "last"), [("from-pyvirtualdisplay", "800x600"), ("from-xvfbwrapper", "1280x720")])
+@pytest.mark.needs("xdpyinfo")
 def test_coming_from_a_package(name: str, last: str, home: Path) -> None:
     (home / "script.py").write_text(OURS[name])
     output = shell("python script.py", home)

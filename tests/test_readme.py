@@ -183,6 +183,7 @@ def test_clean(home: Path) -> None:
         assert session.socket.exists()
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_start_for_a_shell(home: Path) -> None:
     output = shell(f"unset ANAHEADLESS_SESSION; {BLOCKS['start']}", home)
     assert_well(output)
