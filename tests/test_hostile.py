@@ -263,7 +263,7 @@ def test_numbers_with_another_users_keymap_are_left_out(users: list[User]) -> No
         setpriv --reuid {other.uid} --clear-groups {user.python} -c "{taken}" """
     command = f"setpriv --reuid {user.uid} --clear-groups {' '.join(user.anaheadless)} exec --gl none xdpyinfo"
     environ = {**user.settings["env"], "PYTHONPATH": "/run/packages", "XDG_CACHE_HOME": "/tmp/cache"}
-    gone = "for i in $(seq 200); do [ -z \"$(ls -A /tmp/.X11-unix)\" ] && exit; sleep .05; done; exit 1"
+    gone = 'for i in $(seq 200); do [ -z "$(ls -A /tmp/.X11-unix)" ] && exit; sleep .05; done; exit 1'
     many = f"for i in 1 2 3 4 5 6; do {command} >/dev/null || exit; done; {gone}"
     output = in_namespaces("sh", "-c", many, setup=setup, env=environ)
     assert (output.returncode, output.stdout, output.stderr) == (0, "", "")

@@ -15,7 +15,7 @@ import pytest
 
 from anaheadless.packages import install_hint
 from helpers import BIN, holding, run
-from test_surroundings import in_namespaces, needs_namespaces
+from namespaces import in_namespaces, needs_namespaces
 
 XVFB = shutil.which("Xvfb") or "Xvfb"
 RUN = "Usage: anaheadless run [OPTIONS] [SCRIPT] [ARGS]...\nTry 'anaheadless run --help' for help.\n\nError: "
