@@ -79,7 +79,10 @@ try:
     os.setsid()  # ^Z, or a KILL of the target's group, is not for us
     if os.fork():
         os._exit(0)
-    os.write(1, b"%d" % os.getpid())
+    try:
+        os.write(1, b"%d" % os.getpid())
+    except OSError:  # the launcher is gone, but what it has made is to be removed
+        pass
     package = sys.modules["anaheadless"] = type(sys)("anaheadless")
     package.__path__ = [sys.argv[1].rpartition("/")[0]]
     from anaheadless import keeper

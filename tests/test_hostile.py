@@ -320,6 +320,20 @@ def test_keeper_whose_first_process_does_not_end_as_it_should(what: str, monkeyp
         os.waitpid(-1, os.WNOHANG)
 
 
+def test_keeper_whose_launcher_is_gone_removes_the_socket(private_tmp: PrivateTmp) -> None:
+    """It has nobody any more to say its PID to."""
+    kill = "parent = os.getppid(); os.kill(parent, 9)\n    while os.getppid() == parent: pass"
+    code = f"""if True:
+        import anaheadless
+        from anaheadless import keeper
+        keeper.KEEP = keeper.KEEP.replace("os.setsid()", {kill!r})
+        with anaheadless.virtual_display(gl="none"):
+            pass
+    """
+    assert private_tmp.run("-c", code, command=sys.executable).returncode == -signal.SIGKILL
+    private_tmp.wait_until_nothing_is_left()
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [
