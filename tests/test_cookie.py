@@ -7,9 +7,11 @@ import signal
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PyQt5.QtGui import QImage
 
@@ -163,7 +165,8 @@ def aged(*paths: Path) -> None:
 def test_what_a_sigkill_leaves_is_taken_away(killed: str, way: str, private_tmp: PrivateTmp) -> None:
     with private_tmp.holding("--gl", "none", env=WITHOUT_RUNTIME_FOLDER) as session:
         for process in (session.keeper, *((session.target, session.server) if killed == "all" else ())):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         wait_until(lambda: not is_running(session.server), "the server ends with its keeper")
         session.process.kill()
         session.process.wait(PATIENCE)

@@ -259,13 +259,13 @@ def test_numbers_with_another_users_keymap_are_left_out(users: list[User]) -> No
     taken = "import os\nfor n in range(2000, 10000, 2): os.close(os.open(f'/tmp/server-{n}.xkm', os.O_CREAT))"
     setup = f"""
         mount -t tmpfs none /run; cp -r {user.settings["env"]["PYTHONPATH"]} /run/packages
-        mount -t tmpfs -o mode=1777 none /tmp; mount -t tmpfs -o ro none /var/lib/xkb || true
-        setpriv --reuid {other.uid} --clear-groups {user.python} -c "{taken}" """
+        mount -t tmpfs -o mode=1777 none /tmp; mount -t tmpfs -o ro none /var/lib/xkb || true"""
+    take = f'setpriv --reuid {other.uid} --clear-groups {user.python} -c "{taken}"'
     command = f"setpriv --reuid {user.uid} --clear-groups {' '.join(user.anaheadless)} exec --gl none xdpyinfo"
     environ = {**user.settings["env"], "PYTHONPATH": "/run/packages", "XDG_CACHE_HOME": "/tmp/cache"}
     gone = 'for i in $(seq 200); do [ -z "$(ls -A /tmp/.X11-unix)" ] && exit; sleep .05; done; exit 1'
     many = f"for i in 1 2 3 4 5 6; do {command} >/dev/null || exit; done; {gone}"
-    output = in_namespaces("sh", "-c", many, setup=setup, env=environ)
+    output = in_namespaces("sh", "-c", many, setup=setup, last=take, env=environ)
     assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
 
 

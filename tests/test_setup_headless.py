@@ -281,6 +281,7 @@ os._exit(0)  # Qt would end it otherwise, where it is connected
 
 
 @pytest.mark.parametrize("launched", [False, True], ids=["", "launched"])
+@pytest.mark.needs("xdpyinfo")
 def test_child_whose_parent_has_ended_gets_a_display_of_its_own(launched: bool) -> None:
     display = nobody()
     code = code_of(ORPHAN.replace("BEFORE", ""))
@@ -294,6 +295,7 @@ def test_child_whose_parent_has_ended_gets_a_display_of_its_own(launched: bool) 
     assert said["info"]["original_display"] == display or launched
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_child_whose_parent_has_ended_is_told_that_its_application_has_no_display() -> None:
     before = "from PyQt5.QtWidgets import QApplication; app = QApplication([])"
     words = answer(ORPHAN.replace("BEFORE", before))["words"]
@@ -328,6 +330,7 @@ say(polls=polls, pids=pids, keeper=keeper, shown=xdpyinfo(), display=info.displa
     [("terminate", ""), ("kill", ""), ("terminate", "os.kill(keeper, signal.SIGSTOP)")],
     ids=["terminate", "kill", "terminate while it is stopped"],
 )
+@pytest.mark.needs("xdpyinfo")
 def test_server_ends_as_a_popen_does(end: str, before: str, launched: bool) -> None:
     """And the session with it; the program goes on, and may have another one."""
     code = code_of(SERVER.replace("END", end).replace("BEFORE", before))
@@ -342,6 +345,7 @@ def test_server_ends_as_a_popen_does(end: str, before: str, launched: bool) -> N
     wait_until(lambda: not any(map(processes.is_alive, (first, said["keeper"]))), "keeper and server are gone")
 
 
+@pytest.mark.needs("xdpyinfo")
 def test_server_of_another_session_is_left_alone() -> None:
     """Its keeper's number may be another process's by now."""
     said = answer(
