@@ -14,6 +14,7 @@ demo: system .venv/installed
 test: test-system .venv/installed-for-tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
+# Of random faults, 2000, or as many as SOAK_FAULTS says; others with another SOAK_SEED.
 soak: test-system .venv/installed-for-tests
 	$(BIN)/python -m pytest -m soak --timeout 1200 $(ARGS)
 
