@@ -18,6 +18,7 @@ test: test-system .venv/installed-for-tests
 test-on:
 	tests/on-debian '$(SUITE)' '$(or $(AS),root)' '$(ARGS)'
 
+# Of random faults, 2000, or as many as SOAK_FAULTS says; others with another SOAK_SEED.
 soak: test-system .venv/installed-for-tests
 	$(BIN)/python -m pytest -m soak --timeout 1200 $(ARGS)
 
