@@ -94,7 +94,7 @@ def python(code: str, *args: str, options: tuple[str, ...] = (), **settings: Any
 def answer(code: str, *args: str, **settings: Any) -> dict[str, Any]:
     """What *code* says last, where all goes well."""
     output = python(code, *args, **settings)
-    assert (output.returncode, output.stderr) == (0, "")
+    assert (output.returncode, output.stderr) == (0, ""), output
     said: dict[str, Any] = json.loads(output.stdout.splitlines()[-1])
     return said
 

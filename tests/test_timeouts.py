@@ -336,6 +336,7 @@ WARNINGS = [
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["works", "fails"])
+@pytest.mark.needs("xdpyinfo")
 def test_log_has_the_warnings_of_xkbcomp_only_when_the_server_fails(fails: bool, tmp_path: Path) -> None:
     log = tmp_path / "log"
     says = "; ".join(f"echo '{line}' >&2" for line in ("before", *WARNINGS, "after"))
