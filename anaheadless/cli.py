@@ -557,7 +557,7 @@ def list_(as_json: bool) -> None:
 
 @cli.command(context_settings=_SETTINGS)
 def clean() -> None:
-    """Remove what dead sessions of this user have left: sockets that nobody listens on, locks and keymaps.
+    """Remove what dead sessions of this user have left: sockets, cookies, locks and keymaps.
 
     Living ones are not touched. Each run does some of this by itself.
     """
