@@ -1,7 +1,7 @@
 """What ``import anatomist.headless`` is in a session.
 
-It is :mod:`anaheadless.headless`, with the same state, and the original's ways on top: ``setup_headless()`` is soma's,
-which makes a QApplication, and soma's modules are at hand.
+It is :mod:`anaheadless.headless`, with the same state, and what the original has besides: ``setup_headless()`` is
+soma's, which makes a QApplication, and soma's modules are attributes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
     "virtual_display",
 ]
 
-# For HeadlessAnatomist(), where it is not told: programs set this.
+# The default of HeadlessAnatomist(), which programs set here.
 force_virtualgl = False
 
 
@@ -57,7 +57,7 @@ def setup_headless(
 def HeadlessAnatomist(  # noqa: N802
     *args: Any, implementation: str | None = None, allow_virtualgl: bool = True, **kwargs: Any
 ) -> Any:
-    """:func:`anaheadless.HeadlessAnatomist`, of which soma's modules then tell."""
+    """:func:`anaheadless.HeadlessAnatomist`; soma's variables then describe the session."""
     force = kwargs.pop("force_virtualgl", force_virtualgl)
 
     def set_up() -> HeadlessInfo:

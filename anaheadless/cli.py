@@ -239,7 +239,7 @@ _SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_name
 
 
 class Command(click.Command):
-    """A command whose words on wrong usage are written as all others of ours are."""
+    """A command whose messages about wrong usage are written in the same way as all others."""
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         try:
@@ -256,7 +256,7 @@ class Command(click.Command):
 
 
 def _name_the_source(error: click.ClickException) -> None:
-    """Say in what way an option was given that is wrong; click would name all ways."""
+    """Name the option or the variable that gave a wrong value; click would name both."""
     if isinstance(error, click.BadParameter) and error.ctx and error.param and error.param.envvar:
         source = error.ctx.get_parameter_source(str(error.param.name))
         name = error.param.envvar if source is ParameterSource.ENVIRONMENT else f"'{max(error.param.opts, key=len)}'"
@@ -557,7 +557,7 @@ def list_(as_json: bool) -> None:
 
 @cli.command(context_settings=_SETTINGS)
 def clean() -> None:
-    """Remove what dead sessions of this user have left: sockets that nobody listens on, locks and keymaps.
+    """Remove what dead sessions of this user have left: sockets, cookies, locks and keymaps.
 
     Living ones are not touched. Each run does some of this by itself.
     """

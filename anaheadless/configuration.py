@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 LIMIT = 2**20  # bytes of a script
-# Of a TOML text: what the standard library's parser does with more may take minutes, and all the memory.
+# Of a TOML text: for more, the standard library's parser may take minutes, and all the memory.
 TEXT_LIMIT = 2**16  # characters
-DEPTH_LIMIT = 32  # keys and brackets, one within the other
+DEPTH_LIMIT = 32  # nested keys and brackets
 ENV = "env"
 _BLOCK = b"# /// script"
 
@@ -81,12 +81,12 @@ _TOKEN = re.compile(
 
 
 def _keys(text: str) -> Iterator[tuple[Sequence[str], int]]:
-    """Each key as it is written, after those of the tables around it, and where it ends; and what is nested too deep.
+    """Each key as it is written, after those of the tables around it, and where it ends; the last may be too deep.
 
-    Up to the first mistake in it, the text is read as TOML has it; a parser reads no further.
+    The text is read as TOML up to its first mistake, where a parser stops, too.
     """
     table: tuple[str, ...] = ()
-    around: list[tuple[str, tuple[str, ...]]] = []  # the brackets that are open, and the keys that lead to each
+    around: list[tuple[str, tuple[str, ...]]] = []  # the open brackets, and the keys that lead to each
     before: tuple[str, ...] = ()
     key: list[str] = []
     in_value = False
@@ -124,7 +124,7 @@ def _keys(text: str) -> Iterator[tuple[Sequence[str], int]]:
 
 @lru_cache(maxsize=8)
 def _places(text: str) -> dict[tuple[str, ...], int]:
-    """Where each key ends, by itself and those around it; *text* could be parsed."""
+    """Where each key ends, by it and the keys around it; *text* could be parsed."""
     places: dict[tuple[str, ...], int] = {}
     for written, end in _keys(text):
         keys = tuple(map(_plain, written))
@@ -134,7 +134,7 @@ def _places(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _plain(key: str) -> str:
-    """What a key means that is written so."""
+    """The name that a key stands for, which may be written in quotes."""
     if key[0] == '"':
         return key[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape")
     return key.strip("'")
@@ -207,7 +207,7 @@ def line(keys: Sequence[str], value: Any, place: str) -> str:
 
 
 def _as_toml(value: Any) -> str:
-    """With escapes for what is not printable, as TOML has them; but for half of a surrogate pair, which it has not."""
+    """With TOML's escapes for what is not printable; TOML has none for half of a surrogate pair, which gets one too."""
     import json
 
     return "".join(
@@ -349,7 +349,7 @@ def _read_script(path: str) -> bytes:
 
 
 def _is_there(path: str) -> bool:
-    """Whether there is anything of that name, be it a link that leads nowhere."""
+    """Whether anything has that name, even a link that leads nowhere."""
     try:
         os.lstat(path)
     except OSError as error:  # HOME may be closed to us: still that of the user before su

@@ -27,7 +27,7 @@ SWEEP_LIMIT = 64  # a connection attempt each
 
 # What Xvfb makes a screen of; OpenGL finds no visual below 24 (server 21.1: depths 1, 4, 12 and 32 are refused).
 DEPTHS = (8, 15, 16, 24, 30)
-MAX_MEMORY = 2**31 - 2**16  # it counts the bytes of its screen, and some more, in an int
+MAX_MEMORY = 2**31 - 2**16  # Xvfb counts the bytes of its screen, and some more, in an int
 MAX_SIDE = 32767  # a coordinate is a signed 16-bit number in the X protocol
 
 
@@ -58,8 +58,8 @@ def parse_screen(text: str) -> Screen:
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise ValueError(f"{text!r}: width and height have to be 1 to {MAX_SIDE} pixels.")
     if depth not in DEPTHS:
-        depths = " or ".join(map(str, DEPTHS)).replace(" or ", ", ", len(DEPTHS) - 2)
-        raise ValueError(f"{text!r}: the depth has to be {depths} bits; 24 is the usual one.")
+        *some, last = map(str, DEPTHS)
+        raise ValueError(f"{text!r}: the depth has to be {', '.join(some)} or {last} bits; 24 is the usual one.")
     screen = Screen(width, height, depth)
     if screen.memory >= MAX_MEMORY:
         size = f"{screen.memory / 2**30:.1f} GiB"
@@ -197,13 +197,13 @@ def claim() -> Claim:
 
 
 def has_foreign_keymap(number: int) -> bool:
-    """Whether another user's file is where the server has its keyboard compiled: it would fail."""
+    """Whether another user's file is where the server would put its compiled keymap: it would fail."""
     return any(os.path.lexists(path) and not xserver.is_ours(path) for path in xserver.keymap_paths(str(number)))
 
 
 def sweep(limit: int | None = SWEEP_LIMIT, folders: Sequence[str] = ()) -> list[str]:
     """Remove dead sockets, locks, keymaps and cookie files of ours, which are left when a batch system kills a whole
-    session at once. Have the keeper go on that was stopped, and whose target has ended.
+    session at once. Continue keepers that were stopped and whose target has ended.
 
     :param limit: how many numbers to look at, or None for all of them.
     :param folders: where cookie files may be, see :func:`anaheadless.private.folders`.
@@ -325,7 +325,7 @@ def _is_dead(path: str) -> bool:
 
 
 def _keeper_of(cookie_file: str) -> int:
-    """The PID of the keeper that holds the lock of a cookie file; 0: nobody does, or it is not of this PID namespace.
+    """The PID of the keeper that holds the lock on a cookie file; 0: there is none, or not in this PID namespace.
 
     :raises OSError: the file can't be opened.
     """
@@ -337,7 +337,7 @@ def _keeper_of(cookie_file: str) -> int:
 
 
 def _wake_keeper(cookie_file: str) -> None:
-    """Have a keeper go on that was stopped, by its target perhaps: it has to notice that its target has ended."""
+    """Continue a keeper that was stopped, perhaps by its target: it has to notice that its target has ended."""
     with suppress(OSError):
         pid = _keeper_of(cookie_file)
         if pid <= 0 or processes.state(pid)[0] != "T":

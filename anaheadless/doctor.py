@@ -70,7 +70,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report["display"] = {"error": error.message, "details": list(error.details)}
         report["advice"].append(error.hint)
         report.update(_inspect(python, dict(environ), report["python"]))
-        report["advice"] += qt_advice(report["qt"])
+        report["advice"] += _qt_advice(report["qt"])
         return report
     try:
         report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.session.glx}
@@ -83,7 +83,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
                     raise LaunchError(f"the picture can't be saved: {drawn.message or drawn}", hint=_RENDER_HINT)
         report["starts"] = ready.verdict is None or ready.verdict.chosen is not None
         report["works"] = report["starts"] and not _broken_bindings(report["qt"])
-        report["advice"] += qt_advice(report["qt"])
+        report["advice"] += _qt_advice(report["qt"])
     finally:
         ready.session.end()
     return report
@@ -243,7 +243,7 @@ def _broken_bindings(bindings: list[dict[str, Any]]) -> list[str]:
     return [binding["name"] for binding in bindings if binding["missing"] or not binding["xcb_plugin"]]
 
 
-def qt_advice(bindings: list[dict[str, Any]]) -> list[str]:
+def _qt_advice(bindings: list[dict[str, Any]]) -> list[str]:
     """What to install for the platform plugins of *bindings*."""
     missing = sorted({library for binding in bindings for library in binding["missing"]})
     known = [library for library in missing if library in packages.PACKAGES]
@@ -275,7 +275,7 @@ def _check_writable(path: str) -> None:
     """:raises LaunchError: a file can't be written there."""
     is_new = not os.path.lexists(path)
     try:
-        # Not to wait for whoever reads a FIFO.
+        # Never wait for the reader of a FIFO.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666))
     except OSError as error:
         message = f"the picture can't be saved: {path}: {error.strerror}"

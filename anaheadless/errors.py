@@ -40,7 +40,7 @@ class LaunchError(RuntimeError):
 
 
 def printable(text: str) -> str:
-    """*text* with escapes for what is not printable, line ends included: a terminal might obey it."""
+    """*text* with escapes for what is not printable, line ends included: a terminal might act on it."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else _escape(letter) for letter in text)

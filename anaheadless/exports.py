@@ -69,7 +69,7 @@ def for_github(changed: Mapping[str, str | None]) -> list[str]:
 def open_github_file(path: str) -> BinaryIO:
     """The file that GITHUB_ENV names, for :func:`append`; :raises LaunchError: there is none that can be written."""
     try:
-        # Not to wait for whoever is at the other end of a FIFO. It is read, too: its last line may have no end.
+        # Never wait for the other end of a FIFO. It is read, too: its last line may have no end.
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
     except OSError as error:
         raise _not_written(path, str(error.strerror)) from error

@@ -77,23 +77,22 @@ class ServerProcess:
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended; :raises subprocess.TimeoutExpired: it still runs after *timeout* seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            status = self.poll()
-            if status is not None:
-                return status
-            if timeout is not None and deadline is not None and time.monotonic() >= deadline:
+        seconds = float("inf") if timeout is None else timeout
+        deadline = time.monotonic() + seconds
+        while self.poll() is None:
+            if time.monotonic() >= deadline:
                 from subprocess import TimeoutExpired  # no small import
 
-                raise TimeoutExpired(f"X server {self.pid} of display {self.session.display}", timeout)
+                raise TimeoutExpired(f"X server {self.pid} of display {self.session.display}", seconds)
             time.sleep(0.005)
+        return 0
 
     def terminate(self) -> None:
-        """End the session, but not the program: the server goes, and nothing is left of it."""
+        """End the session, but not the program: server and keeper end, and leave nothing behind."""
         from anaheadless import keeper
 
         with closing(processes.open_process(self.session.keeper)) as kept:
-            # Only now is it certain which process that is: the number may have been given to another one.
+            # Only now is it certain which process that is: another one may have got its number.
             if self._look() is not None:
                 with suppress(ProcessLookupError):
                     for number in keeper.STOP, signal.SIGCONT:  # it may be stopped
@@ -102,7 +101,7 @@ class ServerProcess:
     kill = terminate  # a server that is killed behind its keeper's back would leave its socket
 
     def is_to_stay(self) -> bool:
-        """Whether the session goes on: when its target has ended, the server is there for a moment only."""
+        """Whether the session goes on: the server outlives its target by a moment."""
         seen = self._look()
         return self.poll() is None and seen is not None and seen.has_target
 
@@ -265,8 +264,8 @@ def setup_headless(
     Inside a launched program there is one already, whatever the parameters. Otherwise a session is started, which ends
     with this process, and :data:`os.environ` is changed as the environment of a launched program is, PYTHONPATH apart;
     :func:`stop_headless` undoes that. Its screen has 1280x1024 pixels of 24 bits. A second call returns the same
-    object, and starts nothing, unless the session has ended meanwhile, as it does for a forked child whose parent has
-    ended: then the display is set up anew.
+    object, and starts nothing, unless the session has ended meanwhile (as when a forked child outlives its parent):
+    then the display is set up anew.
 
     Where it comes too late, less is done. With a QApplication, the display is what it is: the regular one, if it works.
     With a QCoreApplication, QtGui, libGL or libX11 in the process, nothing can be put in front of them: VirtualGL, and
@@ -277,12 +276,12 @@ def setup_headless(
     :param force_virtualgl: have VirtualGL render where it can, even if in software.
     :param need_opengl: whether there has to be OpenGL; without, less is started.
     :param qapp: whether to make a QApplication as well, unless there is one, so that widgets can be made at once. It
-        lives as long as the process. A QCoreApplication is deleted for it. It is made with the binding that soma's
+        lives as long as the process, and replaces a QCoreApplication. It is made with the binding that soma's
         ``qt_backend`` has chosen, if that is imported, else with the one that is imported, else with the first of
         PyQt5, PyQt6, PySide2 and PySide6 that is installed.
     :raises LaunchError: there is neither a virtual display nor a regular one that would do; nothing is left, and the
-        environment is as before. Or the display has ended, and a QApplication is connected to it. Or ``qapp`` is asked
-        for, and there is no Qt.
+        environment is as before. Also if the display has ended while a QApplication is connected to it, or if ``qapp``
+        is asked for and there is no Qt.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0 and ``anatomist.headless``, which always make a QApplication.
     """
@@ -311,7 +310,7 @@ def _has_ended(info: HeadlessInfo) -> bool:
 
 
 def _check_application(info: HeadlessInfo) -> None:
-    """:raises LaunchError: the display has ended, and Qt is connected to it: that can't be undone."""
+    """:raises LaunchError: the display has ended while Qt is connected to it, which can't be undone."""
     from anaheadless import qt
 
     if _has_ended(info) and test_qapp() == "QApp" and qt.uses_x():
@@ -357,7 +356,7 @@ def _current_session() -> LiveSession | None:
         time.sleep(0.005)
     if found is None or found.notes is None:
         return None
-    # The keeper ends last: the target, of which this may be a child, or the server has perhaps ended already.
+    # The keeper ends last: the server may have ended already, or the target, of which this may be a child.
     return found if found.has_target and processes.is_alive(found.notes.server) else None
 
 
@@ -449,7 +448,7 @@ def setup_virtualGL() -> bool:  # noqa: N802
 
 
 def _in_either_order(test: Callable[..., int | None]) -> Callable[..., int | None]:
-    """*test*, also without its first argument, *need_opengl*, which soma's function has since soma-base 6.0.17."""
+    """*test*, but *need_opengl*, its first argument, may be left out: soma's function has it since soma-base 6.0.17."""
 
     @wraps(test)
     def in_either_order(*args: Any, **kwargs: Any) -> int | None:
@@ -473,10 +472,10 @@ def test_glx(
     is taken: 2 if *glxinfo_cmd* lists visuals, else 1 if *xdpyinfo_cmd* lists GLX. One that can't be executed says
     nothing.
 
-    :param need_opengl: False: the answer is None. By position, it may be left out, as up to soma-base 6.0.15:
+    :param need_opengl: False: the answer is None. Positional calls may leave it out, as up to soma-base 6.0.15:
         ``test_glx("glxinfo", "xdpyinfo")`` is ``test_glx(True, "glxinfo", "xdpyinfo")``.
-    :param glxinfo_cmd: a command, as ``glxinfo`` or ``["vglrun", "glxinfo"]``, likewise ``xdpyinfo_cmd``, which may
-        also be 0: there is none.
+    :param glxinfo_cmd: a command, as ``glxinfo`` or ``["vglrun", "glxinfo"]``, likewise ``xdpyinfo_cmd``, where 0
+        also means none.
     :param timeout: seconds to wait for an X server that is only starting. 0: there is one try, of 5 seconds at most.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0.

@@ -51,7 +51,7 @@ def qt_bindings() -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for name in BINDINGS:
         spec = importlib.util.find_spec(name)
-        # Without an origin, it is but a folder: what an uninstalled binding has left, or where its sip is.
+        # Without an origin, it is only a folder, left over from an uninstalled binding, or with its sip in it.
         if spec is None or spec.origin is None or not spec.submodule_search_locations:
             continue
         folder = spec.submodule_search_locations[0]

@@ -54,7 +54,7 @@ STOPPED = b"X"
 SAYS_READY, LATE = b"S", b"L"
 RECORDER, TARGET = 10, 11
 
-# How the lines begin that the server passes on from its keyboard compiler: as long as it works, they mean nothing.
+# How the lines of the keyboard compiler begin in the server's messages: as long as the server works, they mean nothing.
 XKBCOMP = ("The XKEYBOARD keymap compiler", "> ", "Errors from xkbcomp are not fatal")
 
 # A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
@@ -370,7 +370,7 @@ def photograph(display: str, picture: str, mask: int, is_wanted: Callable[[], bo
     if not picture:
         return
     with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.stat(picture).st_mode):  # the reader of a FIFO may keep its writer waiting
+        if not stat.S_ISREG(os.stat(picture).st_mode):  # a FIFO may keep its writer waiting
             log(f"the screen is not saved: {picture} is not a regular file")
             return
     os.umask(mask)
@@ -431,7 +431,7 @@ def finish(recorder: int, film: str) -> None:
 
 
 def say(text: str) -> None:
-    """Put *text* on the launcher's standard error, in a process of its own: the reader may keep us waiting."""
+    """Put *text* on the launcher's standard error, from a process of its own: the reader may keep it waiting."""
     data = f"{text}\n".encode(errors="surrogateescape")
     with suppress(OSError):  # nobody reads it
         try:
@@ -451,8 +451,8 @@ def say(text: str) -> None:
 
 
 def log(event: str) -> None:
-    if not event.isprintable():  # whoever reads it may do so in a terminal
-        event = repr(event)[1:-1]
+    # Whoever reads it may do so in a terminal.
+    event = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in event)
     text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} anaheadless: {event}\n"
     with suppress(OSError):  # its disk is full: no reason to leave a server behind
         os.write(LOG, text.encode(errors="surrogateescape"))
@@ -461,7 +461,7 @@ def log(event: str) -> None:
 def log_messages(messages: int, who: str, harmless: tuple[str, ...] = ()) -> None:
     """What the server, or the recorder, has said.
 
-    :param harmless: how the lines begin that are left out.
+    :param harmless: the beginnings of the lines to leave out.
     """
     with suppress(OSError):
         for line in os.pread(messages, 1 << 16, 0).decode(errors="replace").splitlines():

@@ -43,7 +43,7 @@ class Candidate(Record):
     :param files: what must be there; ld.so only mutters about a missing preload, and runs the program without it.
     :param loads: a library that the proof must have loaded, by its name.
     :param load: what the process has to load first by itself, where it runs already and preload comes too late.
-    :param warning: what the user is told when it is taken, one line; it is then good for this once.
+    :param warning: a line for the user when it is chosen; such a choice is not remembered.
     """
 
     name: str
@@ -190,7 +190,7 @@ def in_process(candidate: Candidate) -> Candidate:
 def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wishes: Wishes) -> Iterator[Candidate]:
     """What is left to try when none of the *attempts* has drawn.
 
-    :param attempts: what comes of these candidates may be added meanwhile: one may need several repairs.
+    :param attempts: may grow while this runs, by the candidates that it yields: one may need several repairs.
     """
     if wishes.preload and repairs.mesa_folder is not None and wishes.backend in ("auto", "mesa"):
         library = os.path.join(repairs.mesa_folder, "libGL.so.1")
@@ -213,7 +213,7 @@ def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wis
 
 
 def _without_cache(candidate: Candidate, proof: Proof) -> Candidate | None:
-    """*candidate* without Mesa's disk cache, if that may be what it has crashed on."""
+    """*candidate* without Mesa's disk cache, if that may be why it crashed."""
     if proof.result != "crashed" or not proof.message.startswith(_BUS_ERROR) or candidate.warning:
         return None
     return candidate.replace(
@@ -299,7 +299,7 @@ def advice(verdict: Verdict) -> str:
             "--server-arg has switched GLX off."
         )
     if _BUS_ERROR in words:
-        return "Free some space: a bus error mostly means that a disk is full, or /dev/shm (see df)."
+        return "Free some space: a bus error usually means that a disk is full, or /dev/shm (see df)."
     if "hung" in results:
         return "Give it more time with --probe-timeout; or a library hangs: see LD_PRELOAD and LD_LIBRARY_PATH."
     return (

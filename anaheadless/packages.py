@@ -91,7 +91,7 @@ def manager() -> str | None:
 
 
 def install_hint(*parts: str) -> str:
-    """How to get *parts* here, as a sentence; the way that needs no root is in it, where there is one."""
+    """How to get *parts* here, as a sentence, including a way that needs no root, if there is one."""
     found = manager()
     managers = [found, "conda"] if found else list(INSTALL)
     commands = [f"{INSTALL[name]} {packages}" for name in managers if (packages := names_for(parts, name))]
@@ -99,7 +99,7 @@ def install_hint(*parts: str) -> str:
     if commands:
         return f"Install {what}: {', or '.join(commands)}."
     elsewhere = ", or ".join(_ELSEWHERE[part] for part in parts if part in _ELSEWHERE)
-    return f"Install {what} {elsewhere}." if elsewhere else "There is no package of it here."
+    return f"Install {what} {elsewhere}." if elsewhere else "There is no package for it here."
 
 
 def not_installed(program: str, search: Sequence[str]) -> LaunchError:
@@ -122,7 +122,7 @@ def is_present(part: str) -> bool:
 
 
 def names_for(parts: Iterable[str], manager_name: str) -> str:
-    """The packages of *parts*, each once, in order; without those that there is none for."""
+    """The packages of *parts*, each once, in order; parts without a package are left out."""
     names = dict.fromkeys(PACKAGES[part][manager_name] for part in parts)
     return " ".join(name for name in names if name != "-")
 

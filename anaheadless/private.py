@@ -24,7 +24,7 @@ class CookieFile(Record):
 
 
 def folders(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The private folders of this user, the best one first: one below /tmp, which is made, and XDG_RUNTIME_DIR."""
+    """The private folders of this user, the best one first: one below /tmp, made if necessary, and XDG_RUNTIME_DIR."""
     runtime = environ.get("XDG_RUNTIME_DIR")
     return tuple(dict.fromkeys(folder for folder in (_folder_in_tmp(), runtime) if folder and is_private(folder)))
 
@@ -68,7 +68,7 @@ def cookie_files(folders: Sequence[str]) -> Iterator[tuple[int, str]]:
 def _folder_in_tmp() -> str | None:
     """A private folder below /tmp; None: there can be none.
 
-    Somebody else may have taken its name so that we can't. Then a folder of another name does, and is found again.
+    Where another user has taken its name, a folder of another name is made, which later calls find again.
     """
     usual = f"/tmp/anaheadless-{os.geteuid()}"
     try:
@@ -76,29 +76,29 @@ def _folder_in_tmp() -> str | None:
             return None
         if _make(usual):
             return usual
-        others = (os.path.join("/tmp", name) for name in sorted(os.listdir("/tmp")) if name.startswith(f"{usual[5:]}-"))
-        another = next(filter(_is_ours, others), f"{usual}-{os.urandom(4).hex()}")
+        others = (path for name in sorted(os.listdir("/tmp")) if (path := f"/tmp/{name}").startswith(f"{usual}-"))
+        another = next(filter(_is_private_itself, others), f"{usual}-{os.urandom(4).hex()}")
         return another if _make(another) else None
     except OSError:
         return None
 
 
 def _keeps_names(folder: str) -> bool:
-    """Whether nobody else can give our file's name in *folder* to another one."""
+    """Whether nobody else can rename or replace our files in *folder*."""
     mode = os.stat(folder).st_mode
     return bool(mode & stat.S_ISVTX) or not mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _make(folder: str) -> bool:
-    """Whether *folder* is private, and no link; it is made where there is none."""
+    """Make *folder*, if nothing has its name; return whether it is private, and not a link."""
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
         pass
     else:
         os.chmod(folder, 0o700)  # whatever the umask
-    return _is_ours(folder)
+    return _is_private_itself(folder)
 
 
-def _is_ours(folder: str) -> bool:
+def _is_private_itself(folder: str) -> bool:
     return not os.path.islink(folder) and is_private(folder)

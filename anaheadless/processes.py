@@ -40,8 +40,8 @@ class Process(Record):
     """A process that is not mistaken for another one that gets its number later.
 
     :param start: its start time, see :func:`state`.
-    :param pidfd: a descriptor that stands for it. It shows the end even of a process that /proc hides (hidepid); None
-        where it can't be had: then number and start time have to do.
+    :param pidfd: a descriptor that stands for it, and shows its end even where /proc hides it (hidepid). None where
+        there can be none: then number and start time have to do.
     """
 
     pid: int
@@ -91,9 +91,9 @@ class Process(Record):
 
 
 def open_process(pid: int) -> Process:
-    """Process *pid* as it is now; close it when it is of no more interest.
+    """The process that has number *pid* now; close it when it is no longer needed.
 
-    Its number may have been another process's before: the caller checks, after this, that it is the one that is meant.
+    It may be another one than the caller means, with a reused number: check that after this call, not before.
     """
     pidfd = open_pidfd(pid)
     return Process(pid, state(pid)[1], pidfd)

@@ -1,4 +1,4 @@
-"""What there is of Qt in this process, whatever its binding: nothing is imported to find out. And a QApplication."""
+"""What there is of Qt in this process, found without an import, whatever its binding; and a QApplication, on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anaheadless.lean import suppress
 
 BINDINGS = ("PyQt5", "PyQt6", "PySide2", "PySide6")
 
-# What has been made: not all bindings keep a QApplication that nobody refers to.
+# Not all bindings keep a QApplication that nobody refers to.
 _made: list[Any] = []
 
 
@@ -72,7 +72,7 @@ def find_binding() -> str | None:
 def ensure_application(binding: str) -> Any:
     """The application that has a display; if there is none, a QApplication is made with *binding*, and kept for ever.
 
-    As soma does it: a QCoreApplication makes way for it, and QtWebEngine can still be imported.
+    As in soma, it replaces a QCoreApplication, and QtWebEngine can still be imported afterwards.
     """
     existing = application()
     if existing is not None:

@@ -103,10 +103,10 @@ def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
         return found[0]
     called = "" if name is None else f" {name}"
     if not found:
-        displays = [each.display for each in live.sessions()]
+        running = _running()
         hint = "No session is running now: anaheadless run, exec and start begin one."
-        if displays:
-            hint = f"Give a display or the PID of a program. Running now: {', '.join(displays)}; see anaheadless list."
+        if running:
+            hint = f"Give a display or the PID of a program. Running now: {running}; see anaheadless list."
         raise LaunchError(f"there is no session{called}", hint=hint)
     raise LaunchError(
         f"there are {len(found)} sessions{called}: {', '.join(each.display for each in found)}",
@@ -117,30 +117,34 @@ def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
 def find_to_stop(name: str | None, environ: Mapping[str, str]) -> LiveSession:
     """As :func:`find`; but without a name, it is the session that *environ* is in, and no other.
 
-    On an account that several people share, the only session may well be somebody else's.
+    On an account that several people share, the only session may be somebody else's.
     """
     found = live.current(environ) if name is None else find(name, environ)
     if found is not None:
         return found
-    displays = [each.display for each in live.sessions()]
+    running = _running()
     raise LaunchError(
         "this shell is not in a session, so anaheadless stop needs the name of one",
-        hint=f"Running now: {', '.join(displays)}. See anaheadless list." if displays else "No session is running now.",
+        hint=f"Running now: {running}; see anaheadless list." if running else "No session is running now.",
         exit_code=USAGE,
     )
+
+
+def _running() -> str:
+    return ", ".join(session.display for session in live.sessions())
 
 
 def stop(session: LiveSession, grace: float, environ: Mapping[str, str]) -> None:
     """End *session*, and the target with it, where that is what the launcher became.
 
     :param grace: seconds that the target has between SIGTERM and SIGKILL.
-    :param environ: says where the session may have left something.
+    :param environ: names the folders where the session may have left something.
     :raises LaunchError: it could not be ended.
     """
     with ExitStack() as stack:
         kept = stack.enter_context(closing(processes.open_process(session.keeper)))
         target = stack.enter_context(closing(processes.open_process(session.target)))
-        # Only now are these the right ones, if the session is the same still: its end may have freed the numbers.
+        # Only now: if the session is still the same, these are its processes, and not others with reused numbers.
         seen = live.look(session.keeper)
         if seen is None or not session.is_same(seen):
             return
@@ -151,7 +155,7 @@ def stop(session: LiveSession, grace: float, environ: Mapping[str, str]) -> None
 
 
 def _end(process: Process, number: int, seconds: float) -> None:
-    """Send *process* signal *number*; it may be stopped. If it has not ended by that in some *seconds*, kill it.
+    """Send *process* signal *number*, and SIGCONT, since it may be stopped. If it still runs after *seconds*, kill it.
 
     :raises LaunchError: it is still there.
     """

@@ -140,7 +140,7 @@ class _NoKeeperError(Exception):
 class _DisplayInUseError(Exception):
     """The server found its display in use.
 
-    :param by_sockets: what was in its way may have been our own sockets.
+    :param by_sockets: our own sockets may have been in its way.
     """
 
     def __init__(self, by_sockets: bool) -> None:
@@ -270,10 +270,10 @@ def _start(
 
 
 def _store_cookie(stack: ExitStack, number: int, entries: bytes, folders: Sequence[str]) -> tuple[str, int]:
-    """The path and the descriptor of a file with the *entries*, which goes if the session can't be started.
+    """The path and the descriptor of a file with the *entries*, which is removed if the session can't be started.
 
-    The path is empty where it is in memory only: there, programs that have fewer rights than the keeper can't read it,
-    and xauth can't lock it.
+    The path is empty if the file is only in memory: programs with fewer rights than the keeper can't read it then, and
+    xauth can't lock it.
     """
     stored = private.create_cookie_file(number, entries, folders)
     if stored is None:
@@ -290,7 +290,7 @@ def _stopped() -> LaunchError:
 
 
 def _was_stopped(control: socket.socket) -> bool:
-    """Whether a keeper has said, before it ended, that it was told to."""
+    """Whether a keeper has said, before it ended, that somebody stopped it."""
     control.settimeout(0.0)
     with suppress(OSError):
         while word := control.recv(64):
@@ -408,8 +408,8 @@ def _await_keeper(control: socket.socket, first: Process, deadline: float) -> in
 
 
 def _reap(first: Process) -> None:
-    """Reap the keeper's first process, which has nothing more to do; somebody may have stopped it."""
-    with suppress(OSError):  # it has been reaped, or where SIGCHLD is ignored, the kernel has done so
+    """Reap the keeper's first process, which has nothing more to do; if it still runs, or is stopped, kill it."""
+    with suppress(OSError):  # it has been reaped: by us, or by the kernel, where SIGCHLD is ignored
         if os.waitpid(first.pid, os.WNOHANG) == (0, 0):
             first.send(signal.SIGKILL)
             os.waitpid(first.pid, 0)

@@ -16,13 +16,13 @@ def setup_headless(
 ) -> HeadlessInfo:
     """soma's, with its parameters in its order: :func:`anaheadless.setup_headless`, and a QApplication.
 
-    soma's has Qt's platform ``offscreen``; this one is on X. Where this Python has no Qt, there is none.
+    soma's QApplication has Qt's platform ``offscreen``; this one is on X. Without Qt, none is made.
     """
     return set_up(need_opengl, allow_virtualgl, force_virtualgl, qapp=qt.find_binding() is not None)
 
 
 def set_up(need_opengl: bool | None, allow_virtualgl: bool, force_virtualgl: bool, *, qapp: bool) -> HeadlessInfo:
-    """:func:`anaheadless.setup_headless`, of which soma's variables then tell."""
+    """:func:`anaheadless.setup_headless`; soma's variables then describe the session."""
     if need_opengl is None:
         need_opengl = getattr(sys.modules.get("soma.qt_gui.headless"), "needs_opengl", True)
     info = headless.setup_headless(allow_virtualgl, force_virtualgl, need_opengl, qapp=qapp)
@@ -31,7 +31,7 @@ def set_up(need_opengl: bool | None, allow_virtualgl: bool, force_virtualgl: boo
 
 
 def tell(info: HeadlessInfo | None) -> None:
-    """Have soma's variables say what *info* says, if soma is there; None: nothing is set up any more."""
+    """Have soma's variables describe *info*, if soma is imported; None: nothing is set up any more."""
     module = sys.modules.get("soma.qt_gui.headless")
     if module is None:
         return
@@ -49,7 +49,7 @@ def tell(info: HeadlessInfo | None) -> None:
 
 
 def answer_for(module: ModuleType) -> None:
-    """Put our set-up into *module*, which is ``soma.qt_gui.headless``, and its end; all else there is soma's own."""
+    """Put our set-up and tear-down into *module*, ``soma.qt_gui.headless``; all else there is soma's own."""
     terminate = module.terminate_virtual_display
 
     def forget_server() -> None:
@@ -61,7 +61,7 @@ def answer_for(module: ModuleType) -> None:
             headless.stop_headless()
         terminate()
 
-    # Before soma's own turn, which would end the server while Qt is connected: the session ends after the process.
+    # Runs before soma's own exit handler, which would end the server while Qt is connected to it.
     atexit.register(forget_server)
     answers = {
         "setup_headless": setup_headless,

@@ -25,7 +25,6 @@ needs_chromium = pytest.mark.needs("chromium")
 
 WITHOUT_RUNTIME_FOLDER = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
 NO_CAPABILITIES = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
-NO_CAPABILITIES = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
 CLIENT = "xdpyinfo >/dev/null && echo connected"
 
 
