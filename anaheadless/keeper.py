@@ -369,7 +369,7 @@ def photograph(display: str, picture: str, mask: int, is_wanted: Callable[[], bo
     """
     if not picture:
         return
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # the camera will say what is wrong
         if not stat.S_ISREG(os.stat(picture).st_mode):  # the reader of a FIFO may keep its writer waiting
             log(f"the screen is not saved: {picture} is not a regular file")
             return
