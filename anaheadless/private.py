@@ -29,10 +29,15 @@ def folders(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(folder for folder in (_folder_in_tmp(), runtime) if folder and is_private(folder)))
 
 
-def is_private(folder: str | None) -> bool:
-    """Whether *folder* is what XDG_RUNTIME_DIR has to be; the variable may be left from a login that has ended."""
+def is_private(folder: str | None, *, follow: bool = True) -> bool:
+    """Whether *folder* is what XDG_RUNTIME_DIR has to be; the variable may be left from a login that has ended.
+
+    :param follow: whether it may be a link.
+    """
+    if not os.path.isabs(folder or ""):
+        return False
     try:
-        status = os.stat(folder or "")
+        status = os.stat(folder or "", follow_symlinks=follow)
     except OSError:
         return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
@@ -101,4 +106,4 @@ def _make(folder: str) -> bool:
 
 
 def _is_ours(folder: str) -> bool:
-    return not os.path.islink(folder) and is_private(folder)
+    return is_private(folder, follow=False)  # asked once: between two questions, somebody else could make a link of it

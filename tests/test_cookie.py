@@ -208,6 +208,13 @@ def test_folders_of_this_user(tmp_path: Path) -> None:
     assert private.folders({"XDG_RUNTIME_DIR": private.folders({})[0]})[1:] == ()
 
 
+def test_folder_that_depends_on_the_working_directory_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper would not find the cookie in it, nor would a target that goes elsewhere."""
+    tmp_path.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    assert private.folders({"XDG_RUNTIME_DIR": "."})[1:] == ()
+
+
 # --- a browser: its helpers have fewer rights than it has
 
 PAGE = "data:text/html,<body style='background:%23ff8000'></body>"
