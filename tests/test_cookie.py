@@ -17,7 +17,7 @@ from PyQt5.QtGui import QImage
 
 from anaheadless import private
 from helpers import ANAHEADLESS, PATIENCE, Session, User, holding, is_running, run, wait_until
-from namespaces import PrivateTmp, in_namespaces, needs_namespaces
+from namespaces import PrivateTmp, in_namespaces, namespaces, needs_namespaces
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 needs_xauth = pytest.mark.needs("xauth")
@@ -185,6 +185,17 @@ def test_cookies_of_the_living_stay(session: Session) -> None:
     assert run("clean").returncode == 0
     assert Path(session.authority).exists()
     assert run("-c", CLIENT, command="sh", env=session.environ).stdout == "connected\n"
+
+
+@needs_namespaces
+@needs_root
+def test_containers_remove_no_cookies_of_the_living(session: Session) -> None:
+    """One that shares the folder, but neither PIDs nor the display's sockets."""
+    aged(Path(session.authority))
+    words = ("-n", *namespaces("mount -t tmpfs -o mode=1777 none /tmp/.X11-unix")[1:])
+    output = run(*words, ANAHEADLESS, "clean", command="unshare")
+    assert (output.returncode, output.stderr) == (0, "")
+    assert Path(session.authority).exists()
 
 
 @pytest.mark.parametrize("way", ["clean", "start"])
