@@ -293,7 +293,7 @@ def _remove_if_dead(number: int, cookies: Sequence[str] = ()) -> list[str]:
         for each in (lock, *others)
         if xserver.is_ours(each) and _is_old(each) and (each != lock or _is_stale(lock))
     ]
-    dead += [each for each in cookies if _is_old(each) and not _keeper_of(each)]
+    dead += [each for each in cookies if _is_old(each) and not private.is_locked(each)]
     for each in dead:
         with suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(each)
@@ -325,7 +325,7 @@ def _is_dead(path: str) -> bool:
 
 
 def _keeper_of(cookie_file: str) -> int:
-    """The PID of the keeper that holds the lock of a cookie file; 0: nobody does; -1: it is in another PID namespace.
+    """The PID of the keeper that holds the lock of a cookie file; 0: nobody does, or it is not of this PID namespace.
 
     :raises OSError: the file can't be opened.
     """
@@ -333,7 +333,7 @@ def _keeper_of(cookie_file: str) -> int:
     with open(os.open(cookie_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         asked = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         kind, *_, pid = struct.unpack(layout, fcntl.fcntl(file, fcntl.F_GETLK, asked))
-    return 0 if kind == fcntl.F_UNLCK else pid or -1
+    return 0 if kind == fcntl.F_UNLCK else pid
 
 
 def _wake_keeper(cookie_file: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
@@ -44,13 +45,18 @@ def is_private(folder: str | None, *, follow: bool = True) -> bool:
 
 
 def create_cookie_file(number: int, entries: bytes, folders: Sequence[str]) -> CookieFile | None:
-    """A file with the X authority *entries* of display *number*, in the first of the *folders* that takes it."""
+    """A file with the X authority *entries* of display *number*, in the first of the *folders* that takes it.
+
+    It is locked as long as any copy of the descriptor is open: first the launcher's, then the keeper's.
+    """
     for folder in folders:
         path = os.path.join(folder, f"Xauthority-{number}-{os.urandom(4).hex()}")
         with suppress(OSError):  # a full disk, perhaps
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 os.fchmod(descriptor, 0o600)  # whatever the umask
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.write(descriptor, entries) == len(entries):
                     return CookieFile(path, descriptor)
             except OSError:
@@ -58,6 +64,16 @@ def create_cookie_file(number: int, entries: bytes, folders: Sequence[str]) -> C
             os.close(descriptor)
             os.unlink(path)
     return None
+
+
+def is_locked(cookie_file: str) -> bool:
+    """Whether the session of a cookie file lives, or is only starting; :raises OSError: it can't be opened."""
+    with open(os.open(cookie_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def cookie_files(folders: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -16,6 +16,7 @@ import pytest
 from PyQt5.QtGui import QImage
 
 from anaheadless import private
+from anaheadless.display import NUMBERS, socket_path
 from helpers import ANAHEADLESS, PATIENCE, Session, User, holding, is_running, run, wait_until
 from namespaces import PrivateTmp, in_namespaces, namespaces, needs_namespaces
 
@@ -185,6 +186,20 @@ def test_cookies_of_the_living_stay(session: Session) -> None:
     assert run("clean").returncode == 0
     assert Path(session.authority).exists()
     assert run("-c", CLIENT, command="sh", env=session.environ).stdout == "connected\n"
+
+
+def test_cookies_of_sessions_that_are_only_starting_stay(tmp_path: Path) -> None:
+    """A server that makes its own sockets may take long until it does, and nobody has the number by then."""
+    number = next(n for n in NUMBERS if not os.path.lexists(socket_path(n)))
+    tmp_path.chmod(0o700)
+    environ = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    cookie = private.create_cookie_file(number, b"entries", [str(tmp_path)])
+    assert cookie is not None
+    aged(Path(cookie.path))
+    assert cookie.path not in run("clean", env=environ).stdout
+    assert os.path.exists(cookie.path)
+    os.close(cookie.descriptor)
+    assert f"removed {cookie.path}\n" in run("clean", env=environ).stdout
 
 
 @needs_namespaces
