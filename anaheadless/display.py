@@ -293,7 +293,7 @@ def _remove_if_dead(number: int, cookies: Sequence[str] = ()) -> list[str]:
         for each in (lock, *others)
         if xserver.is_ours(each) and _is_old(each) and (each != lock or _is_stale(lock))
     ]
-    dead += [each for each in cookies if _is_old(each) and not _keeper_of(each)]
+    dead += [each for each in cookies if _is_old(each) and not private.is_locked(each)]
     for each in dead:
         with suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(each)

@@ -12,8 +12,8 @@ process; the second one is in nobody's way.
       ``RECORDER_PID`` where there is one
 2     the server's messages (and its own), a memfd
 3, 4  the display's listening sockets, for the server; LISTENERS is 2 (or 0: the server makes its own)
-5     the X authority file: COOKIE_FILE, which is locked for as long as the keeper lives, and removed at the end; or
-      a memfd, where that is empty
+5     the X authority file: COOKIE_FILE, whose POSIX lock names the keeper for as long as it lives, and which is
+      removed at the end; or a memfd, where that is empty
 6     what there is to be said of the session, a memfd that all append to
 7     the log
 8     the launcher's standard error, until the server is ready; with a TIMEOUT, until the end
@@ -369,7 +369,7 @@ def photograph(display: str, picture: str, mask: int, is_wanted: Callable[[], bo
     """
     if not picture:
         return
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # the camera will say what is wrong
         if not stat.S_ISREG(os.stat(picture).st_mode):  # a FIFO may keep its writer waiting
             log(f"the screen is not saved: {picture} is not a regular file")
             return

@@ -121,9 +121,13 @@ def look(pid: int) -> LiveSession | None:
         # just like what it forks, which is to be the server.
         if os.fstat(folder).st_uid != os.geteuid() or os.getpgid(pid) == pid:
             return None
-        uids = re.search(r"^Uid:((?:\s+\d+){4})$", _read("status", folder), re.MULTILINE)
+        status = _read("status", folder)
+        uids = re.search(r"^Uid:((?:\s+\d+){4})$", status, re.MULTILINE)
         call = parse_command(_read("cmdline", folder).split("\0"))
         if call is None or uids is None or set(map(int, uids[1].split())) != {os.geteuid()}:
+            return None
+        # In a container, what it calls its target is another process here.
+        if re.search(r"^NSpid:\s+\d+\s+\d", status, re.MULTILINE):
             return None
         notes = _read_notes(folder)
         start = _read("stat", folder).rpartition(")")[2].split()[19]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
@@ -29,23 +30,33 @@ def folders(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(folder for folder in (_folder_in_tmp(), runtime) if folder and is_private(folder)))
 
 
-def is_private(folder: str | None) -> bool:
-    """Whether *folder* is what XDG_RUNTIME_DIR has to be; the variable may be left from a login that has ended."""
+def is_private(folder: str | None, *, follow: bool = True) -> bool:
+    """Whether *folder* is what XDG_RUNTIME_DIR has to be; the variable may be left from a login that has ended.
+
+    :param follow: whether it may be a link.
+    """
+    if not os.path.isabs(folder or ""):
+        return False
     try:
-        status = os.stat(folder or "")
+        status = os.stat(folder or "", follow_symlinks=follow)
     except OSError:
         return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
 
 def create_cookie_file(number: int, entries: bytes, folders: Sequence[str]) -> CookieFile | None:
-    """A file with the X authority *entries* of display *number*, in the first of the *folders* that takes it."""
+    """A file with the X authority *entries* of display *number*, in the first of the *folders* that takes it.
+
+    It is locked as long as any copy of the descriptor is open: first the launcher's, then the keeper's.
+    """
     for folder in folders:
         path = os.path.join(folder, f"Xauthority-{number}-{os.urandom(4).hex()}")
         with suppress(OSError):  # a full disk, perhaps
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 os.fchmod(descriptor, 0o600)  # whatever the umask
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.write(descriptor, entries) == len(entries):
                     return CookieFile(path, descriptor)
             except OSError:
@@ -53,6 +64,16 @@ def create_cookie_file(number: int, entries: bytes, folders: Sequence[str]) -> C
             os.close(descriptor)
             os.unlink(path)
     return None
+
+
+def is_locked(cookie_file: str) -> bool:
+    """Whether the session of a cookie file lives, or is only starting; :raises OSError: it can't be opened."""
+    with open(os.open(cookie_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def cookie_files(folders: Sequence[str]) -> Iterator[tuple[int, str]]:
@@ -101,4 +122,4 @@ def _make(folder: str) -> bool:
 
 
 def _is_private_itself(folder: str) -> bool:
-    return not os.path.islink(folder) and is_private(folder)
+    return is_private(folder, follow=False)  # asked once: between two questions, somebody else could make a link of it

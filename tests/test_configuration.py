@@ -234,6 +234,13 @@ def test_too_much(toml: str, words: str) -> None:
         assert len(caught.value.message) < 200
 
 
+@pytest.mark.parametrize("quotes", ['"""', "'''"])
+def test_strings_that_do_not_end_are_read_once(quotes: str) -> None:
+    """Otherwise each of their lines would be read to the end of the text, which takes minutes."""
+    text = quotes + f"\n\\{quotes[:1] * 2} \\" * 3
+    assert [match[0] for match in configuration._TOKEN.finditer(text)] == [text]
+
+
 def test_what_is_deep_enough() -> None:
     deep = "[" * 29 + "]" * 29
     text = f'[tool.uv]\nsources = {deep}\n{".".join("a" * 30)} = 1\n[tool.anaheadless]\nscreen = "1x1"'

@@ -16,8 +16,9 @@ import pytest
 from PyQt5.QtGui import QImage
 
 from anaheadless import private
+from anaheadless.display import NUMBERS, socket_path
 from helpers import ANAHEADLESS, PATIENCE, Session, User, holding, is_running, run, wait_until
-from namespaces import PrivateTmp, in_namespaces, needs_namespaces
+from namespaces import PrivateTmp, in_namespaces, namespaces, needs_namespaces
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 needs_xauth = pytest.mark.needs("xauth")
@@ -186,6 +187,31 @@ def test_cookies_of_the_living_stay(session: Session) -> None:
     assert run("-c", CLIENT, command="sh", env=session.environ).stdout == "connected\n"
 
 
+def test_cookies_of_sessions_that_are_only_starting_stay(tmp_path: Path) -> None:
+    """A server that makes its own sockets may take long until it does, and nobody has the number by then."""
+    number = next(n for n in NUMBERS if not os.path.lexists(socket_path(n)))
+    tmp_path.chmod(0o700)
+    environ = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    cookie = private.create_cookie_file(number, b"entries", [str(tmp_path)])
+    assert cookie is not None
+    aged(Path(cookie.path))
+    assert cookie.path not in run("clean", env=environ).stdout
+    assert os.path.exists(cookie.path)
+    os.close(cookie.descriptor)
+    assert f"removed {cookie.path}\n" in run("clean", env=environ).stdout
+
+
+@needs_namespaces
+@needs_root
+def test_containers_remove_no_cookies_of_the_living(session: Session) -> None:
+    """One that shares the folder, but neither PIDs nor the display's sockets."""
+    aged(Path(session.authority))
+    words = ("-n", *namespaces("mount -t tmpfs -o mode=1777 none /tmp/.X11-unix")[1:])
+    output = run(*words, ANAHEADLESS, "clean", command="unshare")
+    assert (output.returncode, output.stderr) == (0, "")
+    assert Path(session.authority).exists()
+
+
 @pytest.mark.parametrize("way", ["clean", "start"])
 def test_keeper_that_its_target_has_stopped_ends_all_the_same(way: str) -> None:
     words = ("clean",) if way == "clean" else ("exec", "--gl", "none", "true")
@@ -205,6 +231,13 @@ def test_folders_of_this_user(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     assert private.folders({"XDG_RUNTIME_DIR": str(tmp_path)})[1:] == (str(tmp_path),)
     assert private.folders({"XDG_RUNTIME_DIR": private.folders({})[0]})[1:] == ()
+
+
+def test_folder_that_depends_on_the_working_directory_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper would not find the cookie in it, nor would a target that goes elsewhere."""
+    tmp_path.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    assert private.folders({"XDG_RUNTIME_DIR": "."})[1:] == ()
 
 
 # --- a browser: its helpers have fewer rights than it has

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 
 import pytest
 
 from helpers import ANAHEADLESS, User, run
-from namespaces import in_namespaces, needs_namespaces
+from namespaces import in_namespaces, namespaces, needs_namespaces
 
 HIDDEN = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0); print('hidden', flush=True); time.sleep(1000)"
 ENDED_BY_TERM = 128 + 15
@@ -46,6 +48,22 @@ def test_stop_ends_a_hidden_target(users: list[User]) -> None:
     assert said == "hidden"
     assert "running" in listed
     assert statuses == ["0", str(ENDED_BY_TERM)]
+
+
+@needs_namespaces
+def test_sessions_of_a_container_are_its_own() -> None:
+    """The PID of a target there is another process here: what is stopped would be the display only."""
+    words = [*namespaces(), ANAHEADLESS, "exec", "--gl", "none", "sh", "-c", "echo $DISPLAY; read end; xdpyinfo"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as container:
+        assert container.stdin
+        assert container.stdout
+        display = container.stdout.readline().strip()
+        assert display not in [each["session"] for each in json.loads(run("list", "--json").stdout)]
+        output = run("stop", display)
+        assert (output.returncode, output.stdout) == (125, "")
+        assert f"there is no session {display}" in output.stderr
+        container.stdin.close()
+        assert f"name of display:    {display}" in container.stdout.read()
 
 
 @needs_namespaces

@@ -274,7 +274,11 @@ def test_screen_is_saved_when_the_time_is_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("made", "words"),
-    [("rmdir there", "the screen could not be saved"), ("mkfifo there/picture.png", "is not a regular file")],
+    [
+        ("rmdir there", "the screen could not be saved"),
+        ("rmdir there; touch there", "the screen could not be saved"),
+        ("mkfifo there/picture.png", "is not a regular file"),
+    ],
 )
 def test_picture_that_can_not_be_saved_keeps_nothing_alive(made: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
