@@ -1,5 +1,5 @@
 """``python -m anaheadless`` is the command ``anaheadless``."""
 
-from anaheadless.entry import main
+from anaheadless.cli.entry import main
 
 main()

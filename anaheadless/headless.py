@@ -22,16 +22,16 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from anaheadless import processes
+from anaheadless.system import processes
 from anaheadless.errors import LaunchError, say
-from anaheadless.lean import signal
-from anaheadless.relaunching import relaunch
-from anaheadless.virtual import VirtualDisplay, virtual_display
+from anaheadless.system.light_stdlib import signal
+from anaheadless.api.relaunching import relaunch
+from anaheadless.api.virtual_display import VirtualDisplay, virtual_display
 
 if TYPE_CHECKING:
-    from anaheadless.inprocess import Changes
-    from anaheadless.live import LiveSession
-    from anaheadless.session import Session
+    from anaheadless.api.in_process import Changes
+    from anaheadless.session.discovery import LiveSession
+    from anaheadless.session.session import Session
 
 __all__ = [
     "Anatomist",
@@ -89,7 +89,7 @@ class ServerProcess:
 
     def terminate(self) -> None:
         """End the session, but not the program: server and keeper end, and leave nothing behind."""
-        from anaheadless import keeper
+        from anaheadless.session import keeper
 
         with closing(processes.open_process(self.session.keeper)) as kept:
             # Only now is it certain which process that is: another one may have got its number.
@@ -107,9 +107,9 @@ class ServerProcess:
 
     def _look(self) -> LiveSession | None:
         """The session as it is now, or None: it has ended."""
-        from anaheadless import live
+        from anaheadless.session import discovery
 
-        seen = live.look(self.session.keeper)
+        seen = discovery.look(self.session.keeper)
         return seen if self.session.is_same(seen) else None
 
 
@@ -197,7 +197,7 @@ Anatomist = HeadlessAnatomist
 
 def the_anatomist(set_up: Callable[[], HeadlessInfo], implementation: str | None, *args: Any, **kwargs: Any) -> Any:
     """The Anatomist that there is, or one on the display that *set_up* gives."""
-    from anaheadless import qt
+    from anaheadless.api import qt
 
     with _lock:
         if _state.anatomist is None:
@@ -285,7 +285,7 @@ def setup_headless(
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0 and ``anatomist.headless``, which always make a QApplication.
     """
-    from anaheadless import qt
+    from anaheadless.api import qt
 
     with _lock:
         binding = qt.find_binding() if qapp else None
@@ -311,7 +311,7 @@ def _has_ended(info: HeadlessInfo) -> bool:
 
 def _check_application(info: HeadlessInfo) -> None:
     """:raises LaunchError: the display has ended while Qt is connected to it, which can't be undone."""
-    from anaheadless import qt
+    from anaheadless.api import qt
 
     if _has_ended(info) and test_qapp() == "QApp" and qt.uses_x():
         raise LaunchError(
@@ -330,15 +330,15 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
         return _report(info, session, need_opengl)
     if info.qtapp == "QApp":
         return _stay_on_display(info, need_opengl, _too_late(info))
-    from anaheadless import inprocess
+    from anaheadless.api import in_process
 
     try:
-        ready = inprocess.start(need_opengl, allow_virtualgl, force_virtualgl, WITHOUT_OPENGL)
+        ready = in_process.start(need_opengl, allow_virtualgl, force_virtualgl, WITHOUT_OPENGL)
     except LaunchError as failure:
         return _stay_on_display(info, need_opengl, failure)
     _state.session = ready.session
     atexit.register(ready.session.control.close)  # lest Python say that nobody has
-    _state.changes += (inprocess.change(ready.environ),)
+    _state.changes += (in_process.change(ready.environ),)
     session = _current_session()
     assert session is not None, "a session that has just been started"
     return _report(info, session, need_opengl)
@@ -346,10 +346,10 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
 
 def _current_session() -> LiveSession | None:
     """The session that this process is in, with what its keeper says of it, or None where it is in none."""
-    from anaheadless import live
+    from anaheadless.session import discovery
 
     for _ in range(1000):
-        found = live.current(os.environ)
+        found = discovery.current(os.environ)
         # The launcher may have become this process before the keeper had started the server.
         if found is None or found.notes is None or found.notes.server:
             break
@@ -383,11 +383,11 @@ def _too_late(info: HeadlessInfo) -> LaunchError:
 
 def _stay_on_display(info: HeadlessInfo, need_opengl: bool, failure: LaunchError) -> HeadlessInfo:
     """*info* for the regular display, if that works; :raises LaunchError: *failure*, where it does not."""
-    from anaheadless import inprocess, qt
+    from anaheadless.api import in_process, qt
 
     if not (need_opengl or qt.uses_x()):
         return info
-    proof = inprocess.look_at_display(PROOF_SECONDS)
+    proof = in_process.look_at_display(PROOF_SECONDS)
     info.glx = (_grade(proof.result) or 0) if need_opengl else None
     if not (info.glx if need_opengl else proof.result in SHOWS_A_DISPLAY):
         failure.details += (f"DISPLAY {info.display or 'is not set'}: {proof}",)
@@ -406,9 +406,9 @@ def stop_headless() -> None:
     with _lock:
         _state.info = None
         for changes in reversed(_state.changes):
-            from anaheadless import inprocess
+            from anaheadless.api import in_process
 
-            inprocess.undo(changes)
+            in_process.undo(changes)
         _state.changes = ()
         session, _state.session = _state.session, None
         if session is not None:
@@ -431,19 +431,19 @@ def setup_virtualGL() -> bool:  # noqa: N802
     """
     if not sys.platform.startswith("linux"):
         return False
-    from anaheadless import facts
+    from anaheadless.opengl import hardware
 
-    if any("faker" in os.path.basename(path) for path in facts.loaded_libraries()):
+    if any("faker" in os.path.basename(path) for path in hardware.loaded_libraries()):
         return True
     if _current_session() is not None:
         return False
-    from anaheadless import inprocess
+    from anaheadless.api import in_process
 
     with _lock:
-        environ = inprocess.virtualgl_for_display(PROOF_SECONDS)
+        environ = in_process.virtualgl_for_display(PROOF_SECONDS)
         if environ is None:
             return False
-        _state.changes += (inprocess.change(environ),)
+        _state.changes += (in_process.change(environ),)
         return True
 
 
@@ -488,9 +488,9 @@ def test_glx(
         session = _current_session()
         if session is not None and session.notes is not None:
             return session.notes.glx
-        from anaheadless import inprocess
+        from anaheadless.api import in_process
 
-        return _poll(timeout, lambda limit: _grade(inprocess.look_at_display(limit).result))
+        return _poll(timeout, lambda limit: _grade(in_process.look_at_display(limit).result))
     commands = [(glxinfo_cmd, "GLX Visuals", 2), (xdpyinfo_cmd, "GLX", 1)]
     asked = [(command, word, grade) for command, word, grade in commands if command and not isinstance(command, int)]
     return _poll(timeout, lambda limit: _grade_by_commands(asked, limit))
@@ -517,7 +517,7 @@ def _grade(result: str) -> int | None:
 
 def _grade_by_commands(asked: Sequence[tuple[str | Sequence[str], str, int]], timeout: float) -> int | None:
     """The grade of the first command whose output has its word; None: they say that there is no display."""
-    from anaheadless.proof import run
+    from anaheadless.opengl.probe import run
 
     for command, word, grade in asked:
         try:
@@ -541,10 +541,10 @@ def test_opengl(pid: int | None = None, verbose: bool = False) -> set[str]:
     Source: ``soma.qt_gui.headless`` of soma-base 6.0. (psutil would give the same, and more slowly; but this runs in
     targets that have none.)
     """
-    from anaheadless import facts
+    from anaheadless.opengl import hardware
 
     try:
-        found = {path for path in facts.loaded_libraries(pid) if "libGL.so." in path}
+        found = {path for path in hardware.loaded_libraries(pid) if "libGL.so." in path}
     except OSError as error:
         raise LaunchError(
             f"the libraries of process {pid} can't be seen: {error.strerror}",
@@ -564,7 +564,7 @@ def test_qapp() -> str | None:
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0.
     """
-    from anaheadless import qt
+    from anaheadless.api import qt
 
     application = qt.application()
     if application is None:
@@ -582,7 +582,7 @@ def find_mesa() -> str | None:
     """
     if not sys.platform.startswith("linux"):
         return None
-    from anaheadless import facts
+    from anaheadless.opengl import hardware
 
-    folder = facts.find_mesa()
+    folder = hardware.find_mesa()
     return None if folder is None else os.path.join(folder, "libGL.so.1")

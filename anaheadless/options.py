@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from anaheadless.display import Screen, parse_screen
-from anaheadless.lean import Record
-from anaheadless.opengl import BACKENDS, VGL_DISPLAY, Wishes
-from anaheadless.session import Watch
+from anaheadless.x11.display_number import Screen, parse_screen
+from anaheadless.system.light_stdlib import Record
+from anaheadless.opengl.candidates import BACKENDS, VGL_DISPLAY, Wishes
+from anaheadless.session.session import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-import anaheadless.keeper
-from anaheadless.live import parse_command
+import anaheadless.session.keeper
+from anaheadless.session.discovery import parse_command
 from helpers import PROGRAMS, User, wait_until
 from namespaces import CAN_UNSHARE, PrivateTmp, private
 
@@ -47,8 +47,8 @@ def orphaned_keepers() -> list[str]:
             command = process.cmdline()
         except psutil.Error:
             continue
-        call = parse_command(command) if anaheadless.keeper.__file__ in command else None
-        if call is not None and not anaheadless.processes.is_alive(*call[1:]):
+        call = parse_command(command) if anaheadless.session.keeper.__file__ in command else None
+        if call is not None and not anaheadless.system.processes.is_alive(*call[1:]):
             found.append(f"{call[0]} of {call[1]}: {process}")
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anaheadless import anatomist
+from anaheadless.api import seed
 from helpers import TESTS, run
 
 ENVIRON = {**os.environ, "PYTHONPATH": str(TESTS / "doubles")}
@@ -422,7 +422,7 @@ modules = anatomist, anatomist.api, anatomist.base, anatomist.direct.api, anatom
 print(*(module.__file__ for module in modules), sep='\\n')
 """
     ours, *files = printed(code, "--gl", "none").splitlines()
-    assert ours == f"True {anatomist.__file__}"
+    assert ours == f"True {seed.__file__}"
     expected = ["__init__", "api", "base", "direct/api", "notebook/__init__", "notebook/api"]
     assert files == [str(TESTS / "doubles" / "anatomist" / f"{name}.py") for name in expected]
 

@@ -20,7 +20,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import display, facts, processes, rendercheck
+from anaheadless.opengl import hardware, rendercheck
+from anaheadless.system import processes
+from anaheadless.x11 import display_number
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, gcc, is_running, run, wait_until
 from namespaces import in_namespaces, needs_namespaces
 
@@ -65,7 +67,7 @@ def lacking_vendor(folder: Path) -> dict[str, str]:
 
 def real_gl(folder: Path) -> Path:
     """The system's own libGL in *folder*; what that needs in turn, ld.so finds as before."""
-    found = facts.find_library("libGL.so.1")
+    found = hardware.find_library("libGL.so.1")
     assert found is not None
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copyfile(found, folder / "libGL.so.1"))
@@ -185,7 +187,7 @@ def test_drivers_that_are_not_there(surroundings: dict[str, str], tmp_path: Path
 def test_driver_is_loaded_before_the_server_answers(asked: dict[str, str], surroundings: dict[str, str]) -> None:
     """But where anything asks for another one, only that is to be loaded: it tells what has drawn, and whose it is."""
     environ = {**surroundings, **asked}
-    with display.claim() as claim:
+    with display_number.claim() as claim:
         environ["DISPLAY"] = f":{claim.number}"
         with subprocess.Popen([sys.executable, "-s", "-S", RENDERCHECK], env=environ) as process:
             try:
@@ -333,7 +335,7 @@ def stub_libstdcxx(surroundings: dict[str, str], tmp_path: Path) -> dict[str, st
 
 
 def test_system_libstdcxx_for_the_target(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:
-    system = facts.find_library("libstdc++.so.6")
+    system = hardware.find_library("libstdc++.so.6")
     assert system is not None
     found = (outcome := Outcome(RENDERCHECK, env=stub_libstdcxx)).assert_drawn(f"native (with {system})")
     assert list(outcome.tried) == ["native", "mesa (chosen by libglvnd)", f"native (with {system})"]
@@ -508,7 +510,7 @@ def test_server_of_the_system_with_a_broken_libgl(surroundings: dict[str, str], 
 
 def test_server_of_the_system_with_an_older_libstdcxx(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "bin" / "Xvfb").unlink()
-    system = facts.find_library("libstdc++.so.6")
+    system = hardware.find_library("libstdc++.so.6")
     Outcome(RENDERCHECK, env=stub_libstdcxx).assert_drawn(f"native (with {system})")
 
 
@@ -519,12 +521,12 @@ def test_server_of_the_system_with_an_older_libstdcxx(stub_libstdcxx: dict[str, 
 def test_mesa_is_found_beside_a_folder_of_ld_library_path(place: str, tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     environ = {"LD_LIBRARY_PATH": f"/nonexistent::{tmp_path}/lib:"}
-    assert facts.find_mesa(environ) is None
+    assert hardware.find_mesa(environ) is None
     (tmp_path / place).mkdir(parents=True)
-    assert facts.find_mesa(environ) is None  # a folder alone is no Mesa
+    assert hardware.find_mesa(environ) is None  # a folder alone is no Mesa
     real_gl(tmp_path / place)
-    assert facts.find_mesa(environ) == str(tmp_path / place)
-    assert facts.find_mesa({}) is None
+    assert hardware.find_mesa(environ) == str(tmp_path / place)
+    assert hardware.find_mesa({}) is None
 
 
 @pytest.mark.parametrize("place", ["lib/mesa", "lib/mesalib/lib", "mesalib/lib"])
@@ -534,13 +536,13 @@ def test_mesa_is_found_beside_a_folder_of_the_linker_cache(
     real_gl(tmp_path / place)
     lines = ["1 libs found in cache `/etc/ld.so.cache'", f"\tlibbrain.so (libc6,x86-64) => {tmp_path}/lib/libbrain.so"]
     program(tmp_path / "bin" / "ldconfig", f"cat <<'EOF'\n{chr(10).join(lines)}\nEOF")
-    assert facts.find_mesa({}) is None
+    assert hardware.find_mesa({}) is None
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
-    assert facts.linker_cache() == [f"{tmp_path}/lib/libbrain.so"]
-    assert facts.find_mesa({}) == str(tmp_path / place)
+    assert hardware.linker_cache() == [f"{tmp_path}/lib/libbrain.so"]
+    assert hardware.find_mesa({}) == str(tmp_path / place)
     # What the user names comes first.
     real_gl(tmp_path / "other" / "mesa")
-    assert facts.find_mesa({"LD_LIBRARY_PATH": f"{tmp_path}/other"}) == f"{tmp_path}/other/mesa"
+    assert hardware.find_mesa({"LD_LIBRARY_PATH": f"{tmp_path}/other"}) == f"{tmp_path}/other/mesa"
 
 
 FIND = "import sys; from anaheadless import facts; print(facts.find_mesa({}))"
@@ -577,6 +579,6 @@ def test_mesa_is_looked_for_with_a_broken_ldconfig(
 ) -> None:
     program(tmp_path / "bin" / "ldconfig", ldconfig)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
-    assert facts.find_mesa({}) is None
+    assert hardware.find_mesa({}) is None
     real_gl(tmp_path / "lib" / "mesa")
-    assert facts.find_mesa({"LD_LIBRARY_PATH": f"{tmp_path}/lib"}) == f"{tmp_path}/lib/mesa"
+    assert hardware.find_mesa({"LD_LIBRARY_PATH": f"{tmp_path}/lib"}) == f"{tmp_path}/lib/mesa"

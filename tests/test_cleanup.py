@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import keeper, processes, proof
+from anaheadless.opengl import probe
+from anaheadless.session import keeper
+from anaheadless.system import processes
 from helpers import (
     ANAHEADLESS,
     PATIENCE,
@@ -262,6 +264,6 @@ def test_descriptors_of_the_caller_are_not_kept() -> None:
 
 
 def test_what_a_proof_has_started_ends_with_it() -> None:
-    ended = proof.run(["sh", "-c", "sleep 600 & echo $!; exit 3"], os.environ, PATIENCE)
+    ended = probe.run(["sh", "-c", "sleep 600 & echo $!; exit 3"], os.environ, PATIENCE)
     assert ended.status == 3
     wait_until(lambda: not processes.is_alive(int(ended.output)), "it has ended, too")

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anaheadless import configuration, target
+from anaheadless.cli import config_file
+from anaheadless.launch import target
 from anaheadless.errors import LaunchError
 from helpers import BIN, PATIENCE, run
 from test_bad_input import assert_refused, no_server
@@ -70,9 +71,9 @@ def shown(*args: str | Path, **settings: Any) -> dict[str, tuple[Any, str]]:
     return found
 
 
-def said(document: configuration.Document | None) -> dict[tuple[str, ...], tuple[Any, str]]:
+def said(document: config_file.Document | None) -> dict[tuple[str, ...], tuple[Any, str]]:
     assert document
-    return {setting.keys: (setting.value, setting.place) for setting in configuration.settings(document, KNOWN)}
+    return {setting.keys: (setting.value, setting.place) for setting in config_file.settings(document, KNOWN)}
 
 
 @pytest.mark.parametrize(
@@ -94,9 +95,9 @@ def said(document: configuration.Document | None) -> dict[tuple[str, ...], tuple
     ],
 )  # fmt: skip
 def test_settings_and_their_places(toml: str, expected: dict[tuple[str, ...], tuple[Any, str]]) -> None:
-    assert said(configuration.parse_config(toml.encode(), "c")) == expected
+    assert said(config_file.parse_config(toml.encode(), "c")) == expected
     for end in "\n", "\r\n":
-        crlf = configuration.parse_config(toml.replace("\n", end).encode(), "c")
+        crlf = config_file.parse_config(toml.replace("\n", end).encode(), "c")
         assert {keys: place for keys, (_, place) in said(crlf).items()} == {
             keys: place for keys, (_, place) in expected.items()
         }
@@ -124,7 +125,7 @@ def test_blocks_of_scripts(toml: str, start: str, encoding: str, end: str) -> No
     source = f"{start}{block(toml)}import this\n"
     data = source.replace("\n", end).encode(encoding)
     line = next(n for n, text in enumerate(source.split("\n"), 1) if "é" in text)
-    assert said(configuration.parse_script(data, "s.py")) == {("screen",): ("é", f"s.py:{line}")}
+    assert said(config_file.parse_script(data, "s.py")) == {("screen",): ("é", f"s.py:{line}")}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_blocks_of_scripts(toml: str, start: str, encoding: str, end: str) -> No
     ],
 )
 def test_what_is_no_metadata_of_ours(source: bytes) -> None:
-    assert configuration.parse_script(source, "s.py") is None
+    assert config_file.parse_script(source, "s.py") is None
 
 
 LINES = ("# /// script", "# /// other", "# ///", "#", "# a", "##", "#!x", "", "x = 1", "# /// a b", "\x0c")
@@ -163,7 +164,7 @@ def test_blocks_are_those_of_the_reference(source: str) -> None:
         for match in REFERENCE.finditer(source)
         if match["type"] == "script"
     ]
-    assert [(line, f"{text}\n") for line, text in configuration.script_blocks(source)] == expected
+    assert [(line, f"{text}\n") for line, text in config_file.script_blocks(source)] == expected
 
 
 def paths(value: Any, above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
@@ -202,10 +203,10 @@ STATEMENTS = st.one_of(
 def test_places_are_those_of_what_a_parser_finds(text: str) -> None:
     with contextlib.suppress(tomllib.TOMLDecodeError):
         parsed = tomllib.loads(text)
-        assert set(configuration._places(text)) == paths(parsed)
+        assert set(config_file._places(text)) == paths(parsed)
 
 
-LONG = configuration.TEXT_LIMIT - 100
+LONG = config_file.TEXT_LIMIT - 100
 TOO_MUCH = {
     "key": ("a." * (LONG // 2) + "a = 1", "levels deep"),
     "quoted key": ('"a" .' * (LONG // 5) + "a = 1", "levels deep"),
@@ -227,9 +228,9 @@ def test_too_much(toml: str, words: str) -> None:
     for root, head, text in ((), "", toml), (("tool", "anaheadless"), "[tool.anaheadless]\n", toml):
         if root and toml.startswith("["):
             continue
-        document = configuration.Document("c", 0, head + text, root)
+        document = config_file.Document("c", 0, head + text, root)
         with pytest.raises(LaunchError, match=words) as caught:
-            configuration.settings(document, ("dpi", "server-arg"))
+            config_file.settings(document, ("dpi", "server-arg"))
         assert caught.value.exit_code == 2
         assert len(caught.value.message) < 200
 
@@ -238,13 +239,13 @@ def test_too_much(toml: str, words: str) -> None:
 def test_strings_that_do_not_end_are_read_once(quotes: str) -> None:
     """Otherwise each of their lines would be read to the end of the text, which takes minutes."""
     text = quotes + f"\n\\{quotes[:1] * 2} \\" * 3
-    assert [match[0] for match in configuration._TOKEN.finditer(text)] == [text]
+    assert [match[0] for match in config_file._TOKEN.finditer(text)] == [text]
 
 
 def test_what_is_deep_enough() -> None:
     deep = "[" * 29 + "]" * 29
     text = f'[tool.uv]\nsources = {deep}\n{".".join("a" * 30)} = 1\n[tool.anaheadless]\nscreen = "1x1"'
-    document = configuration.Document("c", 0, text, ("tool", "anaheadless"))
+    document = config_file.Document("c", 0, text, ("tool", "anaheadless"))
     assert said(document) == {("screen",): ("1x1", "c:5")}
 
 
@@ -265,13 +266,13 @@ def test_odd_text(text: str) -> None:
     """Settings, each with its line; or an error, which is wrong usage. Never anything else, and never slow."""
     data = text.encode("utf-8", "replace")
     for parse, source in (
-        (configuration.parse_config, data),
-        (configuration.parse_script, b"# /// script\n# [tool.anaheadless]\n# " + data + b"\n# ///\n"),
-        (configuration.parse_script, b"# /// script\n# anaheadless\n" + data),
+        (config_file.parse_config, data),
+        (config_file.parse_script, b"# /// script\n# [tool.anaheadless]\n# " + data + b"\n# ///\n"),
+        (config_file.parse_script, b"# /// script\n# anaheadless\n" + data),
     ):
         try:
             document = parse(source, "s.py")
-            places = [setting.place for setting in configuration.settings(document, KNOWN)] if document else []
+            places = [setting.place for setting in config_file.settings(document, KNOWN)] if document else []
         except LaunchError as error:
             assert error.exit_code == 2  # noqa: PT017
             places = [error.message.partition(": ")[0]]
@@ -282,7 +283,7 @@ def test_odd_text(text: str) -> None:
 @given(st.binary())
 def test_odd_bytes(data: bytes) -> None:
     try:
-        configuration.parse_config(data, "c").parse()
+        config_file.parse_config(data, "c").parse()
     except LaunchError as error:
         assert error.exit_code == 2  # noqa: PT017
 
@@ -290,8 +291,8 @@ def test_odd_bytes(data: bytes) -> None:
 @pytest.mark.parametrize("line", ["# /// script", "# ///", "#", "# /// anaheadless", "# /// script\n# ///"])
 def test_a_megabyte_of_beginnings(line: str) -> None:
     """PEP 723's regular expression would take minutes for the first of them."""
-    source = f"{line}\n" * (configuration.LIMIT // len(line))
-    assert len(list(configuration.script_blocks(source))) <= 1
+    source = f"{line}\n" * (config_file.LIMIT // len(line))
+    assert len(list(config_file.script_blocks(source))) <= 1
 
 
 @pytest.mark.parametrize(
@@ -305,7 +306,7 @@ def test_a_megabyte_of_beginnings(line: str) -> None:
     ],
 )
 def test_folders(environ: dict[str, str], expected: list[str]) -> None:
-    assert configuration.config_files(environ) == [f"{folder}/anaheadless/config.toml" for folder in expected]
+    assert config_file.config_files(environ) == [f"{folder}/anaheadless/config.toml" for folder in expected]
 
 
 @pytest.mark.parametrize(
@@ -459,7 +460,7 @@ def test_config_that_is_not_to_be_trusted(tmp_path: Path, environ: dict[str, str
     file.write_bytes(b"\n\xff")
     file.chmod(0o644)
     assert_refused(run("run", "-c", "", env=environ), 2, f"{file}:2: ", "UTF-8")
-    file.write_text("#" * (configuration.TEXT_LIMIT + 1))
+    file.write_text("#" * (config_file.TEXT_LIMIT + 1))
     assert_refused(run("run", "-c", "", env=environ), 2, str(file), "too large")
     file.unlink()
     file.mkdir()

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from PyQt5.QtGui import QImage
 
-from anaheadless import private
-from anaheadless.display import NUMBERS, socket_path
+from anaheadless.system import private_files
+from anaheadless.x11.display_number import NUMBERS, socket_path
 from helpers import ANAHEADLESS, PATIENCE, Session, User, holding, is_running, run, wait_until
 from namespaces import PrivateTmp, in_namespaces, namespaces, needs_namespaces
 
@@ -192,7 +192,7 @@ def test_cookies_of_sessions_that_are_only_starting_stay(tmp_path: Path) -> None
     number = next(n for n in NUMBERS if not os.path.lexists(socket_path(n)))
     tmp_path.chmod(0o700)
     environ = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
-    cookie = private.create_cookie_file(number, b"entries", [str(tmp_path)])
+    cookie = private_files.create_cookie_file(number, b"entries", [str(tmp_path)])
     assert cookie is not None
     aged(Path(cookie.path))
     assert cookie.path not in run("clean", env=environ).stdout
@@ -227,17 +227,17 @@ def test_keeper_that_its_target_has_stopped_ends_all_the_same(way: str) -> None:
 
 
 def test_folders_of_this_user(tmp_path: Path) -> None:
-    assert private.folders({})[1:] == ()
+    assert private_files.folders({})[1:] == ()
     tmp_path.chmod(0o700)
-    assert private.folders({"XDG_RUNTIME_DIR": str(tmp_path)})[1:] == (str(tmp_path),)
-    assert private.folders({"XDG_RUNTIME_DIR": private.folders({})[0]})[1:] == ()
+    assert private_files.folders({"XDG_RUNTIME_DIR": str(tmp_path)})[1:] == (str(tmp_path),)
+    assert private_files.folders({"XDG_RUNTIME_DIR": private_files.folders({})[0]})[1:] == ()
 
 
 def test_folder_that_depends_on_the_working_directory_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The keeper would not find the cookie in it, nor would a target that goes elsewhere."""
     tmp_path.chmod(0o700)
     monkeypatch.chdir(tmp_path)
-    assert private.folders({"XDG_RUNTIME_DIR": "."})[1:] == ()
+    assert private_files.folders({"XDG_RUNTIME_DIR": "."})[1:] == ()
 
 
 # --- a browser: its helpers have fewer rights than it has

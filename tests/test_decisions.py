@@ -6,10 +6,12 @@ import struct
 
 import pytest
 
-from anaheadless import display, environment, packages
-from anaheadless.display import Screen
-from anaheadless.environment import SHIM
-from anaheadless.opengl import Candidate
+from anaheadless import packages
+from anaheadless.launch import environment
+from anaheadless.x11 import display_number
+from anaheadless.x11.display_number import Screen
+from anaheadless.launch.environment import SHIM
+from anaheadless.opengl.candidates import Candidate
 
 BASE = {"HOME": "/home/me", "DISPLAY": "localhost:10.0", "LD_PRELOAD": "mine.so", "ODD\udcff": "\udcfe"}
 SESSION = {
@@ -102,22 +104,22 @@ def test_environment_block() -> None:
     ],
 )
 def test_screen(text: str, expected: Screen) -> None:
-    assert display.parse_screen(text) == expected
+    assert display_number.parse_screen(text) == expected
 
 
 def test_server_command_gives_the_user_the_last_word() -> None:
-    command = display.server_command("/bin/Xvfb", 2000, Screen(), None, glx=True, extra=["-dpi", "7"], activate=True)
+    command = display_number.server_command("/bin/Xvfb", 2000, Screen(), None, glx=True, extra=["-dpi", "7"], activate=True)
     assert command[:5] == ["/bin/Xvfb", ":2000", "-screen", "0", "1280x1024x24"]
     assert command[-2:] == ["-dpi", "7"]
     assert "GLX" not in command
-    command = display.server_command("/bin/Xvfb", 2000, Screen(), 96, glx=False, extra=[], activate=False)
+    command = display_number.server_command("/bin/Xvfb", 2000, Screen(), 96, glx=False, extra=[], activate=False)
     assert " -dpi 96 " in " ".join(command)
     assert command[-2:] == ["-extension", "GLX"]
 
 
 def test_authority_entries() -> None:
     """Xau(3): family, then address, number, name and data, each with its length; big-endian."""
-    data = display.authority(2345, b"0123456789abcdef", "host")
+    data = display_number.authority(2345, b"0123456789abcdef", "host")
     entries = []
     while data:
         (family,), data = struct.unpack(">H", data[:2]), data[2:]

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anaheadless import cli, entry, keeper, launch
+from anaheadless.cli import app, entry
+from anaheadless.launch import run as launch
+from anaheadless.session import keeper
 from anaheadless.errors import LaunchError
 from helpers import BIN, run
 
@@ -132,7 +134,7 @@ def test_same_as_by_click(command: str, plain: list[str], other: str, end: str, 
     environ |= {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["anaheadless", command, *words])
-        by_click = outcome(lambda: cli.cli.main([command, *words], prog_name="anaheadless"), patch, environ)
+        by_click = outcome(lambda: app.cli.main([command, *words], prog_name="anaheadless"), patch, environ)
         assert outcome(entry._main, patch, environ) == by_click
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from PyQt5.QtGui import QImage
 
-from anaheadless import film, keeper
+from anaheadless.session import keeper, recorder
 from helpers import (
     BIN,
     Session,
@@ -214,7 +214,7 @@ def test_depths_that_ffmpeg_does_not_read_are_refused(depth: int) -> None:
 
 
 def test_command_line() -> None:
-    words = film.command("/opt/ffmpeg", 4711, "/a film.mp4")
+    words = recorder.command("/opt/ffmpeg", 4711, "/a film.mp4")
     assert (words[0], words[-1]) == ("/opt/ffmpeg", "/a film.mp4")
     assert words[words.index("-i") + 1] == ":4711"
 

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 import anaheadless
-from anaheadless import display, keeper, processes
+from anaheadless.session import keeper
+from anaheadless.system import processes
+from anaheadless.x11 import display_number
 from anaheadless.errors import LaunchError
-from anaheadless.session import explain
+from anaheadless.session.session import explain
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, holding, owner, run, wait_until
 from namespaces import PrivateTmp, in_namespaces, needs_namespaces
 
@@ -292,9 +294,9 @@ def test_keymap_that_another_user_makes_meanwhile(users: list[User], tmp_path: P
 
 def test_no_number_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     with holding("--gl", "none") as session:
-        monkeypatch.setattr(display, "NUMBERS", range(session.number, session.number + 1))
+        monkeypatch.setattr(display_number, "NUMBERS", range(session.number, session.number + 1))
         with pytest.raises(LaunchError, match=f"all display numbers from {session.display} to .* in use"):
-            display.claim()
+            display_number.claim()
 
 
 def test_words_about_a_server_outlive_the_keeper(capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anaheadless.lean import Record
+from anaheadless.system.light_stdlib import Record
 
 
 class Ours(Record):

@@ -19,10 +19,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import keeper, live, memory
-from anaheadless.facts import LIBRARY_FOLDERS
-from anaheadless.memory import Place, Remembered
-from anaheadless.opengl import Candidate, Proof, Verdict
+from anaheadless.opengl import cache
+from anaheadless.session import discovery, keeper
+from anaheadless.opengl.hardware import LIBRARY_FOLDERS
+from anaheadless.opengl.cache import Place, Remembered
+from anaheadless.opengl.candidates import Candidate, Proof, Verdict
 from helpers import (
     ANAHEADLESS,
     BIN,
@@ -120,7 +121,7 @@ def make_folder(file: Path) -> None:
 
 
 def age(file: Path) -> None:
-    os.utime(file, (file.stat().st_mtime - memory.MAX_AGE_SECONDS,) * 2)
+    os.utime(file, (file.stat().st_mtime - cache.MAX_AGE_SECONDS,) * 2)
 
 
 def come_from_the_future(file: Path) -> None:
@@ -293,7 +294,7 @@ def test_launcher_that_is_stopped_until_the_server_is_late(slowly: dict[str, str
     subprocess.run([*command, "true"], env=slowly, check=True)
     flag.touch()
     with subprocess.Popen([*command, "xdpyinfo"], env=slowly, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: process.pid in [session.target for session in live.sessions()], "there is a keeper")
+        wait_until(lambda: process.pid in [session.target for session in discovery.sessions()], "there is a keeper")
         process.send_signal(signal.SIGSTOP)
         time.sleep(1.5)  # it is late then
         process.send_signal(signal.SIGCONT)
@@ -341,10 +342,10 @@ def test_no_home() -> None:
 def test_round_trip(tmp_path: Path) -> None:
     place = Place(str(tmp_path / "anaheadless" / "x"), "key")
     for found in FOUND, Remembered(is_prompt=False, glx=False):
-        memory.remember(place, found)
-        assert memory.recall(place) == found
-    assert memory.recall(place.replace(key="another")) is None
-    assert memory.recall(Place(str(tmp_path / "nowhere"), "key")) is None
+        cache.remember(place, found)
+        assert cache.recall(place) == found
+    assert cache.recall(place.replace(key="another")) is None
+    assert cache.recall(Place(str(tmp_path / "nowhere"), "key")) is None
 
 
 @pytest.mark.parametrize(
@@ -355,7 +356,7 @@ def test_strange_contents(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"%08x\n%b" % (zlib.crc32(text.encode()), text.encode()))
     path.chmod(0o600)
-    assert memory.recall(Place(str(path), "key")) is None
+    assert cache.recall(Place(str(path), "key")) is None
 
 
 @pytest.mark.needs("xdpyinfo")
@@ -375,12 +376,12 @@ def test_many_writers(tmp_path: Path) -> None:
     place = Place(str(tmp_path / "x"), "key")
     mesas = [MESA.replace(detail=f"{number}" * 1000) for number in range(8)]
     candidates = [FOUND.replace(verdict=Verdict(mesa, ((mesa, Proof("drawn")),))) for mesa in mesas]
-    memory.remember(place, candidates[0])
+    cache.remember(place, candidates[0])
 
     def write(found: Remembered) -> bool:
         for _ in range(50):
-            memory.remember(place, found)
-            if memory.recall(place) not in candidates:
+            cache.remember(place, found)
+            if cache.recall(place) not in candidates:
                 return False
         return True
 
@@ -395,13 +396,13 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     others = {"somebody's", "00000000"}
     for name in others:
         os.utime(tmp_path / name, (0, 0))
-    for number in range(1, memory.MAX_FILES + 5):
-        memory.remember(Place(str(tmp_path / f"{number:08}"), "key"), FOUND)
+    for number in range(1, cache.MAX_FILES + 5):
+        cache.remember(Place(str(tmp_path / f"{number:08}"), "key"), FOUND)
         os.utime(tmp_path / f"{number:08}", (number, number))
-    memory.remember(Place(str(tmp_path / "ffffffff"), "key"), FOUND)
+    cache.remember(Place(str(tmp_path / "ffffffff"), "key"), FOUND)
     names = set(os.listdir(tmp_path))
-    assert len(names - others) == memory.MAX_FILES
-    assert {"ffffffff", f"{memory.MAX_FILES + 4:08}", *others} <= names
+    assert len(names - others) == cache.MAX_FILES
+    assert {"ffffffff", f"{cache.MAX_FILES + 4:08}", *others} <= names
     assert "00000001" not in names
 
 
@@ -432,7 +433,7 @@ def test_key(tmp_path: Path) -> None:
     environ = {"HOME": "/home/x"}
 
     def place(*asked: object, **more: str) -> Place | None:
-        return memory.place({**environ, **more}, (str(program),), (), *asked)
+        return cache.place({**environ, **more}, (str(program),), (), *asked)
 
     first = place(1)
     assert first is not None
@@ -459,7 +460,7 @@ def test_libraries_of_the_current_folder(value: str, tmp_path: Path, monkeypatch
     for name in "one", "two":
         (tmp_path / name / "libraries").mkdir(parents=True)
         monkeypatch.chdir(tmp_path / name)
-        found.append([memory.place({"HOME": "/", "LD_LIBRARY_PATH": each}, (), ()) for each in (value, "/nonexistent")])
+        found.append([cache.place({"HOME": "/", "LD_LIBRARY_PATH": each}, (), ()) for each in (value, "/nonexistent")])
     assert found[0][0] != found[1][0]
     assert found[0][1] == found[1][1]
 

@@ -8,9 +8,10 @@ from itertools import product
 
 import pytest
 
-from anaheadless import environment, opengl, proof
-from anaheadless.facts import Facts, Repairs, VirtualGl
-from anaheadless.opengl import Candidate, Proof, Verdict, Wishes
+from anaheadless.launch import environment
+from anaheadless.opengl import candidates, probe
+from anaheadless.opengl.hardware import Facts, Repairs, VirtualGl
+from anaheadless.opengl.candidates import Candidate, Proof, Verdict, Wishes
 
 
 def drawn(renderer: str) -> Proof:
@@ -350,7 +351,7 @@ def test_choice(machine: Machine) -> None:
         tried.append(str(candidate))
         return machine.proofs[str(candidate)]
 
-    verdict = opengl.choose(machine.facts, machine.wishes, prove, repairs)
+    verdict = candidates.choose(machine.facts, machine.wishes, prove, repairs)
     assert (str(verdict.chosen) if verdict.chosen else None, tried) == (machine.chosen, machine.tried)
     assert [(str(candidate), result) for candidate, result in verdict.attempts] == [
         (name, machine.proofs[name]) for name in machine.tried
@@ -362,7 +363,7 @@ def test_choice(machine: Machine) -> None:
 def test_choice_on_every_machine() -> None:
     """What holds whatever there is, and whatever comes of it."""
     switches = list(product([None, VIRTUALGL], [(), DRI], [None, ":0"], [False, True], [False, True]))
-    backends = [backend for backend in opengl.BACKENDS if backend != "none"]
+    backends = [backend for backend in candidates.BACKENDS if backend != "none"]
     outcomes = list(product([OLD_LIBSTDCXX, NO_ROOM, LLVMPIPE, RADEON], repeat=4))
     everything = Repairs(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx)
     for switch, backend, outcome in product(switches, backends, outcomes):
@@ -371,7 +372,7 @@ def test_choice_on_every_machine() -> None:
         def prove(candidate: Candidate, known: Mapping[str, Proof] = known) -> Proof:
             return known[candidate.name]
 
-        verdict = opengl.choose(Facts(*switch), Wishes(backend), prove, lambda: everything)
+        verdict = candidates.choose(Facts(*switch), Wishes(backend), prove, lambda: everything)
         proofs = [result for _, result in verdict.attempts]
         story = f"{switch} {backend} {known}: {verdict}"
         assert len({str(candidate) for candidate, _ in verdict.attempts}) == len(proofs), story
@@ -409,14 +410,14 @@ def test_virtualgl_candidate(
     installed: VirtualGl, dlfaker: bool, user: dict[str, str], preload: tuple[str, ...], loads: str
 ) -> None:
     """Files are always checked by their paths, however they are preloaded."""
-    candidate = opengl.virtualgl(installed, "egl", user, dlfaker=dlfaker)
+    candidate = candidates.virtualgl(installed, "egl", user, dlfaker=dlfaker)
     assert (candidate.preload, candidate.loads) == (preload, loads)
     assert candidate.files == tuple(f"{installed.folder}/{path.rpartition('/')[2]}" for path in preload)
 
 
 def test_variables_that_choose_a_vendor() -> None:
     """As libglvnd and Mesa document them."""
-    verdict = opengl.choose(Facts(nvidia=True, mesa_vendor=True), Wishes(), lambda _: NO_GLX, lambda: MESA_FOLDER)
+    verdict = candidates.choose(Facts(nvidia=True, mesa_vendor=True), Wishes(), lambda _: NO_GLX, lambda: MESA_FOLDER)
     assert {str(candidate): candidate.variables for candidate, _ in verdict.attempts} == {
         "nvidia": {"__GLX_VENDOR_LIBRARY_NAME": "nvidia"},
         "native": {},
@@ -482,9 +483,9 @@ result: drawn
 """
 IGNORED = "ERROR: ld.so: object 'libvglfaker.so' from LD_PRELOAD cannot be preloaded: ignored."
 NATIVE = Candidate("native")
-FORCED = opengl.virtualgl(VIRTUALGL, ":0", {}, dlfaker=True)
-WITHOUT_DL = opengl.virtualgl(VIRTUALGL, ":0", {}, dlfaker=False)
-FOLDER_CANDIDATE = next(opengl.fallbacks([], MESA_FOLDER, Wishes()))
+FORCED = candidates.virtualgl(VIRTUALGL, ":0", {}, dlfaker=True)
+WITHOUT_DL = candidates.virtualgl(VIRTUALGL, ":0", {}, dlfaker=False)
+FOLDER_CANDIDATE = next(candidates.fallbacks([], MESA_FOLDER, Wishes()))
 
 
 @pytest.mark.parametrize(
@@ -563,18 +564,18 @@ FOLDER_CANDIDATE = next(opengl.fallbacks([], MESA_FOLDER, Wishes()))
 def test_reading_a_proof(
     candidate: Candidate, output: str, errors: str, status: int, result: str, message: str
 ) -> None:
-    seen = proof.read(candidate, output, errors, status, 1.5)
+    seen = probe.read(candidate, output, errors, status, 1.5)
     assert (seen.result, seen.message, seen.seconds) == (result, message, 1.5)
     assert seen.drawn == (result == "drawn")
 
 
 def test_the_systems_libgl_drew_in_the_place_of_the_mesa_folders() -> None:
     """ld.so ignores a library for another architecture."""
-    assert proof.read(FOLDER_CANDIDATE, SAID_NATIVE, IGNORED, 0).result == "not loaded"
+    assert probe.read(FOLDER_CANDIDATE, SAID_NATIVE, IGNORED, 0).result == "not loaded"
 
 
 def test_facts_of_a_proof() -> None:
-    assert proof.read(FORCED, SAID, "", 0, 0.25).replace(libraries=()) == Proof(
+    assert probe.read(FORCED, SAID, "", 0, 0.25).replace(libraries=()) == Proof(
         "drawn",
         vendor="VirtualGL",
         renderer="llvmpipe (LLVM 15.0.6, 256 bits)",
@@ -582,8 +583,8 @@ def test_facts_of_a_proof() -> None:
         direct=True,
         seconds=0.25,
     )
-    assert proof.read(NATIVE, SAID_NATIVE, "", 0).direct is False
-    assert proof.read(NATIVE, "result: no GLX\n", "", 1).direct is None
+    assert probe.read(NATIVE, SAID_NATIVE, "", 0).direct is False
+    assert probe.read(NATIVE, "result: no GLX\n", "", 1).direct is None
 
 
 @pytest.mark.parametrize(
@@ -635,7 +636,7 @@ ADVICE = (
 )
 def test_advice(backend: str, results: list[Proof], advised: str) -> None:
     attempts = tuple((Candidate(f"candidate {number}"), result) for number, result in enumerate(results))
-    given = opengl.advice(Verdict(None, attempts))
+    given = candidates.advice(Verdict(None, attempts))
     assert [words for words in ADVICE if words in given] == advised.split(" + ")
     assert given.endswith(".")
 
@@ -725,7 +726,7 @@ def candidate_as_vglrun(options: str, user: Mapping[str, str], installed: Virtua
         vgl_dlfaker="-nodl" not in words,
     )
     known = {name: value for name, value in user.items() if name.startswith("VGL_")}
-    return next(opengl.candidates(Facts(installed, user=known), wishes))
+    return next(candidates.candidates(Facts(installed, user=known), wishes))
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda case: f"{case.preset} vglrun {case.options}")
@@ -833,7 +834,7 @@ def test_library_path(preset: str | None, expected: str) -> None:
 
 def test_a_repair_comes_before_what_it_repairs() -> None:
     attempts = [(FORCED, OLD_LIBSTDCXX), (NATIVE, NO_GLX)]
-    (repaired,) = opengl.fallbacks(attempts, LIBSTDCXX, Wishes("virtualgl"))
+    (repaired,) = candidates.fallbacks(attempts, LIBSTDCXX, Wishes("virtualgl"))
     assert repaired.preload == ("/usr/lib/libstdc++.so.6", *FORCED.preload)
     assert repaired.files == ("/usr/lib/libstdc++.so.6", *FORCED.files)
     assert (repaired.variables, repaired.loads) == (FORCED.variables, FORCED.loads)
@@ -841,17 +842,17 @@ def test_a_repair_comes_before_what_it_repairs() -> None:
 
 def test_missing_drivers_are_to_be_installed_first() -> None:
     for missing in NO_VENDOR, Proof("refused", "libGL error: failed to load driver: swrast"):
-        given = opengl.advice(Verdict(None, ((NATIVE, missing),)))
+        given = candidates.advice(Verdict(None, ((NATIVE, missing),)))
         assert given.startswith("Install Mesa's drivers (Debian: libgl1-mesa-dri).")
 
 
 def test_mesa_without_its_cache_is_told_of_and_nothing_else_is() -> None:
-    (candidate,) = opengl.fallbacks([(FORCED, NO_ROOM)], NO_REPAIR, Wishes())
+    (candidate,) = candidates.fallbacks([(FORCED, NO_ROOM)], NO_REPAIR, Wishes())
     added = {"MESA_SHADER_CACHE_DISABLE": "true", "MESA_GLSL_CACHE_DISABLE": "true"}
     assert candidate.variables == {**FORCED.variables, **added}
     assert (candidate.preload, candidate.files) == (FORCED.preload, FORCED.files)
     assert "cache" in candidate.warning
-    (repaired,) = opengl.fallbacks([(NATIVE, OLD_LIBSTDCXX)], LIBSTDCXX, Wishes())
+    (repaired,) = candidates.fallbacks([(NATIVE, OLD_LIBSTDCXX)], LIBSTDCXX, Wishes())
     assert (NATIVE.warning, repaired.warning) == ("", "")
 
 
@@ -867,7 +868,7 @@ def test_a_mesa_of_its_own_is_preloaded_and_searched() -> None:
 
 def test_a_mesa_in_a_folder_with_a_blank_is_searched_only() -> None:
     """LD_PRELOAD takes blanks for separators."""
-    (candidate,) = opengl.fallbacks([], Repairs(mesa_folder="/my programs/mesa"), Wishes())
+    (candidate,) = candidates.fallbacks([], Repairs(mesa_folder="/my programs/mesa"), Wishes())
     assert build({"LD_PRELOAD": "mine.so"}, candidate) == {
         "LIBGL_ALWAYS_SOFTWARE": "1",
         "LD_PRELOAD": "mine.so",

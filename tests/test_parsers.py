@@ -17,25 +17,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anaheadless import (
-    cli,
-    display,
-    environment,
-    exports,
-    facts,
-    inspection,
-    keeper,
-    live,
-    processes,
-    proof,
-    screenshot,
-    xproto,
-    xserver,
-)
-from anaheadless.display import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_screen
+from anaheadless.cli import app, shell_export
+from anaheadless.diagnostics import inspection
+from anaheadless.launch import environment
+from anaheadless.opengl import hardware, probe
+from anaheadless.session import discovery, keeper
+from anaheadless.system import processes
+from anaheadless.x11 import client, display_number, screenshot, server_process
+from anaheadless.x11.display_number import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_screen
 from anaheadless.errors import LaunchError
-from anaheadless.live import Notes, parse_notes
-from anaheadless.opengl import Candidate
+from anaheadless.session.discovery import Notes, parse_notes
+from anaheadless.opengl.candidates import Candidate
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 SIDES = st.integers(1, MAX_SIDE)
@@ -70,7 +62,7 @@ def converted(kind: click.ParamType[Any], text: str) -> Any:
 
 @given(st.floats(0.001, 365), st.sampled_from(["s", "m", "h", "d", ""]))
 def test_durations(number: float, unit: str) -> None:
-    seconds = converted(cli.Duration(), f"{number:.3f}{unit}")
+    seconds = converted(app.Duration(), f"{number:.3f}{unit}")
     scale = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
     assert seconds == pytest.approx(round(number, 3) * scale)
 
@@ -80,13 +72,13 @@ def test_durations(number: float, unit: str) -> None:
 @example("1e3")
 @example("1s\n")
 def test_odd_durations_are_refused(text: str) -> None:
-    seconds = converted(cli.Duration(), text)
+    seconds = converted(app.Duration(), text)
     assert seconds is None or 0 < seconds <= 366 * 86400
 
 
 @given(st.one_of(st.text(), st.from_regex(r"[0-9x+-]{0,20}")))
 def test_parts_of_a_screen(text: str) -> None:
-    area = converted(cli.Area(), text)
+    area = converted(app.Area(), text)
     assert area is None or (area[0] > 0 and area[1] > 0)
 
 
@@ -96,14 +88,14 @@ def test_parts_of_a_screen(text: str) -> None:
     st.binary(min_size=16, max_size=16),
 )
 def test_cookie_is_found_among_others(others: list[tuple[int, str]], number: int, cookie: bytes) -> None:
-    entries = b"".join(display.authority(n, b"another's cookie", host[:99]) for n, host in others if n != number)
-    assert display.find_cookie(entries + display.authority(number, cookie, "here"), number) == cookie
+    entries = b"".join(display_number.authority(n, b"another's cookie", host[:99]) for n, host in others if n != number)
+    assert display_number.find_cookie(entries + display_number.authority(number, cookie, "here"), number) == cookie
 
 
 @given(st.binary())
 def test_odd_authority(entries: bytes) -> None:
     try:
-        assert isinstance(display.find_cookie(entries, 2000), bytes)
+        assert isinstance(display_number.find_cookie(entries, 2000), bytes)
     except ValueError as error:
         assert ":2000" in str(error)  # noqa: PT017
 
@@ -123,7 +115,7 @@ def test_odd_setup_of_a_server(setup: bytes) -> None:
         screenshot.parse_setup(setup)
 
 
-@given(st.integers(0, 2), st.sampled_from(live.BACKENDS), WORDS, WORDS)
+@given(st.integers(0, 2), st.sampled_from(discovery.BACKENDS), WORDS, WORDS)
 def test_notes_are_read_as_they_are_written(glx: int, backend: str, renderer: str, original: str) -> None:
     notes = Notes(glx, backend, renderer, original)
     read = parse_notes(notes.as_text())
@@ -148,7 +140,7 @@ def test_notes_that_make_no_sense(odd: dict[str, Any]) -> None:
 
 @given(st.lists(st.one_of(WORDS, st.just(keeper.__file__), st.just(":1"), st.just("1")), max_size=8))
 def test_odd_command_lines(words: list[str]) -> None:
-    found = live.parse_command(words)
+    found = discovery.parse_command(words)
     assert found is None or (found[0] in words[1:] and str(found[1]) in words[2:])
 
 
@@ -161,15 +153,15 @@ def test_odd_environment_blocks(block: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["", ":", "::1", "1\n", "٣", "x" * 5000, "9" * 5000])
 def test_odd_names_of_sessions(name: str) -> None:
-    from anaheadless import roster
+    from anaheadless.session import manage
 
     with pytest.raises(LaunchError, match="there is no session"):
-        roster.find(name, {})
+        manage.find(name, {})
 
 
 @given(WORDS, st.one_of(WORDS, st.from_regex(r":[0-9]{0,10},[0-9]{0,10}\n?")))
 def test_odd_words_about_a_session(display: str, session: str) -> None:
-    assert live.current({"DISPLAY": display, "ANAHEADLESS_SESSION": session}) is None
+    assert discovery.current({"DISPLAY": display, "ANAHEADLESS_SESSION": session}) is None
 
 
 @given(st.binary(min_size=1, max_size=15))
@@ -192,7 +184,7 @@ def test_odd_names_of_processes(name: bytes) -> None:
 def test_odd_locks(folder: Path, text: bytes) -> None:
     lock = folder / "lock"
     lock.write_bytes(text)
-    assert not xserver.names(str(lock), 999999999)
+    assert not server_process.names(str(lock), 999999999)
 
 
 @pytest.fixture(scope="module")
@@ -219,14 +211,14 @@ LINES = st.lists(st.one_of(st.binary(), st.sampled_from([b" => ", b"=> not found
 @given(LINES)
 def test_odd_answers_of_the_linker(tools: Path, lines: list[bytes]) -> None:
     tools.write_bytes(b"".join(lines))
-    assert all(isinstance(path, str) for path in facts.linker_cache())
+    assert all(isinstance(path, str) for path in hardware.linker_cache())
     assert all(isinstance(name, str) for name in inspection.missing_libraries("plugin.so"))
 
 
 @given(st.text(), st.text(), st.integers(-64, 255))
 @example("result: drawn\n", "", 0)
 def test_odd_answers_of_a_proof(output: str, errors: str, status: int) -> None:
-    found = proof.read(Candidate("native"), output, errors, status)
+    found = probe.read(Candidate("native"), output, errors, status)
     assert (found.result == "drawn") == ("result: drawn" in output.splitlines())
 
 
@@ -256,19 +248,19 @@ def answering(answer: bytes) -> Iterator[str]:
 @settings(max_examples=50)
 @given(st.one_of(st.binary(), st.binary().map(lambda body: b"\1\0\0\0\0\0\0\0\1" + body)))
 def test_odd_answers_of_a_server(answer: bytes) -> None:
-    with answering(answer) as address, contextlib.suppress(OSError, xproto.RefusedError):
-        connection = xproto.connect(address, bytes(16), time.monotonic() + 30)
+    with answering(answer) as address, contextlib.suppress(OSError, client.RefusedError):
+        connection = client.connect(address, bytes(16), time.monotonic() + 30)
         with connection:
-            xproto.has_extension(connection, "GLX")
+            client.has_extension(connection, "GLX")
 
 
 def test_answer_of_a_server_that_takes_too_much_memory() -> None:
     """Sixteen gigabytes."""
     setup, reply = bytes([1, *bytes(7)]), struct.pack("<BBHI24x", 1, 0, 0, 0xFFFFFFFF)
     with answering(setup + reply) as address:
-        connection = xproto.connect(address, bytes(16), time.monotonic() + 30)
-        with connection, pytest.raises(xproto.RefusedError, match="17179869180 bytes, and not 0"):
-            xproto.has_extension(connection, "GLX")
+        connection = client.connect(address, bytes(16), time.monotonic() + 30)
+        with connection, pytest.raises(client.RefusedError, match="17179869180 bytes, and not 0"):
+            client.has_extension(connection, "GLX")
 
 
 NAMES = st.one_of(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), WORDS, st.just("A<<END"), st.just("A\n"))
@@ -277,7 +269,7 @@ NAMES = st.one_of(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), WORDS, st.just(
 @given(st.dictionaries(NAMES, st.one_of(WORDS, st.just("END\nEND_"), st.just("\nEND\nA<<END\n"))))
 def test_variables_for_github_are_read_as_they_are_written(changed: dict[str, str]) -> None:
     """What no shell can name is left out."""
-    lines = "".join(f"{line}\n" for line in exports.for_github(changed)).split("\n")[:-1]
+    lines = "".join(f"{line}\n" for line in shell_export.for_github(changed)).split("\n")[:-1]
     read = {}
     while lines:
         name, end = lines.pop(0).split("<<")

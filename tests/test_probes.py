@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from anaheadless import processes
+from anaheadless.system import processes
 from helpers import PATIENCE, run, wait_until
 from plain import COLOURS, answer, bare, code_of, python, regular_display
 from test_broken_drivers import lacking_vendor, program

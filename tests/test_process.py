@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from anaheadless.environment import SHIM
+from anaheadless.launch.environment import SHIM
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, holding, run, wait_until
 
 

@@ -19,7 +19,7 @@ from docutils.core import publish_doctree
 from PyQt5.QtCore import QSize
 from PyQt5.QtGui import QImage
 
-from anaheadless import view
+from anaheadless.session import viewer
 from helpers import BIN, CHECKOUT, PATIENCE, TESTS, holding, run
 from namespaces import namespaces, needs_namespaces
 
@@ -166,7 +166,7 @@ def test_view() -> None:
     """What it does is in test_view.py."""
     command, *said = BLOCKS["view"].splitlines()
     assert "Usage: anaheadless view " in run(*command.split()[2:], "--help").stdout
-    assert view.invitation(":4711", 5901, "h7Kd2mPq", "node17").splitlines() == said
+    assert viewer.invitation(":4711", 5901, "h7Kd2mPq", "node17").splitlines() == said
 
 
 @pytest.mark.needs("ffmpeg")

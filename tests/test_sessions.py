@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from PyQt5.QtGui import QColor, QImage
 
-from anaheadless import exports, keeper, live
+from anaheadless.cli import shell_export
+from anaheadless.session import discovery, keeper
 from helpers import ANAHEADLESS, PATIENCE, SOCKETS, hanging, holding, is_running, run, wait_until
 from namespaces import PrivateTmp
 
@@ -154,7 +155,7 @@ def test_stop_of_what_is_only_starting() -> None:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and starting is None:
                 found = [pid for first in children(process.pid) for pid in children(first)]
-                starting = live.look(found[0]) if found else None
+                starting = discovery.look(found[0]) if found else None
             if starting is not None:
                 with suppress(ProcessLookupError):
                     os.kill(starting.keeper, keeper.STOP)
@@ -359,7 +360,7 @@ def test_start_that_can_not_write_all_writes_nothing(tmp_path: Path) -> None:
     assert output.returncode == 125
     assert f"{file}: File too large\n" in output.stderr
     assert file.stat().st_size == size - 20
-    assert os.getpid() not in [session.target for session in live.sessions()]
+    assert os.getpid() not in [session.target for session in discovery.sessions()]
 
 
 @pytest.mark.parametrize("stdout", [">&-", "1</dev/null"])
@@ -370,7 +371,7 @@ def test_start_without_a_standard_output(stdout: str) -> None:
     assert output.returncode == 125
     assert "standard output is closed" in output.stderr or "the output can't be written: Bad file" in output.stderr
     assert "Traceback" not in output.stderr
-    assert os.getpid() not in [session.target for session in live.sessions()]
+    assert os.getpid() not in [session.target for session in discovery.sessions()]
 
 
 def test_start_that_fails_tells_programs_nothing() -> None:
@@ -406,11 +407,11 @@ def test_start_that_is_interrupted(number: int) -> None:
     command = [ANAHEADLESS, "start", "--fresh", "--pid", str(os.getpid())]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout
-        wait_until(lambda: os.getpid() in [session.target for session in live.sessions()], "there is a keeper")
+        wait_until(lambda: os.getpid() in [session.target for session in discovery.sessions()], "there is a keeper")
         process.send_signal(number)
         assert process.stdout.read() == b""
     assert process.returncode == -number
-    wait_until(lambda: os.getpid() not in [session.target for session in live.sessions()], "nobody keeps it")
+    wait_until(lambda: os.getpid() not in [session.target for session in discovery.sessions()], "nobody keeps it")
 
 
 def test_start_without_its_shell(tmp_path: Path) -> None:
@@ -445,7 +446,7 @@ def test_variables_arrive_in_the_shell(program: str) -> None:
         pytest.skip(f"no {program}")
     kind = {"fish": "fish", "tcsh": "csh"}.get(program, "sh")
     show = f"exec {sys.executable} -c 'import json, os; print(json.dumps([os.environ.get(n) for n in \"ABCEFG\"]))'"
-    lines = exports.for_shell({**ODD, **ODD_NAMES}, kind)
+    lines = shell_export.for_shell({**ODD, **ODD_NAMES}, kind)
     output = run("-c", "\n".join([*lines, show]), command=program, env={**os.environ, "B": "1"})
     assert output.stderr == ""
     assert json.loads(output.stdout) == list(ODD.values())
@@ -454,7 +455,7 @@ def test_variables_arrive_in_the_shell(program: str) -> None:
 @pytest.mark.parametrize("shell", ["sh", "fish", "csh"])
 def test_values_are_always_quoted(shell: str) -> None:
     """For =ls, zsh would put the path of ls."""
-    (line,) = exports.for_shell({"A": "=ls"}, shell)
+    (line,) = shell_export.for_shell({"A": "=ls"}, shell)
     assert "'=ls'" in line
 
 
@@ -478,12 +479,12 @@ def test_functions_that_bash_exports_are_not_printed(tmp_path: Path) -> None:
 
 
 def test_variables_for_github() -> None:
-    assert exports.for_github({"A": "1", "B": None, "C": "END\nEND_", **ODD_NAMES}) == [
+    assert shell_export.for_github({"A": "1", "B": None, "C": "END\nEND_", **ODD_NAMES}) == [
         *("A<<END", "1", "END"),
         *("B<<END", "", "END"),
         *("C<<END__", "END\nEND_", "END__"),
     ]
-    assert exports.changes({"A": "1", "B": "2", "C": "3"}, {"A": "1", "B": "4", "D": ""}) == {
+    assert shell_export.changes({"A": "1", "B": "2", "C": "3"}, {"A": "1", "B": "4", "D": ""}) == {
         "B": "4",
         "C": None,
         "D": "",

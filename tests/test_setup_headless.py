@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import anaheadless
-from anaheadless import processes
+from anaheadless.system import processes
 from helpers import ANAHEADLESS, CHECKOUT, PATIENCE, Session, is_running, run, wait_until
 from plain import COLOURS, answer, bare, code_of, finish, regular_display, reporting
 from test_broken_drivers import BROKEN, broken_gl, lacking_vendor, processes_of, program, servers

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from anaheadless.environment import SHIM
+from anaheadless.launch.environment import SHIM
 from helpers import BIN, TESTS, run
 from plain import other_python
 

@@ -18,8 +18,8 @@ import click
 import pytest
 from PyQt5.QtGui import QImage
 
-from anaheadless import keeper
-from anaheadless.cli import Duration
+from anaheadless.session import keeper
+from anaheadless.cli.app import Duration
 from helpers import ANAHEADLESS, BIN, PATIENCE, PROGRAMS, Session, holding, is_running, run, wait_until
 
 EXEC = ("exec", "--gl", "none")

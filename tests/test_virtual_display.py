@@ -22,10 +22,12 @@ from typing import Any
 import psutil
 import pytest
 
-from anaheadless import LaunchError, VirtualDisplay, keeper, live, screenshot, virtual_display, xproto
-from anaheadless.display import abstract_name, authority, find_cookie
-from anaheadless.live import Notes, parse_notes
-from anaheadless.screenshot import Format, parse_setup, to_rgb
+from anaheadless import LaunchError, VirtualDisplay, virtual_display
+from anaheadless.session import discovery, keeper
+from anaheadless.x11 import client, screenshot
+from anaheadless.x11.display_number import abstract_name, authority, find_cookie
+from anaheadless.session.discovery import Notes, parse_notes
+from anaheadless.x11.screenshot import Format, parse_setup, to_rgb
 from helpers import PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, remove_socket, run, wait_until
 from namespaces import PrivateTmp
 from test_broken_drivers import BROKEN, HANG, broken_gl, program
@@ -87,7 +89,7 @@ class Client:
     def __init__(self, display: VirtualDisplay) -> None:
         number = int(display.display[1:])
         cookie = find_cookie(Path(display.environ["XAUTHORITY"]).read_bytes(), number)
-        self.connection = xproto.connect(abstract_name(number), cookie, time.monotonic() + PATIENCE)
+        self.connection = client.connect(abstract_name(number), cookie, time.monotonic() + PATIENCE)
         self.form = parse_setup(self.connection.setup)
         (self.context,) = struct.unpack_from("<4xI", self.connection.setup)  # any of the identifiers that are ours
         self.connection.socket.sendall(struct.pack("<BxHIIIII", 55, 5, self.context, self.form.root, 4, 0, 0)[:20])
@@ -135,7 +137,7 @@ def test_display_and_its_environment() -> None:
         assert display.renderer
         assert display.display == display.environ["DISPLAY"] != os.environ.get("DISPLAY")
         assert "    GLX\n" in xdpyinfo(display.environ)
-        found = live.current(display.environ)
+        found = discovery.current(display.environ)
         assert found is not None
         assert found.notes is not None
         assert (found.display, found.keeper) == (display.display, parts(display)[0].pid)
@@ -485,7 +487,7 @@ def test_ended_display_has_no_picture(tmp_path: Path) -> None:
     ):
         display.screenshot(tmp_path / "y.png")
     assert not (tmp_path / "y.png").exists()
-    assert live.current(display.environ) is None
+    assert discovery.current(display.environ) is None
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["keeper", "server"])
@@ -497,7 +499,7 @@ def test_part_that_is_killed(which: int, tmp_path: Path) -> None:
         wait_until(lambda: not any(map(is_running, processes)))
         with pytest.raises(LaunchError):
             display.screenshot(tmp_path / "x.png")
-        assert live.current(display.environ) is None
+        assert discovery.current(display.environ) is None
     assert not (tmp_path / "x.png").exists()
     remove_socket(int(display.display[1:]))  # nobody was left to do it; the next one would
 
@@ -961,23 +963,23 @@ def test_notes_that_are_none(text: str) -> None:
 
 def test_session_by_its_environment() -> None:
     with virtual_display(gl="none") as display:
-        found = live.current(display.environ)
+        found = discovery.current(display.environ)
         assert found is not None
         assert found.target == os.getpid()
         assert found.notes is not None
         assert found.notes.replace(remembered="") == Notes(
             0, "none", "", os.environ.get("DISPLAY", ""), server=parts(display)[1].pid
         )
-        assert live.current({**display.environ, "DISPLAY": f"{display.display}.0"}) == found
+        assert discovery.current({**display.environ, "DISPLAY": f"{display.display}.0"}) == found
         for name in "DISPLAY", "ANAHEADLESS_SESSION":
-            assert live.current({**display.environ, name: ""}) is None
-            assert live.current({key: value for key, value in display.environ.items() if key != name}) is None
-        assert live.current({**display.environ, "DISPLAY": f"{display.display}0"}) is None
+            assert discovery.current({**display.environ, name: ""}) is None
+            assert discovery.current({key: value for key, value in display.environ.items() if key != name}) is None
+        assert discovery.current({**display.environ, "DISPLAY": f"{display.display}0"}) is None
         other = f":1{display.display[1:]}"
         session = f"{other},{found.keeper}"
-        assert live.current({"DISPLAY": other, "ANAHEADLESS_SESSION": session}) is None
+        assert discovery.current({"DISPLAY": other, "ANAHEADLESS_SESSION": session}) is None
         parts(display)[0].kill()
-        wait_until(lambda: live.current(display.environ) is None)
+        wait_until(lambda: discovery.current(display.environ) is None)
     remove_socket(int(display.display[1:]))
 
 
@@ -1005,7 +1007,7 @@ SOME = (":2000,{}", ":2000,{} ", " :2000,{}", ":2000,{}\n", ":2000,{},1", "2000,
 )
 def test_session_that_is_none(session: str) -> None:
     for display in ":2000", session.partition(",")[0], "":
-        assert live.current({"ANAHEADLESS_SESSION": session, "DISPLAY": display}) is None
+        assert discovery.current({"ANAHEADLESS_SESSION": session, "DISPLAY": display}) is None
 
 
 ASK = "import os; from anaheadless import live; found = live.current(os.environ); print(found and found.notes)"

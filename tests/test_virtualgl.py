@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from anaheadless import display, facts, rendercheck
+from anaheadless.opengl import hardware, rendercheck
+from anaheadless.x11 import display_number
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, gcc, run, wait_until
 
 Test = TypeVar("Test", bound=Callable[..., Any])
@@ -179,11 +180,11 @@ def server() -> Iterator[Server]:
 def guarded(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
     """One that needs a cookie, and the user's file with it and with that of a host far away."""
     cookie, node = os.urandom(16), os.uname().nodename
-    (tmp_path / "server-authority").write_bytes(display.authority(0, cookie, node))
+    (tmp_path / "server-authority").write_bytes(display_number.authority(0, cookie, node))
     with x_server("-auth", tmp_path / "server-authority") as started:
         own = tmp_path / "user-authority"
         own.write_bytes(
-            display.authority(7, b"far away", "far.example") + display.authority(started.number, cookie, node)
+            display_number.authority(7, b"far away", "far.example") + display_number.authority(started.number, cookie, node)
         )
         yield started, own
 
@@ -247,7 +248,7 @@ def test_auto_wants_virtualgl_for_hardware_only(compiled: StandIn, renderer: str
 
 
 def test_not_tried_without_a_place_to_render_on(compiled: StandIn) -> None:
-    if facts.gather(compiled.environ()).gpus:
+    if hardware.gather(compiled.environ()).gpus:
         pytest.skip("there is a GPU here")
     output = compiled.run("run", "-v", "-c", REPORT)
     assert (output.returncode, "virtualgl" in output.stderr) == (0, False)
@@ -385,16 +386,16 @@ def test_callers_authority_from_the_home_folder(compiled: StandIn, guarded: tupl
 def test_callers_display(server: Server, form: str, usable: bool) -> None:
     name = form.format(server.number)
     # The screen is kept: it may be another GPU's.
-    assert facts.gather({"DISPLAY": name}).outer_display == (name.removeprefix("unix") if usable else None)
+    assert hardware.gather({"DISPLAY": name}).outer_display == (name.removeprefix("unix") if usable else None)
     # One of ours is no display of the caller's.
     session = {"DISPLAY": name, "ANAHEADLESS_SESSION": f"{server.display},77"}
-    assert facts.gather(session).outer_display is None
+    assert hardware.gather(session).outer_display is None
     other = {"DISPLAY": name, "ANAHEADLESS_SESSION": f"{server.display}1,77"}
-    assert facts.gather(other).outer_display == (name.removeprefix("unix") if usable else None)
+    assert hardware.gather(other).outer_display == (name.removeprefix("unix") if usable else None)
 
 
 def test_display_that_is_gone() -> None:
-    assert facts.gather({"DISPLAY": nobody()}).outer_display is None
+    assert hardware.gather({"DISPLAY": nobody()}).outer_display is None
 
 
 def test_searching_virtualgl(tmp_path: Path) -> None:
@@ -408,11 +409,11 @@ def test_searching_virtualgl(tmp_path: Path) -> None:
     search = [str(tmp_path / "links")]
     vglrun = str(tmp_path / "links" / "vglrun")
     (prefix / "lib" / "librrfaker.so").touch()
-    assert facts.find_virtualgl(search) == facts.VirtualGl(str(prefix / "lib"), "rrfaker", False, vglrun)
+    assert hardware.find_virtualgl(search) == hardware.VirtualGl(str(prefix / "lib"), "rrfaker", False, vglrun)
     (prefix / "lib" / "libvglfaker.so").touch()
-    assert facts.find_virtualgl(search) == facts.VirtualGl(str(prefix / "lib"), "vglfaker", False, vglrun)
+    assert hardware.find_virtualgl(search) == hardware.VirtualGl(str(prefix / "lib"), "vglfaker", False, vglrun)
     (prefix / "lib64" / "libvglfaker.so").touch()
-    assert facts.find_virtualgl(search) == facts.VirtualGl(str(prefix / "lib64"), "vglfaker", False, vglrun)
+    assert hardware.find_virtualgl(search) == hardware.VirtualGl(str(prefix / "lib64"), "vglfaker", False, vglrun)
 
 
 def test_library_folder_that_ld_so_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,7 +425,7 @@ def test_library_folder_that_ld_so_does_not_search(monkeypatch: pytest.MonkeyPat
     if not searched or "/usr/lib64" in searched:
         pytest.skip("ld.so looks in /usr/lib64 here, or does not say where it looks")
     monkeypatch.setattr(os.path, "isfile", lambda path: path == "/usr/lib64/libvglfaker.so")
-    assert facts.find_virtualgl([]) == facts.VirtualGl("/usr/lib64", "vglfaker", in_linker_path=False)
+    assert hardware.find_virtualgl([]) == hardware.VirtualGl("/usr/lib64", "vglfaker", in_linker_path=False)
 
 
 # The real one.
@@ -606,7 +607,7 @@ def test_vglrun_in_the_target(server: Server) -> None:
 
 @needs_virtualgl
 def test_the_real_one_is_found() -> None:
-    found = facts.find_virtualgl(os.get_exec_path())
+    found = hardware.find_virtualgl(os.get_exec_path())
     assert found is not None
     assert found.vglrun == VGLRUN
 
@@ -618,6 +619,6 @@ def test_wrapper_of_vglrun_does_not_hide_it(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "vglrun").write_text('#!/bin/sh\nexec /opt/VirtualGL/bin/vglrun -d egl "$@"\n')
     (tmp_path / "bin" / "vglrun").chmod(0o755)
-    found = facts.find_virtualgl([str(tmp_path / "bin")])
+    found = hardware.find_virtualgl([str(tmp_path / "bin")])
     assert found is not None
     assert found.folder == "/opt/VirtualGL/lib64"

@@ -84,10 +84,10 @@ class Ours:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        from anaheadless import anatomist
+        from anaheadless.api import seed
 
         # One module, one state; the import system takes what it finds there.
-        sys.modules[module.__name__] = anatomist
+        sys.modules[module.__name__] = seed
 
 
 class StandIn:
@@ -114,6 +114,6 @@ class Soma:
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        from anaheadless import soma
+        from anaheadless.api import soma
 
         soma.answer_for(module)

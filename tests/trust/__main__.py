@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from anaheadless.display import NUMBERS
+from anaheadless.x11.display_number import NUMBERS
 from trust.ground import (
     SOCKETS,
     Stranger,

@@ -1,0 +1,91 @@
+"""A script that was started plainly, and launches itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from anaheadless.errors import LaunchError, say
+
+
+def relaunch(**options: Any) -> None:
+    """Start this program again by the launcher, unless it is in a session already: one line at the top of a script.
+
+    It is the same process, with the same arguments, from the beginning: what stands before the call is run
+    twice. What goes wrong is said, and is the status, as by the launcher's own command. On systems other than Linux
+    nothing is done.
+
+    :param options: as of :func:`anaheadless.virtual_display`.
+    :raises LaunchError: this is not a program that could be started again: an interactive or embedded interpreter, a
+        Jupyter kernel, a worker of multiprocessing, a script from standard input, or one that has changed its
+        arguments.
+    :raises ValueError: an option makes no sense, and likewise TypeError.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    from anaheadless.launch import run as launch
+    from anaheadless.session import discovery
+    from anaheadless.options import checked_call
+    from anaheadless.launch.target import Target
+
+    wanted = checked_call("relaunch", options)
+    if discovery.current({**os.environ, "DISPLAY": os.environ.get("ANAHEADLESS_SESSION", "").partition(",")[0]}):
+        return
+    if any(session.target == os.getpid() and session.is_run() for session in discovery.sessions()):
+        raise LaunchError(
+            "this program was started by anaheadless, but ANAHEADLESS_SESSION has been changed or removed",
+            hint="Something that runs before your program, perhaps a sitecustomize.py, does that.",
+        )
+    target = Target(sys.executable, (sys.executable, *_arguments()))
+    for stream in sys.stdout, sys.stderr:
+        if stream is not None and not stream.closed:
+            stream.flush()
+    try:
+        launch.run(target, wanted, os.environ, sys.executable, without='gl="none"')
+    except LaunchError as error:
+        say(str(error))
+        sys.exit(error.exit_code)
+
+
+def _arguments() -> list[str]:
+    """What came after the interpreter on the command line; :raises LaunchError: it can't be used, or be known."""
+    words = getattr(sys, "orig_argv", None)
+    if words is None:  # Python 3.9
+        with open("/proc/self/cmdline", "rb") as file:
+            words = os.fsdecode(file.read()).split("\0")[:-1]
+    reason = _why_not(words)
+    if reason is not None:
+        raise LaunchError(
+            f"this program can't be relaunched: {reason}",
+            hint="Start it with 'anaheadless run', or use anaheadless.setup_headless() in it.",
+        )
+    return list(words[1:])
+
+
+def _why_not(words: Sequence[str]) -> str | None:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    workers = getattr(sys.modules.get("multiprocessing"), "parent_process", None)
+    if shell is not None and shell() is not None:
+        return "it is an IPython shell or a Jupyter kernel"
+    if hasattr(sys, "ps1") or sys.flags.interactive:
+        return "it is an interactive interpreter"
+    if getattr(sys, "frozen", False) or not _is_this_program(sys.executable):
+        return "its interpreter is embedded in another program"
+    if workers is not None and workers() is not None:
+        return "it is a worker process of multiprocessing"
+    if sys.argv[:1] in ([], [""], ["-"]):
+        return "it was read from standard input"
+    if os.path.exists(sys.argv[0]) and not (os.path.isfile(sys.argv[0]) or os.path.isdir(sys.argv[0])):
+        return "it was read from a pipe"
+    if words[len(words) - len(sys.argv) + 1 :] != sys.argv[1:]:
+        return "its arguments have been changed"
+    return None
+
+
+def _is_this_program(path: str | None) -> bool:
+    try:
+        return path is not None and os.path.samefile(path, "/proc/self/exe")
+    except OSError:
+        return False

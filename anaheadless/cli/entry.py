@@ -1,0 +1,119 @@
+"""The commands' way in.
+
+A call without options, or with the most common ones, goes straight to the launch. What others ask for is read by
+click, which takes longer to import than all the rest.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from anaheadless.errors import FAILED, LaunchError, say
+
+# What a write to standard output may meet.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
+
+def main() -> None:
+    """The command ``anaheadless``."""
+    _enter(_main)
+
+
+def main_python() -> None:
+    """The command ``anaheadless-python``: an interpreter with a display, whose options are all python's own."""
+    _enter(_main_python)
+
+
+def _main() -> None:
+    command, *words = sys.argv[1:] or [""]
+    if command in ("run", "exec"):
+        _launch_if_plain(command, words)
+    from anaheadless.cli.app import cli
+
+    cli.main(prog_name="anaheadless")
+
+
+def _main_python() -> None:
+    _launch_if_plain("python", sys.argv[1:])
+    from anaheadless.cli.app import python
+
+    python.main(["--", *sys.argv[1:]], prog_name="anaheadless-python")
+
+
+def _launch_if_plain(command: str, words: Sequence[str]) -> None:
+    """Become the target of *command*, unless click has to be asked what is wanted."""
+    from anaheadless.cli import config_file
+    from anaheadless.launch import run as launch, target
+    from anaheadless.options import parse_plain
+
+    environ = launch.inherited_environment()
+    variables = _as_options(environ)
+    if command == "python":
+        options, unread = parse_plain(variables)
+        is_plain = not unread
+    else:
+        options, words = parse_plain([*variables, *words])  # the last one holds
+        is_plain = _is_target(command, words)
+    script = target.script_among(words) if command != "exec" else None
+    if not is_plain or not config_file.is_silent(script, environ):
+        return
+    search = os.get_exec_path(environ)
+    if command == "exec":
+        launch.run(target.command(words[0], words[1:], search), options, environ)
+    program = target.python_call(target.this_python(), words, search)
+    launch.run(program, options, environ, program.executable)
+
+
+def _is_target(command: str, words: Sequence[str]) -> bool:
+    """Whether *words* begin with what comes after the options, or is the last one of them: all else is the target's."""
+    if not words:
+        return False
+    is_last = command == "run" and (words[0] == "-" or (words[0] in ("-m", "-c") and len(words) > 1))
+    return is_last or not words[0].startswith("-")
+
+
+def _as_options(environ: Mapping[str, str]) -> list[str]:
+    """The variables that stand for options, in the form of options."""
+    prefix = "ANAHEADLESS_"
+    return [
+        f"--{name[len(prefix) :].lower().replace('_', '-')}={value}"
+        for name, value in environ.items()
+        if name.startswith(prefix) and name != "ANAHEADLESS_SESSION"
+    ]
+
+
+def _enter(command: Callable[[], None]) -> None:
+    # A ^C ends us as it ends any program; what was started by then is cleaned up by the keeper.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # click would take stdout; it is closed again when the target starts
+    try:
+        _say_what_fails(command)
+    except SystemExit as end:
+        if not sys.flags.inspect:
+            raise
+        # With PYTHONINSPECT, Python would not end, but ask for lines to run.
+        if sys.stdout is not None:
+            with suppress(OSError):
+                sys.stdout.flush()
+        os._exit(end.code if isinstance(end.code, int) else 0)
+
+
+def _say_what_fails(command: Callable[[], None]) -> None:
+    try:
+        command()
+    except LaunchError as error:
+        say(str(error))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or error.filename:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try, and fail, once more
+        say(f"anaheadless: the output can't be written: {error.strerror}")
+        sys.exit(FAILED)

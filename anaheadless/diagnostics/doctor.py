@@ -1,0 +1,291 @@
+"""What ``run`` would find on this machine: the findings as data, and as lines for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from anaheadless import __version__, packages
+from anaheadless.diagnostics import inspection
+from anaheadless.launch import run as launch
+from anaheadless.opengl import hardware
+from anaheadless.errors import LaunchError
+from anaheadless.opengl.candidates import Verdict, Wishes, advice
+from anaheadless.options import Options
+from anaheadless.opengl.probe import prove
+from anaheadless.launch.target import find_program
+
+# What each tool prints its version with; and whether nothing works without it.
+_TOOLS = {
+    "Xvfb": (None, True),
+    "xkbcomp": ("-version", True),
+    "xdpyinfo": ("-version", False),
+    "glxinfo": (None, False),
+    "vglrun": ("--version", False),
+    "x11vnc": ("-version", False),
+    "ffmpeg": ("-version", False),
+}
+_SECONDS = 15.0
+_RENDER_HINT = "Give --render a file in a folder that you can write to, on a disk with space left."
+
+
+class Finding(NamedTuple):
+    """A line for people; *good* is None where there is nothing to judge."""
+
+    section: str
+    good: bool | None
+    text: str
+
+
+def examine(options: Options, environ: Mapping[str, str], python: str, picture: str | None = None) -> dict[str, Any]:
+    """The findings, as documented in docs/doctor.rst; all of it can be written as JSON.
+
+    :param picture: where to save what the chosen candidate drew, as PNG.
+    :raises LaunchError: the picture can't be saved.
+    """
+    if picture is not None:
+        _check_writable(picture)
+    known = hardware.gather(environ)
+    report: dict[str, Any] = {
+        "version": __version__,
+        "tools": [_tool(name, environ, known) for name in _TOOLS],
+        "python": {"path": python},
+        "outer_display": known.outer_display,
+        "gl_vendors": [name for name, found in (("mesa", known.mesa_vendor), ("nvidia", known.nvidia)) if found],
+        "gpus": [{"path": path, "accessible": path in known.gpus} for path in hardware.gpu_devices()],
+        "egl_devices": [],
+        "virtualgl": known.virtualgl and {"folder": known.virtualgl.folder, "vglrun": known.virtualgl.vglrun},
+        "mesa_folder": hardware.find_mesa(environ),
+        "qt": [],
+        "display": None,
+        "candidates": [],
+        "choice": None,
+        "starts": False,
+        "works": False,
+        "advice": [],
+    }
+    try:
+        ready = launch.prepare(options.replace(fresh=True), environ, python)
+    except LaunchError as error:
+        report["display"] = {"error": error.message, "details": list(error.details)}
+        report["advice"].append(error.hint)
+        report.update(_inspect(python, dict(environ), report["python"]))
+        report["advice"] += _qt_advice(report["qt"])
+        return report
+    try:
+        report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.session.glx}
+        report.update(_inspect(python, ready.environ, report["python"]))
+        if ready.verdict is not None:
+            add_verdict(report, ready.verdict, options.wishes or Wishes())
+            if picture is not None and ready.verdict.chosen is not None:
+                drawn = prove(ready.verdict.chosen, python, ready.environ, options.probe_timeout, picture)
+                if not drawn.drawn:
+                    raise LaunchError(f"the picture can't be saved: {drawn.message or drawn}", hint=_RENDER_HINT)
+        report["starts"] = ready.verdict is None or ready.verdict.chosen is not None
+        report["works"] = report["starts"] and not _broken_bindings(report["qt"])
+        report["advice"] += _qt_advice(report["qt"])
+    finally:
+        ready.session.end()
+    return report
+
+
+def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
+    """*report* as lines, section by section."""
+    for tool in report["tools"]:
+        said = " ".join(filter(None, [tool["path"], tool["version"]]))
+        if tool["path"] is None:
+            said = f"not found; {'required' if tool['required'] else 'optional'}. {tool['install']}"
+        yield Finding(
+            "tools", bool(tool["path"]) or (None if not tool["required"] else False), f"{tool['name']}: {said}"
+        )
+    display = report["display"]
+    yield Finding("display", not display["error"], display["error"] or f"{display['screen']}, starts")
+    for line in display.get("details", []):
+        yield Finding("display", None, f"| {line}")
+    if "glx" in display:
+        yield Finding(
+            "display",
+            display["glx"] or (None if report["starts"] else False),
+            f"GLX is {'' if display['glx'] else 'not '}advertised",
+        )
+    outer = report["outer_display"] or "not set, or not an X server on this machine that answers"
+    yield Finding("display", None, f"your own DISPLAY: {outer}")
+
+    yield Finding("OpenGL", bool(report["gl_vendors"]), f"GLX vendors: {', '.join(report['gl_vendors']) or 'none'}")
+    for gpu in report["gpus"]:
+        said = "accessible" if gpu["accessible"] else "no access (see the groups video and render)"
+        yield Finding("OpenGL", gpu["accessible"], f"GPU {gpu['path']}: {said}")
+    if not report["gpus"]:
+        yield Finding("OpenGL", None, "GPUs: no device files")
+    for number, device in enumerate(report["egl_devices"]):
+        yield Finding(
+            "OpenGL", None, f"EGL device egl{number}: {device['file'] or ('software' if device['software'] else '')}"
+        )
+    virtualgl = report["virtualgl"]
+    yield Finding("OpenGL", None, f"VirtualGL: {virtualgl['folder'] if virtualgl else 'not installed'}")
+    yield Finding("OpenGL", None, f"Mesa in a folder of its own: {report['mesa_folder'] or 'none'}")
+
+    about = report["python"]
+    said = about.get("error") or about.get("version", "")
+    yield Finding("target", False if "error" in about else None, f"interpreter: {about['path']} {said}")
+    for binding in report["qt"]:
+        lacks = ", ".join(map(_with_package, binding["missing"]))
+        plugin = f"lacks {lacks}" if lacks else ("loads" if binding["xcb_plugin"] else "not found")
+        yield Finding("target", plugin == "loads", f"{binding['name']}: xcb platform plugin {plugin}")
+    for candidate in report["candidates"]:
+        drawn = candidate["result"] == "drawn"
+        said = f"{candidate['renderer']} ({'hardware' if candidate['hardware'] else 'software'})" if drawn else (
+            f"{candidate['result']}: {candidate['message']}"
+        )  # fmt: skip
+        yield Finding("candidates", drawn, f"{candidate['label']}: {said}, {candidate['seconds']:.2f} s")
+    choice = report["choice"]
+    said = f"would use {choice['label']}: {choice['why']}" if choice else (
+        "would start without OpenGL, as asked for" if report["starts"] else "would not start your program"
+    )  # fmt: skip
+    broken = _broken_bindings(report["qt"])
+    if report["starts"] and broken:
+        said += f"; but a program that uses {' or '.join(broken)} would abort"
+    yield Finding("run", report["works"], said)
+    for line in report["advice"]:
+        yield Finding("advice", None, line)
+
+
+def _tool(name: str, environ: Mapping[str, str], known: hardware.Facts) -> dict[str, Any]:
+    version_option, required = _TOOLS[name]
+    path = find_program(name, os.get_exec_path(environ))
+    if name == "vglrun" and known.virtualgl is not None:
+        path = known.virtualgl.vglrun  # /opt/VirtualGL is seldom on PATH
+    version = None
+    if path is not None and version_option is not None:
+        try:
+            version = next(iter(_ask([path, version_option], environ).splitlines()), None)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            version = str(error)
+    return {
+        "name": name,
+        "path": path,
+        "version": version,
+        "required": required,
+        "packages": packages.PACKAGES[name],
+        "install": packages.install_hint(name),
+    }
+
+
+def _ask(command: list[str], environ: Mapping[str, str]) -> str:
+    """What *command* says, on both streams."""
+    return subprocess.run(
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=_SECONDS,
+    ).stdout
+
+
+def _inspect(python: str, environ: dict[str, str], about: dict[str, Any]) -> dict[str, Any]:
+    """What the target's interpreter says of EGL devices and Qt."""
+    try:
+        # The last line: a sitecustomize may have something to say first.
+        found = json.loads(_ask([python, inspection.__file__], environ).strip().rpartition("\n")[2])
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        said = "it does not answer as Python does" if isinstance(error, ValueError) else str(error)
+        return {"python": {**about, "error": said}}
+    return {
+        "python": {**about, "version": found["python"]},
+        "egl_devices": found["egl_devices"],
+        "qt": found["qt"],
+    }
+
+
+def add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> None:
+    """Add what was tried, what is chosen and why, and what would be better."""
+    report["candidates"] = [
+        {
+            "name": candidate.name,
+            "label": str(candidate),
+            "variables": dict(candidate.variables),
+            "preload": list(candidate.preload),
+            "library_path": list(candidate.library_path),
+            "hardware": proof.hardware,
+            **{
+                name: getattr(proof, name)
+                for name in ("result", "message", "vendor", "renderer", "version", "direct", "seconds")
+            },
+        }
+        for candidate, proof in verdict.attempts
+    ]
+    if verdict.chosen is None or verdict.proof is None:
+        report["advice"].append(advice(verdict))
+        return
+    if wishes.backend != "auto":
+        why = "asked for, and it draws"
+    elif verdict.proof.hardware:
+        why = "the first that draws on hardware"
+    else:
+        why = "the first that draws; none does on hardware"
+        if any(not device["software"] for device in report["egl_devices"]) or any(
+            g["accessible"] for g in report["gpus"]
+        ):
+            report["advice"].append(
+                "There is a GPU, but no GLX on it. VirtualGL would bring it to every program here; a program that can "
+                "draw through EGL by itself (VTK from 9.4 on) is faster with --gl none, or without anaheadless."
+            )
+    if verdict.chosen.warning:
+        report["advice"].append(verdict.chosen.warning)
+    report["choice"] = {"name": verdict.chosen.name, "label": str(verdict.chosen), "why": why}
+
+
+def _broken_bindings(bindings: list[dict[str, Any]]) -> list[str]:
+    """Those whose platform plugin can't be loaded: Qt ends the process then."""
+    return [binding["name"] for binding in bindings if binding["missing"] or not binding["xcb_plugin"]]
+
+
+def _qt_advice(bindings: list[dict[str, Any]]) -> list[str]:
+    """What to install for the platform plugins of *bindings*."""
+    missing = sorted({library for binding in bindings for library in binding["missing"]})
+    known = [library for library in missing if library in packages.PACKAGES]
+    unknown = [library for library in missing if library not in packages.PACKAGES]
+    without = [binding["name"] for binding in bindings if not binding["xcb_plugin"]]
+    lines = []
+    if known:
+        lines.append(f"Libraries of Qt's xcb platform plugin are missing. {packages.install_hint(*known)}")
+        if found := packages.manager():
+            everything = f"{packages.INSTALL[found]} $(python3 -m anaheadless.packages {found})"
+            lines.append(f"To install all that anaheadless, OpenGL and Qt need here: {everything}")
+    if unknown:
+        lines.append(f"Qt's xcb platform plugin needs {', '.join(unknown)}, too; the package is not known.")
+    if without:
+        lines.append(
+            f"{' and '.join(without)}: there is no xcb platform plugin (libqxcb.so). Install it, or name its folder in "
+            "QT_QPA_PLATFORM_PLUGIN_PATH."
+        )
+    return lines
+
+
+def _with_package(library: str) -> str:
+    """*library* with the package that brings it here, where that is known."""
+    package = packages.PACKAGES.get(library, {}).get(packages.manager() or "", "-")
+    return library if package == "-" else f"{library} (package {package})"
+
+
+def _check_writable(path: str) -> None:
+    """:raises LaunchError: a file can't be written there."""
+    is_new = not os.path.lexists(path)
+    try:
+        # Never wait for the reader of a FIFO.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666))
+    except OSError as error:
+        message = f"the picture can't be saved: {path}: {error.strerror}"
+        raise LaunchError(message, hint=_RENDER_HINT) from error
+    if is_new:
+        os.unlink(path)
+
+
+def as_json(report: Mapping[str, Any]) -> str:
+    return json.dumps(report, indent=2)

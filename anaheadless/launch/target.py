@@ -1,0 +1,150 @@
+"""What is to be executed: resolved and refused here, before anything is started."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import sys
+from collections.abc import Sequence
+
+from anaheadless.errors import NOT_EXECUTABLE, NOT_FOUND, LaunchError
+from anaheadless.system.light_stdlib import Record
+
+
+class Target(Record):
+    """A program for :func:`os.execve`: its file, and its arguments including ``argv[0]``."""
+
+    executable: str
+    argv: tuple[str, ...]
+
+
+def this_python() -> str:
+    """The interpreter that runs this; Python itself does not know when its argv[0] was made up (``exec -a``)."""
+    return sys.executable or os.path.realpath("/proc/self/exe")
+
+
+def find_program(name: str, search: Sequence[str]) -> str | None:
+    """The file that a shell would run for *name*, or None; a name with a slash is taken as a path.
+
+    :param search: the folders to look in, as :func:`os.get_exec_path` gives them.
+    """
+    candidates = [name] if os.sep in name else [os.path.join(folder or os.curdir, name) for folder in search]
+    return next((path for path in candidates if os.path.isfile(path) and os.access(path, os.X_OK)), None)
+
+
+def command(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
+    """Any program, found as a shell finds it."""
+    return Target(_executable("command", name, search), (name, *args))
+
+
+def python(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
+    """A Python interpreter with its own arguments, ``-m MODULE`` and the like included."""
+    interpreter = _executable("Python interpreter", name, search)
+    if os.path.basename(os.path.realpath(interpreter)).startswith("anaheadless"):
+        raise LaunchError(
+            f"the Python interpreter is the launcher itself: {interpreter}",
+            hint="Give --python a Python interpreter instead.",
+        )
+    # Not *name*: an interpreter finds its virtual environment through argv[0].
+    return Target(interpreter, (interpreter, *args))
+
+
+def script(name: str, path: str, args: Sequence[str], search: Sequence[str]) -> Target:
+    """A script, ``-`` for the one on standard input, or a directory or zip file with a ``__main__``."""
+    if path != "-":
+        _check_script(path)
+    # Python would take a script that is called -x.py for options of its own.
+    guard = ("--",) if path.startswith("-") and path != "-" else ()
+    return python(name, (*guard, path, *args), search)
+
+
+def python_call(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
+    """A Python interpreter with any arguments; of those, a script that comes first is looked at."""
+    if args and not args[0].startswith("-"):
+        return script(name, args[0], args[1:], search)
+    return python(name, args, search)
+
+
+def script_among(args: Sequence[str]) -> str | None:
+    """The file that python would run when it gets these arguments, or None when it would run something else."""
+    words = iter(args)
+    for word in words:
+        if word in ("-", "--") or not word.startswith("-"):
+            script = next(words, "-") if word == "--" else word
+            return None if script == "-" else script
+        if re.match("-[^cmWX-]*[cm]", word):
+            return None
+        if re.fullmatch("-[^cmWX-]*[WX]|--check-hash-based-pycs", word):  # its value is the next word
+            next(words, None)
+    return None
+
+
+def _executable(kind: str, name: str, search: Sequence[str]) -> str:
+    path = find_program(name, search)
+    if path is not None:
+        return path
+    if os.sep in name:
+        if os.path.isdir(name):
+            raise LaunchError(
+                f"{kind} is a directory: {name}", hint="Give a program in that folder.", exit_code=NOT_EXECUTABLE
+            )
+        if os.path.lexists(name):
+            raise LaunchError(
+                f"{kind} is not executable: {name}",
+                hint="Check its permissions (chmod +x), and those of the folders above it.",
+                exit_code=NOT_EXECUTABLE,
+            )
+        hint = _where(name)
+    elif any(os.path.isfile(os.path.join(folder, name)) for folder in search):
+        raise LaunchError(
+            f"{kind} is on PATH but not executable: {name}",
+            hint="Check its permissions (chmod +x).",
+            exit_code=NOT_EXECUTABLE,
+        )
+    else:
+        hint = f"Give its full path, or add its folder to PATH ({os.pathsep.join(search)})."
+    raise LaunchError(f"{kind} not found: {name}", hint=hint, exit_code=NOT_FOUND)
+
+
+def _where(path: str) -> str:
+    """What to do about a *path* that leads to nothing."""
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:
+        return "The working directory has been removed."
+    return "Check the path." if os.path.isabs(path) else f"Check the path; the working directory is {folder}."
+
+
+def cannot_execute(path: str, error: OSError) -> LaunchError:
+    """Why the kernel would not execute *path*, which looked as if it could be."""
+    if error.errno == errno.ENOEXEC:
+        hint = "It is not a program for this machine, or a script without a #! line."
+    elif error.errno == errno.E2BIG:
+        hint = "The arguments and the environment are too long together."
+    else:
+        hint = "The interpreter named in its first line may be missing."
+    return LaunchError(f"{path} can't be executed: {error.strerror}", hint=hint, exit_code=NOT_EXECUTABLE)
+
+
+def _check_script(path: str) -> None:
+    try:
+        directory = stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise LaunchError(f"script not found: {path}", hint=_where(path), exit_code=NOT_FOUND) from error
+        raise LaunchError(
+            f"script can't be reached: {path}: {error.strerror}",
+            hint="Check the permissions of the folders above it.",
+            exit_code=NOT_EXECUTABLE,
+        ) from error
+    if not os.access(path, os.R_OK):
+        raise LaunchError(f"script is not readable: {path}", hint="Check its permissions.", exit_code=NOT_EXECUTABLE)
+    mains = (os.path.join(path, main) for main in ("__main__.py", "__main__.pyc"))
+    if directory and not any(map(os.path.exists, mains)):
+        raise LaunchError(
+            f"directory has no __main__.py: {path}",
+            hint="Give a script in that folder, or -m for a package.",
+            exit_code=NOT_FOUND,
+        )

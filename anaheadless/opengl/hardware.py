@@ -1,0 +1,186 @@
+"""What this machine has to draw with: looked up, never loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+
+from anaheadless.x11.display_number import socket_path
+from anaheadless.system.light_stdlib import Record
+from anaheadless.launch.target import find_program
+
+# The standard search path of ld.so on the systems that people have; Debian's names its architecture.
+LIBRARY_FOLDERS = (f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/lib64")
+FAKER_NAME = re.compile(r"lib(dl|ge|vgl|rr)faker[^./]*\.so")
+
+
+class VirtualGl(Record):
+    """An installed VirtualGL.
+
+    :param folder: where its libraries are.
+    :param faker: ``vglfaker``, or ``rrfaker`` before version 2.4.
+    :param in_linker_path: whether ld.so finds them by name alone.
+    """
+
+    folder: str
+    faker: str = "vglfaker"
+    in_linker_path: bool = True
+    vglrun: str | None = None
+
+
+class Facts(Record):
+    """What the choice of an OpenGL depends on, and is cheap to know.
+
+    :param gpus: accessible device files of GPUs, as in ``/dev/dri/card0`` and ``/dev/nvidia0``.
+    :param outer_display: the caller's own DISPLAY, where it is a local X server that listens, and not ours.
+    :param nvidia: whether NVIDIA's GLX vendor library is there.
+    :param mesa_vendor: whether Mesa's is, for libglvnd to dispatch to.
+    """
+
+    virtualgl: VirtualGl | None = None
+    gpus: tuple[str, ...] = ()
+    outer_display: str | None = None
+    nvidia: bool = False
+    mesa_vendor: bool = False
+    user: Mapping[str, str] = MappingProxyType({})
+
+
+class Repairs(Record):
+    """What helps where nothing was drawn, and costs more to find.
+
+    :param mesa_folder: a folder with a Mesa of its own, see :func:`find_mesa`.
+    :param libstdcxx: the system's own libstdc++.
+    """
+
+    mesa_folder: str | None = None
+    libstdcxx: str | None = None
+
+
+def gather(environ: Mapping[str, str]) -> Facts:
+    return Facts(
+        virtualgl=find_virtualgl(os.get_exec_path(environ)),
+        gpus=tuple(path for path in gpu_devices() if os.access(path, os.R_OK | os.W_OK)),
+        outer_display=_outer_display(environ),
+        nvidia=find_library("libGLX_nvidia.so.0") is not None,
+        mesa_vendor=find_library("libGLX_mesa.so.0") is not None,
+        user={name: value for name, value in environ.items() if name.startswith("VGL_")},
+    )
+
+
+def gather_repairs(environ: Mapping[str, str], *, running: bool = False) -> Repairs:
+    """:param running: the program runs already: what it has loaded can't be replaced."""
+    late = running and any("libstdc++.so" in path for path in loaded_libraries())
+    return Repairs(find_mesa(environ), None if late else find_library("libstdc++.so.6"))
+
+
+def loaded_libraries(pid: int | None = None) -> list[str]:
+    """The shared libraries of a process, of this one by default; OSError when it is gone, or another user's."""
+    with open(f"/proc/{'self' if pid is None else pid}/maps", errors="surrogateescape") as maps:
+        return sorted({line.split(None, 5)[5].rstrip("\n") for line in maps if ".so" in line})
+
+
+def gpu_devices() -> list[str]:
+    found = []
+    for path in "/dev/dri/card", "/dev/nvidia":
+        folder, name = os.path.split(path)
+        with suppress(OSError):
+            found += [os.path.join(folder, each) for each in os.listdir(folder) if re.match(rf"{name}\d", each)]
+    return sorted(found)
+
+
+def find_library(name: str) -> str | None:
+    return next((path for folder in LIBRARY_FOLDERS if os.path.isfile(path := os.path.join(folder, name))), None)
+
+
+def find_virtualgl(search: Sequence[str]) -> VirtualGl | None:
+    """The VirtualGL whose vglrun is on PATH or in its own prefix, or whose libraries are where ld.so looks."""
+    vglrun = find_program("vglrun", [*search, "/opt/VirtualGL/bin"])
+    # The last one for a site's own script of that name, which may call the real one there.
+    folders = [*LIBRARY_FOLDERS, "/opt/VirtualGL/lib64", "/opt/VirtualGL/lib"]
+    if vglrun is not None:
+        prefix = os.path.dirname(os.path.dirname(os.path.realpath(vglrun)))
+        folders = [os.path.join(prefix, name) for name in ("lib64", "lib")] + folders
+    for folder in folders:
+        for faker in "vglfaker", "rrfaker":
+            if os.path.isfile(os.path.join(folder, f"lib{faker}.so")):
+                return VirtualGl(folder, faker, _is_searched(folder), vglrun)
+    return None
+
+
+def _is_searched(folder: str) -> bool:
+    """Whether ld.so surely looks there by itself: Debian's does not in /usr/lib64, the others' do."""
+    debian = os.path.isdir(LIBRARY_FOLDERS[0])
+    return folder in ((LIBRARY_FOLDERS[0], "/usr/lib") if debian else ("/usr/lib64", "/lib64", "/usr/lib"))
+
+
+def find_mesa(environ: Mapping[str, str] | None = None) -> str | None:
+    """A folder with a Mesa ``libGL.so.1`` that stands apart from the system's, as BrainVISA and others ship it.
+
+    It is looked for as ``mesa``, ``mesalib/lib`` and ``../mesalib/lib`` in each folder of LD_LIBRARY_PATH, of
+    ld.so's cache, and of the libraries that this process has loaded.
+
+    :return: the folder's path, or None.
+    """
+    environ = os.environ if environ is None else environ
+    folders = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+    folders += [os.path.dirname(path) for path in linker_cache()]
+    folders += [os.path.dirname(path) for path in loaded_libraries()]
+    for folder in dict.fromkeys(folders):
+        for beside in "mesa", "mesalib/lib", "../mesalib/lib":
+            candidate = os.path.abspath(os.path.join(folder, beside))
+            if os.path.isfile(os.path.join(candidate, "libGL.so.1")):
+                return candidate
+    return None
+
+
+def linker_cache() -> list[str]:
+    """The libraries in ld.so's cache; none where there is no ldconfig."""
+    # Cron's PATH has no /sbin, and neither has an ordinary user's.
+    ldconfig = find_program("ldconfig", [*os.get_exec_path(), "/sbin", "/usr/sbin"])
+    if ldconfig is None:
+        return []
+    import subprocess  # only here: a run that goes well has no need of it
+
+    try:
+        command = [ldconfig, "-p"]
+        output = os.fsdecode(subprocess.run(command, capture_output=True, timeout=10).stdout)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.partition(" => ")[2] for line in output.splitlines() if " => " in line]
+
+
+def authority_files(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Where the X authority entries of the caller and of VirtualGL's own set-up (vglserver_config) may be."""
+    own = environ.get("XAUTHORITY") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".Xauthority")
+    return own, "/etc/opt/VirtualGL/vgl_xauth_key"
+
+
+def read_authority(environ: Mapping[str, str]) -> bytes:
+    """The entries in :func:`authority_files`, as they are."""
+    entries = b""
+    for path in authority_files(environ):
+        try:
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    entries += file.read(1 << 20)
+        except OSError:
+            continue
+    return entries
+
+
+def _outer_display(environ: Mapping[str, str]) -> str | None:
+    """The caller's DISPLAY, if VirtualGL could render on it: not one that ssh forwards, nor one of ours."""
+    match = re.fullmatch(r"(?:unix)?(:(\d{1,9})(?:\.\d{1,9})?)", environ.get("DISPLAY", ""))
+    if not match or environ.get("ANAHEADLESS_SESSION", "").startswith(f":{match[2]},"):
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
+        try:
+            client.connect(socket_path(int(match[2])))
+        except OSError:
+            return None
+    return match[1]

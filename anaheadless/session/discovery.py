@@ -1,0 +1,185 @@
+"""The session that a process is in, as its keeper tells it: asked of the process table, never of a registry.
+
+It runs in any target: on the standard library of Python 3.8 or newer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from anaheadless.session import keeper
+from anaheadless.system import processes
+from anaheadless.system.light_stdlib import Record
+
+LIMIT = 1 << 16  # bytes of notes, or of a renderer's name and the like
+PURPOSES = ("run", "start", "display")
+BACKENDS = ("virtualgl", "nvidia", "native", "mesa", "none")
+
+
+class Notes(Record):
+    """What launcher and keeper know of a session.
+
+    :param glx: 2: OpenGL has drawn; 1: GLX is advertised, no more is known; 0: there is none.
+    :param backend: where OpenGL comes from, one of BACKENDS.
+    :param renderer: GL_RENDERER, or nothing.
+    :param original_display: the launcher's own DISPLAY, or nothing.
+    :param purpose: ``run``: the target is what the launcher became; ``start``: it is somebody's shell or job;
+        ``display``: it is a program with a display of its own.
+    :param remembered: the file that says so, where it was not proved for this session; see :mod:`anaheadless.memory`.
+    :param server: the X server's PID, from the keeper; 0: it has not been started yet.
+    """
+
+    glx: int
+    backend: str
+    renderer: str = ""
+    original_display: str = ""
+    purpose: str = "display"
+    remembered: str = ""
+    server: int = 0
+
+    def as_text(self) -> str:
+        """A line for each, ``name: value``; but for the server, which is the keeper's to say."""
+        said = {name: " ".join(str(value).split()) for name, value in self.as_dict().items() if name != "server"}
+        return "".join(f"{name}: {text}\n" for name, text in said.items())
+
+
+_WORDS = ("backend", "renderer", "original_display", "purpose", "remembered")
+
+
+def parse_notes(text: str) -> Notes:
+    """What :meth:`Notes.as_text` and the keeper have written; :raises ValueError: it was something else."""
+    said = dict(line.partition(": ")[::2] for line in text.split("\n"))
+    try:
+        words = {name: said[name] for name in _WORDS}
+        notes = Notes(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
+    except KeyError as missing:
+        raise ValueError(f"there is no {missing} in these notes") from missing
+    known = notes.backend in BACKENDS and notes.purpose in PURPOSES
+    if not (known and 0 <= notes.glx <= 2 and 0 <= notes.server < 1 << 31):
+        raise ValueError("these notes make no sense")
+    return notes
+
+
+class LiveSession(Record):
+    """A session whose keeper is alive.
+
+    :param keeper_start: the keeper's start time, see :func:`anaheadless.processes.state`; likewise ``target_start``.
+    :param target: the process that it lives as long as.
+    :param has_target: whether that is alive.
+    :param notes: None while the launcher has nothing to say yet.
+    """
+
+    display: str
+    keeper: int
+    keeper_start: str
+    target: int
+    target_start: str
+    has_target: bool
+    notes: Notes | None
+
+    def is_run(self) -> bool:
+        """Whether the target is what the launcher became."""
+        return self.notes is not None and self.notes.purpose == "run"
+
+    def is_same(self, other: LiveSession | None) -> bool:
+        """Whether *other* is this very session, looked at at another time."""
+        return other is not None and (other.keeper, other.keeper_start) == (self.keeper, self.keeper_start)
+
+
+def current(environ: Mapping[str, str]) -> LiveSession | None:
+    """The session that *environ* names, or None where there is none, it has ended, or DISPLAY is another one."""
+    match = re.fullmatch(r"(:\d{1,9}),(\d{1,9})", environ.get("ANAHEADLESS_SESSION", ""), re.ASCII)
+    if not match or environ.get("DISPLAY", "").partition(".")[0] != match[1]:
+        return None
+    found = look(int(match[2]))
+    return found if found is not None and found.display == match[1] else None
+
+
+def sessions() -> list[LiveSession]:
+    """All sessions of this user, by their displays."""
+    found: dict[str, LiveSession] = {}
+    each = (look(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    # A keeper that is only starting is two processes for a moment. And whoever claims a display later is not believed.
+    for session in sorted(filter(None, each), key=lambda each: (each.notes is None, int(each.keeper_start))):
+        found.setdefault(session.display, session)
+    return sorted(found.values(), key=lambda session: int(session.display[1:]))
+
+
+def look(pid: int) -> LiveSession | None:
+    """The session that process *pid* keeps, or None where it keeps none, or is not ours."""
+    try:
+        folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)  # from here on, it is one and the same process
+    except OSError:
+        return None
+    try:
+        # A setuid program has its caller's command line and descriptors: it may be made to look like a keeper. (The
+        # first question is the quick one, of all processes of the machine.) A keeper leads no process group, but looks
+        # just like what it forks, which is to be the server.
+        if os.fstat(folder).st_uid != os.geteuid() or os.getpgid(pid) == pid:
+            return None
+        status = _read("status", folder)
+        uids = re.search(r"^Uid:((?:\s+\d+){4})$", status, re.MULTILINE)
+        call = parse_command(_read("cmdline", folder).split("\0"))
+        if call is None or uids is None or set(map(int, uids[1].split())) != {os.geteuid()}:
+            return None
+        # In a container, what it calls its target is another process here.
+        if re.search(r"^NSpid:\s+\d+\s+\d", status, re.MULTILINE):
+            return None
+        notes = _read_notes(folder)
+        start = _read("stat", folder).rpartition(")")[2].split()[19]
+        return LiveSession(call[0], pid, start, *call[1:], _has_target(folder, *call[1:]), notes)
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+
+
+def parse_command(words: Sequence[str]) -> tuple[str, int, str] | None:
+    """Display, target and its start time in the command line of a keeper, or None where it is none."""
+    for place, word in enumerate(words[:-3]):
+        display, target, start = words[place + 1 : place + 4]
+        if os.path.basename(word) == os.path.basename(keeper.__file__):
+            if re.fullmatch(r":\d{1,9}", display, re.ASCII) and re.fullmatch(r"\d{1,9}", target, re.ASCII):
+                return display, int(target), start
+            return None
+    return None
+
+
+def _read(name: str, folder: int) -> str:
+    """A file of a process, whose *folder* in /proc is open."""
+    with open(os.open(name, os.O_RDONLY, dir_fd=folder), "rb") as file:
+        return os.fsdecode(file.read())
+
+
+def _has_target(folder: int, target: int, start: str) -> bool:
+    """Whether the target of a keeper, whose *folder* in /proc is open, is alive."""
+    with suppress(OSError):  # it has no pidfd
+        # Where /proc hides the target (hidepid), the keeper's own descriptor still tells. -1: it has been reaped.
+        match = re.search(r"^Pid:\s+(-?\d+)$", _read(f"fdinfo/{keeper.TARGET}", folder), re.MULTILINE)
+        if match:
+            return int(match[1]) == target and (processes.state(target)[0] == "" or processes.is_alive(target))
+    return processes.is_alive(target, start)
+
+
+def _read_notes(folder: int) -> Notes | None:
+    """What there is in a keeper's notes, whose *folder* in /proc is open; None: nothing yet.
+
+    :raises OSError: there never will be: the process only looks like a keeper.
+    """
+    # Without blocking: such a process may have anything there.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    descriptor = os.open(f"fd/{keeper.NOTES}", flags, dir_fd=folder)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink or status.st_uid != os.geteuid():
+            raise FileNotFoundError(errno.ENOENT, "these are no notes")
+        return parse_notes(os.fsdecode(os.pread(descriptor, LIMIT, 0)))
+    except ValueError:
+        return None
+    finally:
+        os.close(descriptor)

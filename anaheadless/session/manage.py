@@ -1,0 +1,178 @@
+"""The live sessions: which there are, what they are doing, and their end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+from anaheadless.session import discovery, keeper
+from anaheadless.system import private_files, processes
+from anaheadless.x11 import display_number
+from anaheadless.errors import USAGE, LaunchError, printable
+from anaheadless.session.discovery import LiveSession
+from anaheadless.system.processes import Process
+
+END_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A session as ``anaheadless list`` shows it.
+
+    :param state: ``running``; ``starting``: the launcher is still at work; ``stale``: the target has ended, the keeper
+        has not.
+    :param age: seconds.
+    :param server_memory: of the X server, in bytes (resident set).
+    """
+
+    session: str
+    state: str
+    purpose: str
+    target: int
+    command: str
+    backend: str
+    renderer: str
+    age: float
+    keeper: int
+    server: int | None
+    server_memory: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rows() -> list[Row]:
+    """All sessions of this user."""
+    return [row for row in map(_row, discovery.sessions()) if row is not None]
+
+
+def _row(session: LiveSession) -> Row | None:
+    notes = session.notes
+    state = "running" if notes is not None else "starting"
+    if not session.has_target:
+        state = "stale"
+    command, memory = "", 0
+    with suppress(psutil.Error):
+        command = " ".join(psutil.Process(session.target).cmdline())
+    if notes is not None:
+        with suppress(psutil.Error):
+            memory = psutil.Process(notes.server).memory_info().rss
+    try:
+        age = time.time() - psutil.Process(session.keeper).create_time()
+    except psutil.Error:  # it has ended just now
+        return None
+    return Row(
+        session=session.display,
+        state=state,
+        purpose=notes.purpose if notes else "",
+        target=session.target,
+        command=_printable(command),
+        backend=notes.backend if notes else "",
+        renderer=_printable(notes.renderer) if notes else "",
+        age=max(0.0, age),
+        keeper=session.keeper,
+        server=(notes.server or None) if notes else None,
+        server_memory=memory,
+    )
+
+
+def _printable(text: str) -> str:
+    """*text* on one line, without what a terminal would obey."""
+    return printable(" ".join(text.split()))
+
+
+def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
+    """The session called *name*: its display, with or without the colon, or the PID of its target.
+
+    Without a name, the one that *environ* is in, or the only one that there is.
+
+    :raises LaunchError: there is none, or more than one.
+    """
+    found = discovery.sessions()
+    if name is None:
+        inside = discovery.current(environ)
+        if inside is not None:
+            return inside
+    else:
+        found = [each for each in found if name in (each.display, each.display[1:], str(each.target))]
+    if len(found) == 1:
+        return found[0]
+    called = "" if name is None else f" {name}"
+    if not found:
+        running = _running()
+        hint = "No session is running now: anaheadless run, exec and start begin one."
+        if running:
+            hint = f"Give a display or the PID of a program. Running now: {running}; see anaheadless list."
+        raise LaunchError(f"there is no session{called}", hint=hint)
+    raise LaunchError(
+        f"there are {len(found)} sessions{called}: {', '.join(each.display for each in found)}",
+        hint="Say which one you mean by its display; see anaheadless list.",
+    )
+
+
+def find_to_stop(name: str | None, environ: Mapping[str, str]) -> LiveSession:
+    """As :func:`find`; but without a name, it is the session that *environ* is in, and no other.
+
+    On an account that several people share, the only session may be somebody else's.
+    """
+    found = discovery.current(environ) if name is None else find(name, environ)
+    if found is not None:
+        return found
+    running = _running()
+    raise LaunchError(
+        "this shell is not in a session, so anaheadless stop needs the name of one",
+        hint=f"Running now: {running}; see anaheadless list." if running else "No session is running now.",
+        exit_code=USAGE,
+    )
+
+
+def _running() -> str:
+    return ", ".join(session.display for session in discovery.sessions())
+
+
+def stop(session: LiveSession, grace: float, environ: Mapping[str, str]) -> None:
+    """End *session*, and the target with it, where that is what the launcher became.
+
+    :param grace: seconds that the target has between SIGTERM and SIGKILL.
+    :param environ: names the folders where the session may have left something.
+    :raises LaunchError: it could not be ended.
+    """
+    with ExitStack() as stack:
+        kept = stack.enter_context(closing(processes.open_process(session.keeper)))
+        target = stack.enter_context(closing(processes.open_process(session.target)))
+        # Only now: if the session is still the same, these are its processes, and not others with reused numbers.
+        seen = discovery.look(session.keeper)
+        if seen is None or not session.is_same(seen):
+            return
+        if seen.is_run() and seen.has_target:
+            _end(target, signal.SIGTERM, grace)
+        _end(kept, keeper.STOP, END_SECONDS)
+    display_number.sweep(None, private_files.folders(environ))
+
+
+def _end(process: Process, number: int, seconds: float) -> None:
+    """Send *process* signal *number*, and SIGCONT, since it may be stopped. If it still runs after *seconds*, kill it.
+
+    :raises LaunchError: it is still there.
+    """
+    try:
+        for each, limit in (number, seconds), (signal.SIGKILL, END_SECONDS):
+            process.send(each)
+            process.send(signal.SIGCONT)
+            if process.await_end(limit):
+                return
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise LaunchError(
+            f"process {process.pid} can't be ended: {error.strerror}", hint="It now belongs to another user."
+        ) from error
+    raise LaunchError(
+        f"process {process.pid} can't be ended: it hangs", hint=f"See where it waits: ps -o stat,wchan {process.pid}"
+    )

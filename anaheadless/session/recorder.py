@@ -1,0 +1,91 @@
+"""A film of a display: the command line of an installed ffmpeg, and how that is run beside a keeper."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+from collections.abc import Mapping
+from typing import NoReturn
+
+from anaheadless.session import keeper
+from anaheadless.system import processes
+from anaheadless.x11 import server_process
+from anaheadless.errors import LaunchError
+from anaheadless.launch.target import find_program
+
+FRAMES_PER_SECOND = 25
+NICENESS = 10
+
+# The number of the system call shmget, by machine. <asm/unistd.h>
+_SHMGET = {"x86_64": 29, "aarch64": 194, "riscv64": 194}
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2  # <linux/prctl.h>, <linux/seccomp.h>
+_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # <linux/bpf_common.h>
+_ALLOW, _FAIL_WITH_ENOSYS = 0x7FFF0000, 0x00050026
+
+
+def find(environ: Mapping[str, str]) -> str:
+    """The path of ffmpeg; :raises LaunchError: there is none, or no way to run it that keeps others out."""
+    machine = os.uname().machine
+    if machine not in _SHMGET:
+        raise LaunchError(
+            f"--record does not work on this machine ({machine})", hint=f"It needs one of: {', '.join(_SHMGET)}."
+        )
+    search = os.get_exec_path(environ)
+    program = find_program("ffmpeg", search)
+    if program is None:
+        from anaheadless import packages  # only here: a run that goes well has no need of it
+
+        raise packages.not_installed("ffmpeg", search)
+    return os.path.abspath(program)
+
+
+def command(program: str, number: int, path: str) -> list[str]:
+    """The command line of ffmpeg, *program*, to film display *number*; *path* is its last word, and absolute."""
+    return [
+        *(program, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "error", "-y"),
+        # Of one picture, all is known; ffmpeg would look at some more, for most of a second.
+        *("-f", "x11grab", "-probesize", "32", "-analyzeduration", "0", "-draw_mouse", "0"),
+        *("-framerate", str(FRAMES_PER_SECOND), "-i", f":{number}"),
+        # What every player and browser plays has an even width and height.
+        *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2,format=yuv420p"),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-threads", "2"),
+        # No table of contents at the end, but a fragment each half second: the file can be played whoever is killed.
+        *("-movflags", "+empty_moov+default_base_moof", "-frag_duration", "500000", "-flush_packets", "1"),
+        *("-f", "mp4", path),
+    ]
+
+
+def become(parent: str, *words: str) -> NoReturn:
+    """Execute ffmpeg by its command line *words*, as the child of keeper *parent*; see keeper.RECORDING."""
+    # Its standard streams are set up; what else there is would be open for as long as it runs.
+    processes.close_descriptors_except({0, 1, 2})
+    # It would heed them, when a batch system or service manager signals every process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(keeper.DEAF_TO) - {keeper.FINISH})
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    processes.end_with(int(parent))
+    _refuse_shared_memory()
+    os.nice(NICENESS)
+    environ = server_process.environment_of(words[0], os.environ)
+    os.execve(words[0], words, {**environ, "XAUTHORITY": f"/proc/{parent}/fd/{keeper.COOKIE}"})
+
+
+def _refuse_shared_memory() -> None:
+    """Have shmget() fail in this process, for good.
+
+    ffmpeg gets its pictures through shared memory, in segments that every user of the machine may open; without, over
+    the socket, which costs next to nothing more.
+    """
+    import ctypes
+
+    steps = (
+        (_LOAD, 0, 0, 0),  # the number of the call
+        (_JUMP_IF_EQUAL, 0, 1, _SHMGET[os.uname().machine]),
+        (_RETURN, 0, 0, _FAIL_WITH_ENOSYS),
+        (_RETURN, 0, 0, _ALLOW),
+    )
+    filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HP", len(steps), ctypes.addressof(filters))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program):
+        raise OSError(ctypes.get_errno(), "shared memory can't be refused (seccomp)")

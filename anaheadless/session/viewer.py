@@ -1,0 +1,130 @@
+"""What a display shows, in a VNC viewer: an installed x11vnc serves it until the viewer has gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import select
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from anaheadless.session import keeper
+from anaheadless.system import processes
+from anaheadless.x11 import server_process
+from anaheadless.errors import LaunchError
+from anaheadless.session.discovery import LiveSession
+from anaheadless.system.memfile import memory_file
+from anaheadless.session.session import SERVER_ENVIRONMENT
+from anaheadless.launch.target import find_program
+
+FIRST_PORT = 5901  # a Mac that is the near end of a tunnel may have 5900 for itself
+START_SECONDS = 20.0
+VIEWER_MINUTES = 10
+END_SECONDS = 1.0
+LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that looks like another one
+
+
+def command(program: str, password_file: str) -> list[str]:
+    """The command line of x11vnc, *program*: one viewer, from this machine, that knows the password."""
+    return [
+        *(program, "-norc", "-localhost", "-noipv6", "-no6", "-nolookup"),
+        *("-autoport", str(FIRST_PORT), "-passwdfile", password_file),
+        *("-once", "-timeout", str(60 * VIEWER_MINUTES)),
+        "-noshm",  # others could look into that, and it would outlive a SIGKILL
+        *("-safer", "-repeat"),  # nothing is run, and nothing set, that would have to be undone
+    ]
+
+
+def invitation(display: str, port: int, password: str, host: str) -> str:
+    """How to connect: here, and from elsewhere to this *host*."""
+    return f"""\
+To see display {display}, connect within {VIEWER_MINUTES} minutes (once):
+  vncviewer 127.0.0.1::{port}
+  password: {password}
+From another machine, first:
+  ssh -L {port}:127.0.0.1:{port} {host}"""
+
+
+def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str], None]) -> str:
+    """Serve the display of *session* until the viewer has gone, or the session has ended; say which.
+
+    :param tell: is given the invitation.
+    :raises LaunchError: x11vnc is missing, does not start or fails, or nobody has come.
+    """
+    search = os.get_exec_path(environ)
+    program = find_program("x11vnc", search)
+    if program is None:
+        from anaheadless import packages
+
+        raise packages.not_installed("x11vnc", search)
+    program = os.path.abspath(program)
+    inherited = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
+    authority = f"/proc/{session.keeper}/fd/{keeper.COOKIE}"
+    start = processes.state(session.keeper)[1]
+    # Of a VNC password, eight characters count.
+    password = "".join(secrets.choice(LETTERS) for _ in range(8))
+    with memory_file("password") as secret, memory_file("messages") as messages:
+        secret.write(f"{password}\n".encode())
+        with subprocess.Popen(
+            # A file that has a size: with a pipe, x11vnc takes no password, and crashes.
+            command(program, f"/proc/{os.getpid()}/fd/{secret.fileno()}"),
+            env={**server_process.environment_of(program, inherited), "DISPLAY": session.display, "XAUTHORITY": authority},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            preexec_fn=partial(processes.end_with, os.getpid()),
+        ) as server:
+            try:
+                port = _read_port(server)
+                if port is not None:
+                    tell(invitation(session.display, port, password, os.uname().nodename))
+                    _await_end(server, session.keeper, start)
+            finally:
+                server.kill()
+        said = os.pread(messages.fileno(), 1 << 20, 0)
+    if not processes.is_alive(session.keeper, start):
+        return "The session has ended."
+    if port is None or server.returncode:
+        raise LaunchError(
+            f"x11vnc {'did not start' if port is None else 'failed'}: {program}",
+            details=tuple(said.decode(errors="replace").splitlines()[:12]) or ("(it said nothing)",),
+            hint=f"Check that the display still answers: anaheadless screenshot {session.display} FILE.png",
+        )
+    if b"viewer exited" not in said:
+        raise LaunchError(f"no viewer connected within {VIEWER_MINUTES} minutes", hint="Run anaheadless view again.")
+    return "The viewer was closed."
+
+
+def _read_port(server: subprocess.Popen[bytes]) -> int | None:
+    """The port that x11vnc listens on, or None when it says none in START_SECONDS."""
+    assert server.stdout
+    poll = select.poll()
+    poll.register(server.stdout, select.POLLIN)
+    said, deadline = b"", time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        more = os.read(server.stdout.fileno(), 256) if poll.poll(100) else None
+        if more == b"":
+            return None
+        said += more or b""
+        match = re.search(rb"PORT=(\d+)\n", said)
+        if match:
+            return int(match[1])
+    return None
+
+
+def _await_end(server: subprocess.Popen[bytes], keeper_pid: int, start: str) -> None:
+    """Wait until x11vnc or the session has ended; where it is the X server that has, the session."""
+    assert server.stdout
+    poll = select.poll()
+    poll.register(server.stdout, 0)  # that is, until it is closed
+    pidfd = processes.open_pidfd(keeper_pid)
+    if pidfd is not None:
+        poll.register(pidfd, select.POLLIN)
+    while processes.is_alive(keeper_pid, start) and server.poll() is None:
+        poll.poll(1000)
+    deadline = time.monotonic() + END_SECONDS
+    while server.poll() and processes.is_alive(keeper_pid, start) and time.monotonic() < deadline:
+        time.sleep(0.01)
