@@ -66,7 +66,7 @@ apt-install = { command -v apt-get >/dev/null && $(APT) update && $(APT) install
 	touch $@ .venv/installed
 
 # As its users have it: not from the checkout, and compiled.
-$(BENCH)/installed: bench/requirements.txt setup.cfg pyproject.toml $(wildcard anaheadless/*.py anaheadless/shim/*)
+$(BENCH)/installed: bench/requirements.txt setup.cfg pyproject.toml $(shell find anaheadless -name "*.py")
 	rm -rf build/lib
 	$(PYTHON) -m venv $(BENCH)
 	env -u PYTHONDONTWRITEBYTECODE $(BENCH)/bin/pip install -q --disable-pip-version-check --compile \

@@ -2,7 +2,7 @@
 
 The functions are those of BrainVISA's ``anatomist.headless``, with its names and meanings, and two more for
 everybody: :func:`relaunch` and :func:`virtual_display`. Importing this loads neither Qt nor OpenGL, and little else.
-What differs under the name ``anatomist.headless`` itself is in :mod:`anaheadless.anatomist`.
+What differs under the name ``anatomist.headless`` itself is in :mod:`anaheadless.api.seed`.
 
 Inside a launched program, nothing is started: the functions report the session. Outside, they do what can still be done
 in a process that runs.
@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from anaheadless.system import processes
-from anaheadless.errors import LaunchError, say
-from anaheadless.system.light_stdlib import signal
 from anaheadless.api.relaunching import relaunch
 from anaheadless.api.virtual_display import VirtualDisplay, virtual_display
+from anaheadless.errors import LaunchError, say
+from anaheadless.system import libraries, processes
+from anaheadless.system.light_stdlib import signal
 
 if TYPE_CHECKING:
     from anaheadless.api.in_process import Changes
@@ -89,13 +89,13 @@ class ServerProcess:
 
     def terminate(self) -> None:
         """End the session, but not the program: server and keeper end, and leave nothing behind."""
-        from anaheadless.session import keeper
+        from anaheadless.session import protocol
 
         with closing(processes.open_process(self.session.keeper)) as kept:
             # Only now is it certain which process that is: another one may have got its number.
             if self._look() is not None:
                 with suppress(ProcessLookupError):
-                    for number in keeper.STOP, signal.SIGCONT:  # it may be stopped
+                    for number in protocol.STOP, signal.SIGCONT:  # it may be stopped
                         kept.send(number)
 
     kill = terminate  # a server that is killed behind its keeper's back would leave its socket
@@ -413,7 +413,7 @@ def stop_headless() -> None:
         session, _state.session = _state.session, None
         if session is not None:
             session.control.close() if test_qapp() == "QApp" else session.end()
-        soma = sys.modules.get("anaheadless.soma")
+        soma = sys.modules.get("anaheadless.api.soma")
         if soma is not None:
             soma.tell(None)
 
@@ -431,9 +431,8 @@ def setup_virtualGL() -> bool:  # noqa: N802
     """
     if not sys.platform.startswith("linux"):
         return False
-    from anaheadless.opengl import hardware
 
-    if any("faker" in os.path.basename(path) for path in hardware.loaded_libraries()):
+    if any("faker" in os.path.basename(path) for path in libraries.loaded_libraries()):
         return True
     if _current_session() is not None:
         return False
@@ -541,10 +540,8 @@ def test_opengl(pid: int | None = None, verbose: bool = False) -> set[str]:
     Source: ``soma.qt_gui.headless`` of soma-base 6.0. (psutil would give the same, and more slowly; but this runs in
     targets that have none.)
     """
-    from anaheadless.opengl import hardware
-
     try:
-        found = {path for path in hardware.loaded_libraries(pid) if "libGL.so." in path}
+        found = {path for path in libraries.loaded_libraries(pid) if "libGL.so." in path}
     except OSError as error:
         raise LaunchError(
             f"the libraries of process {pid} can't be seen: {error.strerror}",

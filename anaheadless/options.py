@@ -5,14 +5,92 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from anaheadless.x11.display_number import Screen, parse_screen
 from anaheadless.system.light_stdlib import Record
-from anaheadless.opengl.candidates import BACKENDS, VGL_DISPLAY, Wishes
-from anaheadless.session.session import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+# What Xvfb makes a screen of; OpenGL finds no visual below 24 (server 21.1: depths 1, 4, 12 and 32 are refused).
+DEPTHS = (8, 15, 16, 24, 30)
+MAX_MEMORY = 2**31 - 2**16  # Xvfb counts the bytes of its screen, and some more, in an int
+MAX_SIDE = 32767  # a coordinate is a signed 16-bit number in the X protocol
+
+
+class Screen(Record):
+    """A screen's width and height in pixels, and its depth in bits per pixel."""
+
+    width: int = 1280
+    height: int = 1024
+    depth: int = 24
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}x{self.depth}"
+
+    @property
+    def memory(self) -> int:
+        """What the X server needs for its pixels, in bytes."""
+        pixel_bytes = 1 if self.depth == 8 else 2 if self.depth < 24 else 4
+        return self.width * self.height * pixel_bytes
+
+
+def parse_screen(text: str) -> Screen:
+    """``WIDTHxHEIGHT[xDEPTH]`` as a :class:`Screen`; :raises ValueError: with a sentence that says what would do."""
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})(?:x(\d{1,9}))?", text, re.ASCII)
+    if not match:
+        raise ValueError(f"{text!r} is not WIDTHxHEIGHT or WIDTHxHEIGHTxDEPTH, as in 1280x1024x24.")
+    width, height = int(match[1]), int(match[2])
+    depth = int(match[3] or Screen.depth)
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise ValueError(f"{text!r}: width and height have to be 1 to {MAX_SIDE} pixels.")
+    if depth not in DEPTHS:
+        *some, last = map(str, DEPTHS)
+        raise ValueError(f"{text!r}: the depth has to be {', '.join(some)} or {last} bits; 24 is the usual one.")
+    screen = Screen(width, height, depth)
+    if screen.memory >= MAX_MEMORY:
+        size = f"{screen.memory / 2**30:.1f} GiB"
+        raise ValueError(f"{text!r}: this screen would take {size} of memory, and Xvfb can't use more than 2 GiB.")
+    return screen
+
+
+BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
+
+# What VirtualGL can render on: an EGL device, a DRI device, or a 3D X server.
+VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", re.ASCII)
+
+
+class Wishes(Record):
+    """What the caller asked for.
+
+    :param backend: one of BACKENDS but ``none``.
+    :param force_virtualgl: take VirtualGL even where it renders in software.
+    :param preload: whether libraries may be put in front of the program's own.
+    :param vgl_display: what VirtualGL is to render on, or None for the user's VGL_DISPLAY or what there is.
+    """
+
+    backend: str = "auto"
+    virtualgl: bool = True
+    force_virtualgl: bool = False
+    preload: bool = True
+    vgl_display: str | None = None
+    vgl_dlfaker: bool = True
+
+
+class Watch(Record):
+    """What the keeper does beside keeping.
+
+    :param timeout: seconds that the target may run, or 0 for no limit.
+    :param grace: seconds that it then has between SIGTERM and SIGKILL.
+    :param picture: an absolute path: where to save the screen when the time is up, or empty.
+    :param log: a path: the file that its log is appended to, or empty.
+    :param film: an absolute path: where to film the screen, or empty.
+    """
+
+    timeout: float = 0.0
+    grace: float = 10.0
+    picture: str = ""
+    log: str = ""
+    film: str = ""
 
 
 class Options(Record):

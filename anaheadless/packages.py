@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from anaheadless.errors import USAGE, LaunchError, printable
-from anaheadless.launch.target import find_program
+from anaheadless.system.programs import find_program
 
 INSTALL = {
     "apt": "apt-get install",

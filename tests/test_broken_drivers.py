@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from anaheadless.opengl import hardware, rendercheck
-from anaheadless.system import processes
+from anaheadless.system import libraries, processes
 from anaheadless.x11 import display_number
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, gcc, is_running, run, wait_until
 from namespaces import in_namespaces, needs_namespaces
@@ -67,7 +67,7 @@ def lacking_vendor(folder: Path) -> dict[str, str]:
 
 def real_gl(folder: Path) -> Path:
     """The system's own libGL in *folder*; what that needs in turn, ld.so finds as before."""
-    found = hardware.find_library("libGL.so.1")
+    found = libraries.find_library("libGL.so.1")
     assert found is not None
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copyfile(found, folder / "libGL.so.1"))
@@ -335,7 +335,7 @@ def stub_libstdcxx(surroundings: dict[str, str], tmp_path: Path) -> dict[str, st
 
 
 def test_system_libstdcxx_for_the_target(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:
-    system = hardware.find_library("libstdc++.so.6")
+    system = libraries.find_library("libstdc++.so.6")
     assert system is not None
     found = (outcome := Outcome(RENDERCHECK, env=stub_libstdcxx)).assert_drawn(f"native (with {system})")
     assert list(outcome.tried) == ["native", "mesa (chosen by libglvnd)", f"native (with {system})"]
@@ -510,7 +510,7 @@ def test_server_of_the_system_with_a_broken_libgl(surroundings: dict[str, str], 
 
 def test_server_of_the_system_with_an_older_libstdcxx(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "bin" / "Xvfb").unlink()
-    system = hardware.find_library("libstdc++.so.6")
+    system = libraries.find_library("libstdc++.so.6")
     Outcome(RENDERCHECK, env=stub_libstdcxx).assert_drawn(f"native (with {system})")
 
 
@@ -538,14 +538,14 @@ def test_mesa_is_found_beside_a_folder_of_the_linker_cache(
     program(tmp_path / "bin" / "ldconfig", f"cat <<'EOF'\n{chr(10).join(lines)}\nEOF")
     assert hardware.find_mesa({}) is None
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
-    assert hardware.linker_cache() == [f"{tmp_path}/lib/libbrain.so"]
+    assert libraries.linker_cache() == [f"{tmp_path}/lib/libbrain.so"]
     assert hardware.find_mesa({}) == str(tmp_path / place)
     # What the user names comes first.
     real_gl(tmp_path / "other" / "mesa")
     assert hardware.find_mesa({"LD_LIBRARY_PATH": f"{tmp_path}/other"}) == f"{tmp_path}/other/mesa"
 
 
-FIND = "import sys; from anaheadless import facts; print(facts.find_mesa({}))"
+FIND = "import sys; from anaheadless.opengl import hardware; print(hardware.find_mesa({}))"
 
 
 @pytest.mark.parametrize("place", ["lib/mesa", "lib/mesalib/lib", "mesalib/lib"])
@@ -564,7 +564,7 @@ def test_mesa_is_looked_for_without_ldconfig(tmp_path: Path) -> None:
     loaded = library(tmp_path / "lib" / "libbrain.so.5", None)
     real_gl(tmp_path / "mesalib" / "lib")
     hide = 'for path in /sbin/ldconfig /usr/sbin/ldconfig; do test ! -e "$path" || mount --bind /dev/null "$path"; done'
-    gone = "assert facts.linker_cache() == [], 'ldconfig is still there'"
+    gone = "from anaheadless.system import libraries; assert libraries.linker_cache() == [], 'ldconfig is still there'"
     load = f"import ctypes; ctypes.CDLL('{loaded}')"
     named = FIND.replace("{}", f"{{'LD_LIBRARY_PATH': '{tmp_path}/lib'}}")
     mesa = f"{tmp_path}/mesalib/lib"

@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anaheadless.cli import config_file
-from anaheadless.launch import target
 from anaheadless.errors import LaunchError
+from anaheadless.launch import target
 from helpers import BIN, PATIENCE, run
 from test_bad_input import assert_refused, no_server
 

@@ -8,10 +8,11 @@ import pytest
 
 from anaheadless import packages
 from anaheadless.launch import environment
-from anaheadless.x11 import display_number
-from anaheadless.x11.display_number import Screen
 from anaheadless.launch.environment import SHIM
 from anaheadless.opengl.candidates import Candidate
+from anaheadless.options import Screen, parse_screen
+from anaheadless.x11 import authority
+from anaheadless.x11.servers import xvfb
 
 BASE = {"HOME": "/home/me", "DISPLAY": "localhost:10.0", "LD_PRELOAD": "mine.so", "ODD\udcff": "\udcfe"}
 SESSION = {
@@ -104,22 +105,24 @@ def test_environment_block() -> None:
     ],
 )
 def test_screen(text: str, expected: Screen) -> None:
-    assert display_number.parse_screen(text) == expected
+    assert parse_screen(text) == expected
 
 
 def test_server_command_gives_the_user_the_last_word() -> None:
-    command = display_number.server_command("/bin/Xvfb", 2000, Screen(), None, glx=True, extra=["-dpi", "7"], activate=True)
+    command = xvfb.command(
+        "/bin/Xvfb", 2000, Screen(), None, glx=True, extra=["-dpi", "7"], authority="/a", activate=True
+    )
     assert command[:5] == ["/bin/Xvfb", ":2000", "-screen", "0", "1280x1024x24"]
     assert command[-2:] == ["-dpi", "7"]
     assert "GLX" not in command
-    command = display_number.server_command("/bin/Xvfb", 2000, Screen(), 96, glx=False, extra=[], activate=False)
+    command = xvfb.command("/bin/Xvfb", 2000, Screen(), 96, glx=False, extra=[], authority="/a", activate=False)
     assert " -dpi 96 " in " ".join(command)
     assert command[-2:] == ["-extension", "GLX"]
 
 
 def test_authority_entries() -> None:
     """Xau(3): family, then address, number, name and data, each with its length; big-endian."""
-    data = display_number.authority(2345, b"0123456789abcdef", "host")
+    data = authority.authority(2345, b"0123456789abcdef", "host")
     entries = []
     while data:
         (family,), data = struct.unpack(">H", data[:2]), data[2:]

@@ -21,7 +21,9 @@ from docutils.core import publish_doctree
 
 from anaheadless import packages
 from anaheadless.diagnostics import doctor
-from anaheadless.opengl import candidates, hardware
+from anaheadless.opengl import candidates
+from anaheadless.options import Wishes
+from anaheadless.system import libraries
 from helpers import ANAHEADLESS, CHECKOUT, PROGRAMS, gcc, run
 from namespaces import PrivateTmp, in_namespaces, needs_namespaces
 from test_broken_drivers import BROKEN, HANGS, broken_gl, lacking_vendor
@@ -140,7 +142,7 @@ def test_gpu_that_only_egl_reaches(device: dict[str, Any], renderer: str, advise
     found: dict[str, Any] = {"egl_devices": [device], "gpus": [], "advice": []}
     native = candidates.Candidate("native")
     verdict = candidates.Verdict(native, ((native, candidates.Proof("drawn", renderer=renderer)),))
-    doctor.add_verdict(found, verdict, candidates.Wishes())
+    doctor.add_verdict(found, verdict, Wishes())
     assert found["choice"]["name"] == "native"
     assert any("--gl none" in line for line in found["advice"]) is advised
 
@@ -175,7 +177,7 @@ def test_missing_libraries_of_qt_are_named(tmp_path: Path) -> None:
 @needs_namespaces
 def test_status_is_what_a_pyqt_program_would_meet(tmp_path: Path) -> None:
     """A library of Qt's plugin is gone: Qt aborts, and the doctor names library, package and command."""
-    folder = hardware.LIBRARY_FOLDERS[0]
+    folder = libraries.LIBRARY_FOLDERS[0]
     upper, work = tmp_path / "upper", tmp_path / "work"
     steps = [
         f"mount -t tmpfs none {tmp_path}",

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anaheadless.cli import app, entry
+from anaheadless.errors import LaunchError
 from anaheadless.launch import run as launch
 from anaheadless.session import keeper
-from anaheadless.errors import LaunchError
 from helpers import BIN, run
 
 HARMLESS = ("--start-timeout", "29")
@@ -49,17 +49,21 @@ def test_launch_imports_little(tmp_path: Path) -> None:
     assert {name for name in found[1] if name.startswith("anaheadless.")} == {
         f"anaheadless.{name}"
         for name in (
-            *("__main__", "configuration", "display", "entry", "environment", "errors", "facts", "keeper", "launch"),
-            *("live", "memfile", "memory", "opengl", "options", "lean", "search", "session", "target", "xproto"),
-            *("private", "processes", "xserver"),
+            *("cli", "cli.config_file", "cli.entry", "errors", "options"),
+            *("launch", "launch.environment", "launch.find_opengl", "launch.run", "launch.target"),
+            *("session", "session.discovery", "session.keeper", "session.leftovers", "session.protocol"),
+            *("session.session", "opengl", "opengl.cache", "opengl.candidates", "opengl.hardware"),
+            *("x11", "x11.authority", "x11.client", "x11.display_number", "x11.server_process"),
+            *("x11.servers", "x11.servers.xvfb", "system", "system.libraries", "system.light_stdlib"),
+            *("system.memfile", "system.private_files", "system.processes", "system.programs"),
         )
-    } - {"anaheadless.__main__"}
+    }
 
 
 def test_keeper_imports_less() -> None:
     code = keeper.KEEP.partition("    keeper.main")[0].replace("    os.setsid()", "    os.dup2(2, 1)") + "finally: pass"
     found = imported(sys.executable, "-X", "importtime", "-I", "-S", "-c", code, keeper.__file__)
-    assert {"anaheadless.keeper", "anaheadless.xserver"} <= found
+    assert {"anaheadless.session.keeper", "anaheadless.x11.server_process"} <= found
     assert found & (HEAVY | {"enum", "json", "re", "signal", "socket", "struct", "collections", "contextlib"}) == set()
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from PyQt5.QtGui import QImage
 
-from anaheadless.session import keeper, recorder
+from anaheadless.session import protocol, recorder
 from helpers import (
     BIN,
     Session,
@@ -99,7 +99,7 @@ def test_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) -> N
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     with holding(*SMALL, "--record", str(path), "--log", str(log)) as session:
         recorder = recorder_of(session)
-        for number in set(keeper.DEAF_TO) - {keeper.FINISH}:
+        for number in set(protocol.DEAF_TO) - {protocol.FINISH}:
             recorder.send_signal(number)
         before = pictures(path)
         wait_until(lambda: pictures(path) > before, "goes on")

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 import anaheadless
+from anaheadless.errors import LaunchError
 from anaheadless.session import keeper
+from anaheadless.session.session import explain
 from anaheadless.system import processes
 from anaheadless.x11 import display_number
-from anaheadless.errors import LaunchError
-from anaheadless.session.session import explain
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, holding, owner, run, wait_until
 from namespaces import PrivateTmp, in_namespaces, needs_namespaces
 
@@ -97,7 +97,8 @@ def said_of_a_failed_start(patch: str, private_tmp: PrivateTmp) -> str:
     code = f"""if True:
         import os
         import anaheadless
-        from anaheadless import keeper, processes
+        from anaheadless.session import keeper
+        from anaheadless.system import processes
         {patch}
         try:
             with anaheadless.virtual_display(gl="none", start_timeout=1.0):
@@ -326,7 +327,7 @@ def test_keeper_whose_launcher_is_gone_removes_the_socket(private_tmp: PrivateTm
     kill = "parent = os.getppid(); os.kill(parent, 9)\n    while os.getppid() == parent: pass"
     code = f"""if True:
         import anaheadless
-        from anaheadless import keeper
+        from anaheadless.session import keeper
         keeper.KEEP = keeper.KEEP.replace("os.setsid()", {kill!r})
         with anaheadless.virtual_display(gl="none"):
             pass

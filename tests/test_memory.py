@@ -20,10 +20,10 @@ import psutil
 import pytest
 
 from anaheadless.opengl import cache
-from anaheadless.session import discovery, keeper
-from anaheadless.opengl.hardware import LIBRARY_FOLDERS
 from anaheadless.opengl.cache import Place, Remembered
 from anaheadless.opengl.candidates import Candidate, Proof, Verdict
+from anaheadless.session import discovery, keeper
+from anaheadless.system.libraries import LIBRARY_FOLDERS
 from helpers import (
     ANAHEADLESS,
     BIN,

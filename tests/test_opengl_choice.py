@@ -8,10 +8,12 @@ from itertools import product
 
 import pytest
 
+from anaheadless import options
 from anaheadless.launch import environment
 from anaheadless.opengl import candidates, probe
+from anaheadless.opengl.candidates import Candidate, Proof, Verdict
 from anaheadless.opengl.hardware import Facts, Repairs, VirtualGl
-from anaheadless.opengl.candidates import Candidate, Proof, Verdict, Wishes
+from anaheadless.options import Wishes
 
 
 def drawn(renderer: str) -> Proof:
@@ -363,7 +365,7 @@ def test_choice(machine: Machine) -> None:
 def test_choice_on_every_machine() -> None:
     """What holds whatever there is, and whatever comes of it."""
     switches = list(product([None, VIRTUALGL], [(), DRI], [None, ":0"], [False, True], [False, True]))
-    backends = [backend for backend in candidates.BACKENDS if backend != "none"]
+    backends = [backend for backend in options.BACKENDS if backend != "none"]
     outcomes = list(product([OLD_LIBSTDCXX, NO_ROOM, LLVMPIPE, RADEON], repeat=4))
     everything = Repairs(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx)
     for switch, backend, outcome in product(switches, backends, outcomes):

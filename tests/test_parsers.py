@@ -17,17 +17,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from anaheadless import options
 from anaheadless.cli import app, shell_export
 from anaheadless.diagnostics import inspection
-from anaheadless.launch import environment
-from anaheadless.opengl import hardware, probe
-from anaheadless.session import discovery, keeper
-from anaheadless.system import processes
-from anaheadless.x11 import client, display_number, screenshot, server_process
-from anaheadless.x11.display_number import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_screen
 from anaheadless.errors import LaunchError
-from anaheadless.session.discovery import Notes, parse_notes
+from anaheadless.launch import environment
+from anaheadless.opengl import probe
 from anaheadless.opengl.candidates import Candidate
+from anaheadless.options import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_screen
+from anaheadless.session import discovery, keeper
+from anaheadless.session.discovery import Notes, parse_notes
+from anaheadless.system import libraries, processes
+from anaheadless.x11 import authority, client, screenshot, server_process
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 SIDES = st.integers(1, MAX_SIDE)
@@ -88,14 +89,14 @@ def test_parts_of_a_screen(text: str) -> None:
     st.binary(min_size=16, max_size=16),
 )
 def test_cookie_is_found_among_others(others: list[tuple[int, str]], number: int, cookie: bytes) -> None:
-    entries = b"".join(display_number.authority(n, b"another's cookie", host[:99]) for n, host in others if n != number)
-    assert display_number.find_cookie(entries + display_number.authority(number, cookie, "here"), number) == cookie
+    entries = b"".join(authority.authority(n, b"another's cookie", host[:99]) for n, host in others if n != number)
+    assert authority.find_cookie(entries + authority.authority(number, cookie, "here"), number) == cookie
 
 
 @given(st.binary())
 def test_odd_authority(entries: bytes) -> None:
     try:
-        assert isinstance(display_number.find_cookie(entries, 2000), bytes)
+        assert isinstance(authority.find_cookie(entries, 2000), bytes)
     except ValueError as error:
         assert ":2000" in str(error)  # noqa: PT017
 
@@ -115,7 +116,7 @@ def test_odd_setup_of_a_server(setup: bytes) -> None:
         screenshot.parse_setup(setup)
 
 
-@given(st.integers(0, 2), st.sampled_from(discovery.BACKENDS), WORDS, WORDS)
+@given(st.integers(0, 2), st.sampled_from(options.BACKENDS[1:]), WORDS, WORDS)
 def test_notes_are_read_as_they_are_written(glx: int, backend: str, renderer: str, original: str) -> None:
     notes = Notes(glx, backend, renderer, original)
     read = parse_notes(notes.as_text())
@@ -211,7 +212,7 @@ LINES = st.lists(st.one_of(st.binary(), st.sampled_from([b" => ", b"=> not found
 @given(LINES)
 def test_odd_answers_of_the_linker(tools: Path, lines: list[bytes]) -> None:
     tools.write_bytes(b"".join(lines))
-    assert all(isinstance(path, str) for path in hardware.linker_cache())
+    assert all(isinstance(path, str) for path in libraries.linker_cache())
     assert all(isinstance(name, str) for name in inspection.missing_libraries("plugin.so"))
 
 

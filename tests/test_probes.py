@@ -343,7 +343,7 @@ def test_mesa_of_its_own(place: str, tmp_path: Path) -> None:
 # --- setup_virtualGL
 
 FAKED = """
-from anaheadless import rendercheck
+from anaheadless.opengl import rendercheck
 before = dict(os.environ)
 first, second = anaheadless.setup_virtualGL(), anaheadless.setup_virtualGL()
 on = os.environ.get('VGL_DISPLAY')

@@ -19,7 +19,7 @@ import pytest
 from PyQt5.QtGui import QColor, QImage
 
 from anaheadless.cli import shell_export
-from anaheadless.session import discovery, keeper
+from anaheadless.session import discovery, protocol
 from helpers import ANAHEADLESS, PATIENCE, SOCKETS, hanging, holding, is_running, run, wait_until
 from namespaces import PrivateTmp
 
@@ -158,7 +158,7 @@ def test_stop_of_what_is_only_starting() -> None:
                 starting = discovery.look(found[0]) if found else None
             if starting is not None:
                 with suppress(ProcessLookupError):
-                    os.kill(starting.keeper, keeper.STOP)
+                    os.kill(starting.keeper, protocol.STOP)
         if starting is not None:
             socket_file = SOCKETS / f"X{starting.display[1:]}"
             wait_until(lambda path=socket_file: not path.exists(), "the socket is gone")  # type: ignore[misc]

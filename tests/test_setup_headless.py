@@ -906,7 +906,7 @@ def test_interpreter_that_is_not_known(executable: str) -> None:
 # --- VirtualGL, the real one
 
 VIRTUALGL = """
-from anaheadless import rendercheck
+from anaheadless.opengl import rendercheck
 before = dict(os.environ)
 info = anaheadless.setup_headless(force_virtualgl=True)
 again = anaheadless.setup_virtualGL()

@@ -115,12 +115,13 @@ def test_stale_locks_and_sockets_of_living_processes(private_tmp: PrivateTmp) ->
         dead.bind(str(private_tmp.sockets / "X9992"))
     os.utime(private_tmp.sockets / "X9992", (0, 0))
     code = """if True:
-        from anaheadless import display, errors
-        display.NUMBERS = range(9990, 9994)
-        claims = [display.claim(), display.claim()]
+        from anaheadless import errors
+        from anaheadless.x11 import display_number
+        display_number.NUMBERS = range(9990, 9994)
+        claims = [display_number.claim(), display_number.claim()]
         print(sorted(claim.number for claim in claims))
         try:
-            display.claim()
+            display_number.claim()
         except errors.LaunchError as error:
             print(error)
     """
@@ -378,7 +379,7 @@ def test_nothing_is_imported_from_the_working_directory(name: str, tmp_path: Pat
     python = other_python(name)
     prefix = run("-c", "import sys; print(sys.base_prefix)", command=python).stdout.strip()
     environ = {**bare(PYTHONHOME=prefix), "PYTHONPATH": str(CHECKOUT)}
-    launch = "import sys; sys.path[:] = sys.path[1:]; from anaheadless.entry import main; main()"
+    launch = "import sys; sys.path[:] = sys.path[1:]; from anaheadless.cli.entry import main; main()"
     words = ("-S", "-c", launch, "exec", "--gl", "none", "xdpyinfo")
     output = run(*words, command=python, cwd=tmp_path, env=environ)
     assert (output.returncode, output.stderr) == (0, "")

@@ -18,8 +18,8 @@ import click
 import pytest
 from PyQt5.QtGui import QImage
 
-from anaheadless.session import keeper
 from anaheadless.cli.app import Duration
+from anaheadless.session import keeper, protocol
 from helpers import ANAHEADLESS, BIN, PATIENCE, PROGRAMS, Session, holding, is_running, run, wait_until
 
 EXEC = ("exec", "--gl", "none")
@@ -226,7 +226,7 @@ def test_stray_alarm_ends_nothing_early(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with holding("--gl", "none", "--timeout", "1d", "--log", str(log)) as session:
         session.keeper.send_signal(signal.SIGALRM)
-        session.keeper.send_signal(keeper.STOP)  # comes after it
+        session.keeper.send_signal(protocol.STOP)  # comes after it
         session.wait_until_nothing_is_left()
         assert said(log)[1:] == ["stopped", "nothing is left"]
         assert is_running(session.target)
@@ -544,7 +544,9 @@ def test_keeper_that_is_killed_as_the_target_starts() -> None:
     """As at any other moment, the target loses its display, and nothing else."""
     code = """if True:
         import os, signal, time
-        from anaheadless import launch, processes, session, target
+        from anaheadless import options
+        from anaheadless.launch import run as launch, target
+        from anaheadless.system import processes
 
         def start(*args, start=launch.start, **details):
             ready = start(*args, **details)
@@ -554,8 +556,8 @@ def test_keeper_that_is_killed_as_the_target_starts() -> None:
             return ready
 
         launch.start = start
-        options = launch.Options(wishes=None, watch=session.Watch(timeout=60))
-        launch.run(target.command("sh", ("-c", "exit 3"), ["/bin"]), options, os.environ)
+        wanted = options.Options(wishes=None, watch=options.Watch(timeout=60))
+        launch.run(target.command("sh", ("-c", "exit 3"), ["/bin"]), wanted, os.environ)
     """
     output = run("-c", code, command=sys.executable)
     assert (output.returncode, output.stderr) == (3, "")

@@ -24,9 +24,10 @@ import pytest
 
 from anaheadless import LaunchError, VirtualDisplay, virtual_display
 from anaheadless.session import discovery, keeper
-from anaheadless.x11 import client, screenshot
-from anaheadless.x11.display_number import abstract_name, authority, find_cookie
 from anaheadless.session.discovery import Notes, parse_notes
+from anaheadless.x11 import client, screenshot
+from anaheadless.x11.authority import authority, find_cookie
+from anaheadless.x11.display_number import abstract_name
 from anaheadless.x11.screenshot import Format, parse_setup, to_rgb
 from helpers import PATIENCE, PROGRAMS, SOCKETS, Session, holding, is_running, remove_socket, run, wait_until
 from namespaces import PrivateTmp
@@ -308,7 +309,10 @@ assert has() == before, (before, has())
 def test_too_few_descriptors(descriptors: int) -> None:
     code = f"""
 import resource
-from anaheadless import LaunchError, launch, live, screenshot, virtual_display
+from anaheadless import LaunchError, virtual_display
+from anaheadless.launch import run
+from anaheadless.session import discovery
+from anaheadless.x11 import screenshot
 resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, 4096))
 try:
     with virtual_display(gl="none"):
@@ -316,7 +320,7 @@ try:
 except LaunchError as error:
     assert "ulimit" in str(error)
 resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
-assert not any(session.target == __import__("os").getpid() for session in live.sessions())
+assert not any(session.target == __import__("os").getpid() for session in discovery.sessions())
 """
     output = python("-X", "dev", "-c", code)
     assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
@@ -602,7 +606,9 @@ def descriptors(pid: int) -> list[str]:
 def test_interrupts_at_any_moment() -> None:
     code = """
 import os, signal, sys
-from anaheadless import live, proof, session, virtual_display
+from anaheadless import virtual_display
+from anaheadless.opengl import probe
+from anaheadless.session import discovery, session
 def stop(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, stop)
@@ -1010,7 +1016,12 @@ def test_session_that_is_none(session: str) -> None:
         assert discovery.current({"ANAHEADLESS_SESSION": session, "DISPLAY": display}) is None
 
 
-ASK = "import os; from anaheadless import live; found = live.current(os.environ); print(found and found.notes)"
+ASK = """
+import os
+from anaheadless.session import discovery
+found = discovery.current(os.environ)
+print(found and found.notes)
+"""
 
 
 @pytest.mark.parametrize(

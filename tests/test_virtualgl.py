@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from anaheadless.opengl import hardware, rendercheck
-from anaheadless.x11 import display_number
+from anaheadless.x11 import authority
 from helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, gcc, run, wait_until
 
 Test = TypeVar("Test", bound=Callable[..., Any])
@@ -180,11 +180,11 @@ def server() -> Iterator[Server]:
 def guarded(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
     """One that needs a cookie, and the user's file with it and with that of a host far away."""
     cookie, node = os.urandom(16), os.uname().nodename
-    (tmp_path / "server-authority").write_bytes(display_number.authority(0, cookie, node))
+    (tmp_path / "server-authority").write_bytes(authority.authority(0, cookie, node))
     with x_server("-auth", tmp_path / "server-authority") as started:
         own = tmp_path / "user-authority"
         own.write_bytes(
-            display_number.authority(7, b"far away", "far.example") + display_number.authority(started.number, cookie, node)
+            authority.authority(7, b"far away", "far.example") + authority.authority(started.number, cookie, node)
         )
         yield started, own
 

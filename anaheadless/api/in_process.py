@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from typing import Dict, Optional, Tuple  # noqa: UP035
 
 from anaheadless.api import qt
-from anaheadless.launch import environment, run as launch
-from anaheadless.opengl import candidates, hardware
 from anaheadless.errors import LaunchError
-from anaheadless.opengl.candidates import Candidate, Proof, Wishes
-from anaheadless.options import Options
+from anaheadless.launch import environment
+from anaheadless.launch import run as launch
+from anaheadless.opengl import candidates, hardware
+from anaheadless.opengl.candidates import Candidate, Proof
 from anaheadless.opengl.probe import prove
 from anaheadless.opengl.rendercheck import load_first
-from anaheadless.launch.target import this_python
+from anaheadless.options import Options, Wishes
+from anaheadless.system import libraries
+from anaheadless.system.programs import this_python
 
 # What VirtualGL's faker, or another libGL, has to come before. Afterwards it ends the program: "VirtualGL extensions
 # not found on X display", seen with 3.1.4 once libX11 was there.
@@ -29,7 +31,7 @@ def may_preload() -> bool:
     """Whether libraries can still be put in front of libGL in this process."""
     if qt.application() is not None or qt.has_gui():
         return False
-    return not any(name in path for path in hardware.loaded_libraries() for name in _TOO_LATE)
+    return not any(name in path for path in libraries.loaded_libraries() for name in _TOO_LATE)
 
 
 # By name: what a variable was, and what it was set to; None for "not set". (Python 3.8 runs this, too.)

@@ -26,9 +26,9 @@ def relaunch(**options: Any) -> None:
     if not sys.platform.startswith("linux"):
         return
     from anaheadless.launch import run as launch
-    from anaheadless.session import discovery
-    from anaheadless.options import checked_call
     from anaheadless.launch.target import Target
+    from anaheadless.options import checked_call
+    from anaheadless.session import discovery
 
     wanted = checked_call("relaunch", options)
     if discovery.current({**os.environ, "DISPLAY": os.environ.get("ANAHEADLESS_SESSION", "").partition(",")[0]}):

@@ -13,15 +13,15 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from anaheadless import __version__
+from anaheadless import __version__, options
 from anaheadless.cli import config_file
-from anaheadless.launch import run as launch, target
-from anaheadless.session import keeper, session
 from anaheadless.cli.config_file import Setting
-from anaheadless.x11.display_number import Screen, parse_screen
 from anaheadless.errors import LaunchError, printable, say
-from anaheadless.opengl.candidates import BACKENDS, VGL_DISPLAY, Wishes
-from anaheadless.options import Options, parse_duration
+from anaheadless.launch import run as launch
+from anaheadless.launch import target
+from anaheadless.options import BACKENDS, VGL_DISPLAY, Options, Screen, Wishes, parse_duration, parse_screen
+from anaheadless.session import leftovers, protocol
+from anaheadless.system import programs
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ParameterSource = click.core.ParameterSource
@@ -203,7 +203,7 @@ _WATCH_OPTIONS: tuple[Decorator, ...] = (
     _option(
         "--grace",
         type=Duration(),
-        default=session.Watch.grace,
+        default=options.Watch.grace,
         show_default="10s",
         metavar="DURATION",
         help="How long it may take to end, after SIGTERM, before SIGKILL.",
@@ -234,7 +234,7 @@ _WATCH_OPTIONS: tuple[Decorator, ...] = (
 )
 _python_option = _option(
     "--python",
-    default=target.this_python,
+    default=programs.this_python,
     metavar="PATH",
     help="The interpreter to use.  [default: the one that anaheadless is installed in]",
 )
@@ -565,15 +565,14 @@ def clean() -> None:
     Living ones are not touched. Each run does some of this by itself.
     """
     from anaheadless.system import private_files
-    from anaheadless.x11 import display_number
 
-    for path in display_number.sweep(None, private_files.folders(launch.inherited_environment())):
+    for path in leftovers.sweep(None, private_files.folders(launch.inherited_environment())):
         click.echo(f"removed {printable(path)}")
 
 
 @cli.command(context_settings=_SETTINGS)
 @click.argument("session", required=False)
-@click.option("--grace", type=Duration(), default=session.Watch.grace, show_default="10s", help="As for --timeout.")
+@click.option("--grace", type=Duration(), default=options.Watch.grace, show_default="10s", help="As for --timeout.")
 def stop(session: str | None, grace: float) -> None:
     """End a SESSION, and with it a program that was run: SIGTERM, then SIGKILL.
 
@@ -602,7 +601,7 @@ def screenshot(args: tuple[str, ...], crop: Any) -> None:
         raise click.UsageError("Give one FILE.png, and at most a SESSION before it.")
     found = manage.find(args[0] if args[1:] else None, launch.inherited_environment())
     try:
-        camera.save(found.display, f"/proc/{found.keeper}/fd/{keeper.COOKIE}", args[-1], crop)
+        camera.save(found.display, f"/proc/{found.keeper}/fd/{protocol.COOKIE}", args[-1], crop)
     except OSError as error:
         raise LaunchError(
             f"can't save the picture: {args[-1]}: {error.strerror}",
@@ -682,5 +681,5 @@ def _launch_options(
     if record and rest["screen"].depth not in (15, 16, 24):
         raise click.UsageError("--record needs a --screen of 15, 16 or 24 bits: ffmpeg reads no other.")
     film = _absolute(record) if record else ""
-    watch = session.Watch(timeout or 0.0, grace or session.Watch.grace, picture, log or "", film)
+    watch = options.Watch(timeout or 0.0, grace or options.Watch.grace, picture, log or "", film)
     return Options(wishes=wishes, server_args=server_arg, shim=not no_shim, watch=watch, **rest)

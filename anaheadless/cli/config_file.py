@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
-from anaheadless.launch.environment import NAME
 from anaheadless.errors import USAGE, LaunchError, printable
-from anaheadless.system.light_stdlib import Record
+from anaheadless.launch.environment import NAME
 from anaheadless.options import suggestion
+from anaheadless.system.light_stdlib import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

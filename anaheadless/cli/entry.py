@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from anaheadless.errors import FAILED, LaunchError, say
+from anaheadless.system import programs
 
 # What a write to standard output may meet.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -48,7 +49,8 @@ def _main_python() -> None:
 def _launch_if_plain(command: str, words: Sequence[str]) -> None:
     """Become the target of *command*, unless click has to be asked what is wanted."""
     from anaheadless.cli import config_file
-    from anaheadless.launch import run as launch, target
+    from anaheadless.launch import run as launch
+    from anaheadless.launch import target
     from anaheadless.options import parse_plain
 
     environ = launch.inherited_environment()
@@ -65,7 +67,7 @@ def _launch_if_plain(command: str, words: Sequence[str]) -> None:
     search = os.get_exec_path(environ)
     if command == "exec":
         launch.run(target.command(words[0], words[1:], search), options, environ)
-    program = target.python_call(target.this_python(), words, search)
+    program = target.python_call(programs.this_python(), words, search)
     launch.run(program, options, environ, program.executable)
 
 

@@ -6,8 +6,8 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 
-from anaheadless.launch.environment import NAME
 from anaheadless.errors import LaunchError
+from anaheadless.launch.environment import NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

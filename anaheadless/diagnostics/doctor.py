@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 
 from anaheadless import __version__, packages
 from anaheadless.diagnostics import inspection
-from anaheadless.launch import run as launch
-from anaheadless.opengl import hardware
 from anaheadless.errors import LaunchError
-from anaheadless.opengl.candidates import Verdict, Wishes, advice
-from anaheadless.options import Options
+from anaheadless.launch import run as launch
+from anaheadless.opengl import hardware, rendercheck
+from anaheadless.opengl.candidates import Candidate, Verdict, advice
 from anaheadless.opengl.probe import prove
-from anaheadless.launch.target import find_program
+from anaheadless.options import Options, Wishes
+from anaheadless.system import png
+from anaheadless.system.memfile import memory_file
+from anaheadless.system.programs import find_program
 
 # What each tool prints its version with; and whether nothing works without it.
 _TOOLS = {
@@ -81,15 +83,27 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         if ready.verdict is not None:
             add_verdict(report, ready.verdict, options.wishes or Wishes())
             if picture is not None and ready.verdict.chosen is not None:
-                drawn = prove(ready.verdict.chosen, python, ready.environ, options.probe_timeout, picture)
-                if not drawn.drawn:
-                    raise LaunchError(f"the picture can't be saved: {drawn.message or drawn}", hint=_RENDER_HINT)
+                _save_picture(picture, ready.verdict.chosen, python, ready.environ, options.probe_timeout)
         report["starts"] = ready.verdict is None or ready.verdict.chosen is not None
         report["works"] = report["starts"] and not _broken_bindings(report["qt"])
         report["advice"] += _qt_advice(report["qt"])
     finally:
         ready.session.end()
     return report
+
+
+def _save_picture(path: str, candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float) -> None:
+    """:raises LaunchError: it can't be drawn once more, or not be saved."""
+    with memory_file("picture") as pixels:
+        drawn = prove(candidate, python, environ, timeout, f"/proc/{os.getpid()}/fd/{pixels.fileno()}")
+        if not drawn.drawn:
+            raise LaunchError(f"the picture can't be drawn: {drawn.message or drawn}", hint=_RENDER_HINT)
+        row = 3 * rendercheck.SIZE
+        rows = [os.pread(pixels.fileno(), row, row * number) for number in reversed(range(rendercheck.SIZE))]
+    try:
+        png.write_png(path, rendercheck.SIZE, rows)
+    except OSError as error:
+        raise LaunchError(f"the picture can't be saved: {path}: {error.strerror}", hint=_RENDER_HINT) from error
 
 
 def findings(report: Mapping[str, Any]) -> Iterator[Finding]:

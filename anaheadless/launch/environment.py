@@ -6,14 +6,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
-from anaheadless.opengl.hardware import FAKER_NAME
 from anaheadless.opengl.candidates import Candidate
+from anaheadless.opengl.hardware import FAKER_NAME
 
 # What shells and GitHub can name; the kernel takes anything without "=".
 NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 # Holds the sitecustomize.py that makes ``import anatomist.headless`` ours.
-SHIM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim")
+SHIM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "shim")
 
 # Where programs choose another window system than X by themselves. Kept when the first choice is X.
 _PLATFORM_CHOICES = {"QT_QPA_PLATFORM": "xcb", "GDK_BACKEND": "x11"}

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 
-from anaheadless.opengl import hardware
-from anaheadless.x11.display_number import socket_path
 from anaheadless.errors import say
+from anaheadless.opengl import hardware
+from anaheadless.opengl.candidates import Candidate, Proof, Verdict, candidates, choose, in_process
 from anaheadless.opengl.hardware import Facts
-from anaheadless.opengl.candidates import Candidate, Proof, Verdict, Wishes, candidates, choose, in_process
-from anaheadless.options import Options
+from anaheadless.options import Options, Wishes
 from anaheadless.session.session import Session
+from anaheadless.x11 import authority
+from anaheadless.x11.display_number import socket_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _is_script(path: str) -> bool:
 def _opengl_files(known: Facts, environ: Mapping[str, str], wishes: Wishes | None) -> Iterator[str]:
     """What else OpenGL depends on: VirtualGL may render on another X server, and needs its cookie for that."""
     if known.virtualgl is not None and wishes is not None:
-        yield from hardware.authority_files(environ)
+        yield from authority.authority_files(environ)
         for display in wishes.vgl_display, environ.get("VGL_DISPLAY"), known.outer_display:
             number = (display or "").rpartition(":")[2].partition(".")[0]
             if number.isdecimal():

@@ -7,17 +7,20 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 
-from anaheadless.launch import environment
-from anaheadless.opengl import hardware
-from anaheadless.session import keeper, session
-from anaheadless.system import private_files
 from anaheadless.errors import LaunchError, say
-from anaheadless.system.light_stdlib import Record
-from anaheadless.session.discovery import Notes
-from anaheadless.opengl.candidates import Candidate, Verdict, Wishes, advice
-from anaheadless.options import Options
+from anaheadless.launch import environment
 from anaheadless.launch.find_opengl import Search
-from anaheadless.launch.target import Target, cannot_execute, find_program, this_python
+from anaheadless.launch.target import Target
+from anaheadless.opengl import hardware
+from anaheadless.opengl.candidates import Candidate, Verdict, advice
+from anaheadless.options import Options, Wishes
+from anaheadless.session import protocol, session
+from anaheadless.session.discovery import Notes
+from anaheadless.system import private_files
+from anaheadless.system.light_stdlib import Record
+from anaheadless.system.programs import cannot_execute, this_python
+from anaheadless.x11 import authority
+from anaheadless.x11.servers import xvfb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ def run(
             with suppress(OSError):  # the keeper was killed just now
                 if os.getpgrp() != os.getpid():  # else it is forbidden, where we lead a session
                     os.setpgid(0, 0)
-                ready.session.control.send(keeper.GROUP)
+                ready.session.control.send(protocol.GROUP)
         _execute(target, ready.environ)
     except BaseException:
         ready.session.end()
@@ -121,9 +124,10 @@ def prepare(
     """Start a session and find its OpenGL, if there is one.
 
     :param target: the PID of the process that it is to live as long as, or None for this one.
-    :param purpose: see :class:`anaheadless.live.Notes`.
+    :param purpose: see :class:`anaheadless.session.discovery.Notes`.
     :param running: the target is this very process: what is preloaded in others, it will load by itself.
-    :param eager: whether not to wait for an X server that is known to start, see :func:`anaheadless.session.start`.
+    :param eager: whether not to wait for an X server that is known to start, see
+        :func:`anaheadless.session.session.start`.
     :raises LaunchError: there is no session; nothing is left of it.
     """
     check_proc()
@@ -136,7 +140,7 @@ def prepare(
 
         ffmpeg = recorder.find(environ)
     known = hardware.gather(environ)
-    program = _find_server(environ)
+    program = xvfb.find(environ)
     server = session.ServerOptions(
         program=program,
         screen=options.screen,
@@ -145,7 +149,7 @@ def prepare(
         extra=options.server_args,
         start_timeout=options.start_timeout,
         # VirtualGL renders on the caller's own display, whose cookie is in the file that ours is put in front of.
-        further_authority=hardware.read_authority(environ) if known.virtualgl is not None else b"",
+        further_authority=authority.read_authority(environ) if known.virtualgl is not None else b"",
         folders=folders,
         watch=options.watch,
         target=target,
@@ -212,17 +216,6 @@ def check_proc() -> None:
             if os.access(python, os.R_OK)
             else f"Its interpreter must not only be executable, but readable: chmod a+r {python}",
         )
-
-
-def _find_server(environ: Mapping[str, str]) -> str:
-    # Beside the interpreter too: a conda environment brings its own, activated or not.
-    search = os.get_exec_path(environ)
-    program = find_program("Xvfb", [*search, os.path.dirname(this_python())])
-    if program is None:
-        from anaheadless import packages  # only here: a run that goes well has no need of it
-
-        raise packages.not_installed("Xvfb", search)
-    return os.path.abspath(program)
 
 
 def report(options: Options, ready: Launch) -> list[str]:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from anaheadless.errors import LIMITS_HINT, LaunchError
 from anaheadless.session import discovery
 from anaheadless.system import processes
-from anaheadless.errors import LIMITS_HINT, LaunchError
 
 END_SECONDS = 5.0
 SI_KERNEL = 0x80  # <asm-generic/siginfo.h>

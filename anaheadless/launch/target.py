@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
-import sys
 from collections.abc import Sequence
 
 from anaheadless.errors import NOT_EXECUTABLE, NOT_FOUND, LaunchError
 from anaheadless.system.light_stdlib import Record
+from anaheadless.system.programs import find_program
 
 
 class Target(Record):
@@ -18,20 +17,6 @@ class Target(Record):
 
     executable: str
     argv: tuple[str, ...]
-
-
-def this_python() -> str:
-    """The interpreter that runs this; Python itself does not know when its argv[0] was made up (``exec -a``)."""
-    return sys.executable or os.path.realpath("/proc/self/exe")
-
-
-def find_program(name: str, search: Sequence[str]) -> str | None:
-    """The file that a shell would run for *name*, or None; a name with a slash is taken as a path.
-
-    :param search: the folders to look in, as :func:`os.get_exec_path` gives them.
-    """
-    candidates = [name] if os.sep in name else [os.path.join(folder or os.curdir, name) for folder in search]
-    return next((path for path in candidates if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
 def command(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
@@ -115,17 +100,6 @@ def _where(path: str) -> str:
     except FileNotFoundError:
         return "The working directory has been removed."
     return "Check the path." if os.path.isabs(path) else f"Check the path; the working directory is {folder}."
-
-
-def cannot_execute(path: str, error: OSError) -> LaunchError:
-    """Why the kernel would not execute *path*, which looked as if it could be."""
-    if error.errno == errno.ENOEXEC:
-        hint = "It is not a program for this machine, or a script without a #! line."
-    elif error.errno == errno.E2BIG:
-        hint = "The arguments and the environment are too long together."
-    else:
-        hint = "The interpreter named in its first line may be missing."
-    return LaunchError(f"{path} can't be executed: {error.strerror}", hint=hint, exit_code=NOT_EXECUTABLE)
 
 
 def _check_script(path: str) -> None:

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from anaheadless import __version__
-from anaheadless.opengl.hardware import LIBRARY_FOLDERS
-from anaheadless.system.light_stdlib import Record
 from anaheadless.opengl.candidates import Candidate, Proof, Verdict
+from anaheadless.system.libraries import LIBRARY_FOLDERS
+from anaheadless.system.light_stdlib import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Place(Record):
 class Remembered(Record):
     """What was found out.
 
-    :param is_prompt: whether the X server need not be waited for, see :meth:`anaheadless.session.Session.is_prompt`.
+    :param is_prompt: whether the X server need not be waited for: it takes our sockets, and says that it is ready.
     :param glx: whether it advertises GLX.
     :param verdict: what has drawn, and its proof; or None where no OpenGL was asked for.
     """

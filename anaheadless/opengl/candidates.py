@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from anaheadless.session import discovery
 from anaheadless.opengl.hardware import Facts, Repairs, VirtualGl
+from anaheadless.options import Wishes
 from anaheadless.system.light_stdlib import Record
-
-BACKENDS = ("auto", *discovery.BACKENDS)
-
-# What VirtualGL can render on: an EGL device, a DRI device, or a 3D X server.
-VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", re.ASCII)
 
 # GL_RENDERER of what draws on the CPU. VirtualGL and the GLX vendor say nothing about it.
 _SOFTWARE = (
@@ -104,23 +98,6 @@ class Verdict(Record):
     @property
     def proof(self) -> Proof | None:
         return next((proof for candidate, proof in self.attempts if candidate is self.chosen), None)
-
-
-class Wishes(Record):
-    """What the caller asked for.
-
-    :param backend: one of BACKENDS but ``none``.
-    :param force_virtualgl: take VirtualGL even where it renders in software.
-    :param preload: whether libraries may be put in front of the program's own.
-    :param vgl_display: what VirtualGL is to render on, or None for the user's VGL_DISPLAY or what there is.
-    """
-
-    backend: str = "auto"
-    virtualgl: bool = True
-    force_virtualgl: bool = False
-    preload: bool = True
-    vgl_display: str | None = None
-    vgl_dlfaker: bool = True
 
 
 def candidates(facts: Facts, wishes: Wishes) -> Iterator[Candidate]:

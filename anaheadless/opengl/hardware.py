@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 
-from anaheadless.x11.display_number import socket_path
+from anaheadless.system.libraries import LIBRARY_FOLDERS, find_library, linker_cache, loaded_libraries
 from anaheadless.system.light_stdlib import Record
-from anaheadless.launch.target import find_program
+from anaheadless.system.programs import find_program
+from anaheadless.x11.display_number import socket_path
 
-# The standard search path of ld.so on the systems that people have; Debian's names its architecture.
-LIBRARY_FOLDERS = (f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/lib64")
 FAKER_NAME = re.compile(r"lib(dl|ge|vgl|rr)faker[^./]*\.so")
 
 
@@ -77,12 +76,6 @@ def gather_repairs(environ: Mapping[str, str], *, running: bool = False) -> Repa
     return Repairs(find_mesa(environ), None if late else find_library("libstdc++.so.6"))
 
 
-def loaded_libraries(pid: int | None = None) -> list[str]:
-    """The shared libraries of a process, of this one by default; OSError when it is gone, or another user's."""
-    with open(f"/proc/{'self' if pid is None else pid}/maps", errors="surrogateescape") as maps:
-        return sorted({line.split(None, 5)[5].rstrip("\n") for line in maps if ".so" in line})
-
-
 def gpu_devices() -> list[str]:
     found = []
     for path in "/dev/dri/card", "/dev/nvidia":
@@ -90,10 +83,6 @@ def gpu_devices() -> list[str]:
         with suppress(OSError):
             found += [os.path.join(folder, each) for each in os.listdir(folder) if re.match(rf"{name}\d", each)]
     return sorted(found)
-
-
-def find_library(name: str) -> str | None:
-    return next((path for folder in LIBRARY_FOLDERS if os.path.isfile(path := os.path.join(folder, name))), None)
 
 
 def find_virtualgl(search: Sequence[str]) -> VirtualGl | None:
@@ -135,41 +124,6 @@ def find_mesa(environ: Mapping[str, str] | None = None) -> str | None:
             if os.path.isfile(os.path.join(candidate, "libGL.so.1")):
                 return candidate
     return None
-
-
-def linker_cache() -> list[str]:
-    """The libraries in ld.so's cache; none where there is no ldconfig."""
-    # Cron's PATH has no /sbin, and neither has an ordinary user's.
-    ldconfig = find_program("ldconfig", [*os.get_exec_path(), "/sbin", "/usr/sbin"])
-    if ldconfig is None:
-        return []
-    import subprocess  # only here: a run that goes well has no need of it
-
-    try:
-        command = [ldconfig, "-p"]
-        output = os.fsdecode(subprocess.run(command, capture_output=True, timeout=10).stdout)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.partition(" => ")[2] for line in output.splitlines() if " => " in line]
-
-
-def authority_files(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Where the X authority entries of the caller and of VirtualGL's own set-up (vglserver_config) may be."""
-    own = environ.get("XAUTHORITY") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".Xauthority")
-    return own, "/etc/opt/VirtualGL/vgl_xauth_key"
-
-
-def read_authority(environ: Mapping[str, str]) -> bytes:
-    """The entries in :func:`authority_files`, as they are."""
-    entries = b""
-    for path in authority_files(environ):
-        try:
-            if os.path.isfile(path):
-                with open(path, "rb") as file:
-                    entries += file.read(1 << 20)
-        except OSError:
-            continue
-    return entries
 
 
 def _outer_display(environ: Mapping[str, str]) -> str | None:

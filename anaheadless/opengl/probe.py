@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from anaheadless.opengl import rendercheck
+from anaheadless.opengl.candidates import Candidate, Proof
 from anaheadless.system.light_stdlib import Record
 from anaheadless.system.memfile import memory_file
-from anaheadless.opengl.candidates import Candidate, Proof
-from anaheadless.launch.target import cannot_execute
+from anaheadless.system.programs import cannot_execute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def trial(
     :param python: the interpreter that is to draw.
     :param environ: the environment that the target would get with this candidate.
     :param limit: seconds, after which it ends by itself, should we be killed.
-    :param picture: where to save what was drawn, as PNG.
+    :param picture: where to save the pixels, see :func:`anaheadless.opengl.candidates.rendercheck.draw`.
     :raises LaunchError: the interpreter can't be executed.
     """
     missing = next((path for path in candidate.files if not os.path.isfile(path)), None)

@@ -1,13 +1,13 @@
 """The proof of OpenGL: draws a picture through GLX, reads its pixels back, and says what drew it.
 
 It runs alone, in the target's own interpreter and environment, on the standard library of Python 3.8 or newer:
-``python -s -S rendercheck.py [SECONDS PICTURE [LIBRARY]...]``. After SECONDS an alarm ends it (0: none does), PICTURE
-is the PNG file that it writes, or empty, each LIBRARY is loaded before all others. What it finds is one ``name: value``
-line each on standard output:
+``python -s -S rendercheck.py [SECONDS PICTURE [LIBRARY]...]``. After SECONDS an alarm ends it (0: none does). PICTURE
+is the file that it writes the pixels to, as :func:`draw` has them, or empty. Each LIBRARY is loaded before all others.
+What it finds is one ``name: value`` line each on standard output:
 
 ========= ======================================================================================
 result    ``drawn``, or what failed: ``no library``, ``no display``, ``no GLX``, ``no config``,
-          ``refused`` (the context), ``wrong pixels``, ``not saved`` (the PNG file)
+          ``refused`` (the context), ``wrong pixels``
 message   the X error, the pixels that were wrong, or why the vendor's library can't be loaded
 vendor    of the GLX client library ("VirtualGL" under VirtualGL, whatever the renderer)
 renderer  GL_RENDERER, and likewise ``version``
@@ -278,22 +278,6 @@ def text(value: bytes | None) -> str:
     return (value or b"").decode(errors="replace")
 
 
-def write_png(path: str, width: int, rows: list[bytes]) -> None:
-    """Portable Network Graphics, second edition: one IDAT chunk of unfiltered *rows* of RGB, the uppermost first."""
-    import struct
-    import zlib
-
-    chunks = {
-        b"IHDR": struct.pack(">IIBBBBB", width, len(rows), 8, 2, 0, 0, 0),
-        b"IDAT": zlib.compress(b"".join(b"\0" + row for row in rows)),
-        b"IEND": b"",
-    }
-    with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for kind, data in chunks.items():
-            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
-
-
 def main(picture: str, libraries: list[str]) -> int:
     global functions
     facts: dict[str, str] = {}
@@ -307,11 +291,8 @@ def main(picture: str, libraries: list[str]) -> int:
         load_ahead()
         facts, pixels = draw()
         if picture:
-            rows = [pixels[start : start + 3 * SIZE] for start in range(0, len(pixels), 3 * SIZE)]
-            try:
-                write_png(picture, SIZE, rows[::-1])
-            except OSError as error:
-                raise DrawingError("not saved", f"{picture}: {error.strerror}") from error
+            with open(picture, "wb") as file:
+                file.write(pixels)
         check(pixels)
         facts["result"] = "drawn"
     except DrawingError as failure:

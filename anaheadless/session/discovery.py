@@ -12,25 +12,26 @@ import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from anaheadless.session import keeper
+from anaheadless.options import BACKENDS
+from anaheadless.session import keeper, protocol
 from anaheadless.system import processes
 from anaheadless.system.light_stdlib import Record
 
 LIMIT = 1 << 16  # bytes of notes, or of a renderer's name and the like
 PURPOSES = ("run", "start", "display")
-BACKENDS = ("virtualgl", "nvidia", "native", "mesa", "none")
 
 
 class Notes(Record):
     """What launcher and keeper know of a session.
 
     :param glx: 2: OpenGL has drawn; 1: GLX is advertised, no more is known; 0: there is none.
-    :param backend: where OpenGL comes from, one of BACKENDS.
+    :param backend: where OpenGL comes from, one of :data:`anaheadless.options.BACKENDS` but ``auto``.
     :param renderer: GL_RENDERER, or nothing.
     :param original_display: the launcher's own DISPLAY, or nothing.
     :param purpose: ``run``: the target is what the launcher became; ``start``: it is somebody's shell or job;
         ``display``: it is a program with a display of its own.
-    :param remembered: the file that says so, where it was not proved for this session; see :mod:`anaheadless.memory`.
+    :param remembered: the file that says so, where it was not proved for this session, see
+        :mod:`anaheadless.opengl.cache`.
     :param server: the X server's PID, from the keeper; 0: it has not been started yet.
     """
 
@@ -59,7 +60,7 @@ def parse_notes(text: str) -> Notes:
         notes = Notes(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in these notes") from missing
-    known = notes.backend in BACKENDS and notes.purpose in PURPOSES
+    known = notes.backend in BACKENDS[1:] and notes.purpose in PURPOSES
     if not (known and 0 <= notes.glx <= 2 and 0 <= notes.server < 1 << 31):
         raise ValueError("these notes make no sense")
     return notes
@@ -68,7 +69,8 @@ def parse_notes(text: str) -> Notes:
 class LiveSession(Record):
     """A session whose keeper is alive.
 
-    :param keeper_start: the keeper's start time, see :func:`anaheadless.processes.state`; likewise ``target_start``.
+    :param keeper_start: the keeper's start time, see :func:`anaheadless.system.processes.state`; ``target_start``
+        likewise.
     :param target: the process that it lives as long as.
     :param has_target: whether that is alive.
     :param notes: None while the launcher has nothing to say yet.
@@ -160,7 +162,7 @@ def _has_target(folder: int, target: int, start: str) -> bool:
     """Whether the target of a keeper, whose *folder* in /proc is open, is alive."""
     with suppress(OSError):  # it has no pidfd
         # Where /proc hides the target (hidepid), the keeper's own descriptor still tells. -1: it has been reaped.
-        match = re.search(r"^Pid:\s+(-?\d+)$", _read(f"fdinfo/{keeper.TARGET}", folder), re.MULTILINE)
+        match = re.search(r"^Pid:\s+(-?\d+)$", _read(f"fdinfo/{protocol.TARGET}", folder), re.MULTILINE)
         if match:
             return int(match[1]) == target and (processes.state(target)[0] == "" or processes.is_alive(target))
     return processes.is_alive(target, start)
@@ -173,7 +175,7 @@ def _read_notes(folder: int) -> Notes | None:
     """
     # Without blocking: such a process may have anything there.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-    descriptor = os.open(f"fd/{keeper.NOTES}", flags, dir_fd=folder)
+    descriptor = os.open(f"fd/{protocol.NOTES}", flags, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink or status.st_uid != os.geteuid():

@@ -30,7 +30,8 @@ TIMEOUT seconds after the launcher has become the target (0: never), it saves th
 empty, and sends SIGTERM to the target, and to its process group where that is its own; GRACE seconds later, SIGKILL.
 Both are said on standard error.
 
-RECORDER is a command of WORDS words, which films the display from READY until the end, see :mod:`anaheadless.film`.
+RECORDER is a command of WORDS words, which films the display from READY until the end, see
+:mod:`anaheadless.session.recorder`.
 """
 
 from __future__ import annotations
@@ -41,33 +42,43 @@ import stat
 import sys
 import time
 
+from anaheadless.session.protocol import (
+    CONTROL,
+    COOKIE,
+    DEAF_TO,
+    END,
+    FINISH,
+    FIRST_LISTENER,
+    GROUP,
+    HOLD,
+    LATE,
+    LOG,
+    MESSAGES,
+    NOTES,
+    READY,
+    RECORDER,
+    RELEASE,
+    SAYS_READY,
+    STDERR,
+    STOP,
+    STOPPED,
+    TARGET,
+)
 from anaheadless.system import processes
-from anaheadless.x11 import server_process
 from anaheadless.system.light_stdlib import signal, suppress
+from anaheadless.x11 import server_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, NOTES, LOG, STDERR = 1, 2, 3, 5, 6, 7, 8
-READY, GROUP, HOLD, RELEASE, END = b"R", b"G", b"H", b"F", b"E"
-STOPPED = b"X"
-SAYS_READY, LATE = b"S", b"L"
-RECORDER, TARGET = 10, 11
 
 # How the lines of the keyboard compiler begin in the server's messages: as long as the server works, they mean nothing.
 XKBCOMP = ("The XKEYBOARD keymap compiler", "> ", "Errors from xkbcomp are not fatal")
 
-# A stop by systemd, or the end of some batch jobs, signals every process; the target may still need its display.
-DEAF_TO = (
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2),
-    signal.SIGXCPU,
-)
-STOP = signal.SIGRTMIN  # ends the session, and is sent by nobody else
 POLL_SECONDS = 0.1
 ASIDE_SECONDS = 5.0
 SAY_SECONDS = 1.0
-FINISH = signal.SIGXCPU  # ends a recorder in good order
 RECORDER_SECONDS = 3.0
 
 # Not as a script, which Python would compile each time. What the launcher waits for is done first. The package is a
@@ -85,8 +96,8 @@ try:
     except OSError:  # the launcher is gone, but what it has made is to be removed
         pass
     package = sys.modules["anaheadless"] = type(sys)("anaheadless")
-    package.__path__ = [sys.argv[1].rpartition("/")[0]]
-    from anaheadless import keeper
+    package.__path__ = [sys.argv[1].rpartition("/")[0].rpartition("/")[0]]
+    from anaheadless.session import keeper
     keeper.main(sys.argv[2:])
 except OSError as error:  # on standard error, where the launcher finds it
     sys.exit(f"the keeper: {error.strerror}")
@@ -98,15 +109,14 @@ import sys
 sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
 import signal
 signal.alarm(10)
-from anaheadless import screenshot, session
 """
-CAMERA = ASIDE + "screenshot.save(*sys.argv[1:])"
-SPOKESMAN = ASIDE + "session.explain(*sys.argv[1:])"
+CAMERA = ASIDE + "from anaheadless.x11 import screenshot; screenshot.save(*sys.argv[1:])"
+SPOKESMAN = ASIDE + "from anaheadless.session import session; session.explain(*sys.argv[1:])"
 RECORDING = """\
 import sys
 sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
-from anaheadless import film
-film.become(*sys.argv[1:])
+from anaheadless.session import recorder
+recorder.become(*sys.argv[1:])
 """
 
 
@@ -397,7 +407,7 @@ def aside(code: str, words: list[str], output: int, is_wanted: Callable[[], bool
 
 def spawn(code: str, words: list[str], output: int) -> int:
     """Start a process that runs Python *code*, and says to *output* what it has to say; return its PID."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    package = __file__.rpartition("/anaheadless/session/")[0]
     isolated = "-I" if sys.flags.isolated else "-s"
     command = [sys.executable, isolated, "-S", "-c", code, package, *words]
     streams = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]

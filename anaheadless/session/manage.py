@@ -11,11 +11,10 @@ from typing import Any
 
 import psutil
 
-from anaheadless.session import discovery, keeper
-from anaheadless.system import private_files, processes
-from anaheadless.x11 import display_number
 from anaheadless.errors import USAGE, LaunchError, printable
+from anaheadless.session import discovery, leftovers, protocol
 from anaheadless.session.discovery import LiveSession
+from anaheadless.system import private_files, processes
 from anaheadless.system.processes import Process
 
 END_SECONDS = 10.0
@@ -152,8 +151,8 @@ def stop(session: LiveSession, grace: float, environ: Mapping[str, str]) -> None
             return
         if seen.is_run() and seen.has_target:
             _end(target, signal.SIGTERM, grace)
-        _end(kept, keeper.STOP, END_SECONDS)
-    display_number.sweep(None, private_files.folders(environ))
+        _end(kept, protocol.STOP, END_SECONDS)
+    leftovers.sweep(None, private_files.folders(environ))
 
 
 def _end(process: Process, number: int, seconds: float) -> None:

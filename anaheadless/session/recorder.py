@@ -8,11 +8,10 @@ import struct
 from collections.abc import Mapping
 from typing import NoReturn
 
-from anaheadless.session import keeper
-from anaheadless.system import processes
-from anaheadless.x11 import server_process
 from anaheadless.errors import LaunchError
-from anaheadless.launch.target import find_program
+from anaheadless.session import protocol
+from anaheadless.system import processes
+from anaheadless.system.programs import find_program
 
 FRAMES_PER_SECOND = 25
 NICENESS = 10
@@ -61,13 +60,13 @@ def become(parent: str, *words: str) -> NoReturn:
     # Its standard streams are set up; what else there is would be open for as long as it runs.
     processes.close_descriptors_except({0, 1, 2})
     # It would heed them, when a batch system or service manager signals every process.
-    signal.pthread_sigmask(signal.SIG_BLOCK, set(keeper.DEAF_TO) - {keeper.FINISH})
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(protocol.DEAF_TO) - {protocol.FINISH})
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     processes.end_with(int(parent))
     _refuse_shared_memory()
     os.nice(NICENESS)
-    environ = server_process.environment_of(words[0], os.environ)
-    os.execve(words[0], words, {**environ, "XAUTHORITY": f"/proc/{parent}/fd/{keeper.COOKIE}"})
+    environ = processes.environment_of(words[0], os.environ)
+    os.execve(words[0], words, {**environ, "XAUTHORITY": f"/proc/{parent}/fd/{protocol.COOKIE}"})
 
 
 def _refuse_shared_memory() -> None:

@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 
-from anaheadless.session import keeper
-from anaheadless.system import private_files, processes
-from anaheadless.x11 import client, display_number, server_process
-from anaheadless.x11.display_number import Screen
 from anaheadless.errors import LIMITS_HINT, LaunchError, say
-from anaheadless.system.light_stdlib import Record
+from anaheadless.options import Screen, Watch
+from anaheadless.session import keeper, leftovers, protocol
 from anaheadless.session.discovery import Notes
+from anaheadless.system import private_files, processes
+from anaheadless.system.light_stdlib import Record
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.processes import Process
-from anaheadless.launch.target import this_python
+from anaheadless.system.programs import this_python
+from anaheadless.x11 import authority, client, display_number, server_process
+from anaheadless.x11.servers import xvfb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,23 +37,6 @@ END_SECONDS = 5.0
 PROMPT_SECONDS = 0.2
 
 
-class Watch(Record):
-    """What the keeper does beside keeping.
-
-    :param timeout: seconds that the target may run, or 0 for no limit.
-    :param grace: seconds that it then has between SIGTERM and SIGKILL.
-    :param picture: an absolute path: where to save the screen when the time is up, or empty.
-    :param log: a path: the file that its log is appended to, or empty.
-    :param film: an absolute path: where to film the screen, or empty.
-    """
-
-    timeout: float = 0.0
-    grace: float = 10.0
-    picture: str = ""
-    log: str = ""
-    film: str = ""
-
-
 class ServerOptions(Record):
     """What the X server is to be.
 
@@ -62,7 +46,7 @@ class ServerOptions(Record):
     :param extra: further arguments for it.
     :param start_timeout: seconds until it must be ready.
     :param further_authority: X authority entries of other displays, to stand after ours.
-    :param folders: where to put the cookie, see :func:`anaheadless.private.folders`.
+    :param folders: where to put the cookie, see :func:`anaheadless.system.private_files.folders`.
     :param target: the PID of the process that the session lives as long as, or None for this one.
     :param ffmpeg: the path of ffmpeg, where the watch is to make a film.
     """
@@ -97,12 +81,12 @@ class Session(Record):
     starter: int
 
     def note(self, notes: Notes) -> None:
-        """Have the keeper say *notes* to whoever looks at the session, see :mod:`anaheadless.live`.
+        """Have the keeper say *notes* to whoever looks at the session, see :mod:`anaheadless.session.discovery`.
 
         :raises LaunchError: there is no keeper any more.
         """
         try:
-            with open(f"/proc/{self.keeper}/fd/{keeper.NOTES}", "ab") as file:
+            with open(f"/proc/{self.keeper}/fd/{protocol.NOTES}", "ab") as file:
                 file.write(notes.as_text().encode("utf-8", "surrogateescape"))
         except OSError as error:
             if _was_stopped(self.control):
@@ -114,7 +98,7 @@ class Session(Record):
     def release(self) -> None:
         """Have it live on without us, where it has another process for its target."""
         with suppress(OSError):  # the keeper has ended: whoever has been told of the display finds out
-            self.control.send(keeper.RELEASE, socket.MSG_NOSIGNAL)
+            self.control.send(protocol.RELEASE, socket.MSG_NOSIGNAL)
 
     def is_prompt(self) -> bool:
         """Whether the server took our sockets, and says that it is ready: the next one need not be waited for.
@@ -123,7 +107,7 @@ class Session(Record):
         """
         self.control.settimeout(PROMPT_SECONDS)
         try:
-            return self.control.recv(1) == keeper.READY
+            return self.control.recv(1) == protocol.READY
         except OSError:
             return False
 
@@ -211,23 +195,29 @@ def _start(
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
         with _signals_blocked():
             claim = stack.enter_context(display_number.claim())
-            entries = display_number.authority(claim.number, cookie, os.uname().nodename) + options.further_authority
-            cookie_file, authority = _store_cookie(stack, claim.number, entries, options.folders)
-            command = display_number.server_command(
+            entries = authority.authority(claim.number, cookie, os.uname().nodename) + options.further_authority
+            cookie_file, cookie_descriptor = _store_cookie(stack, claim.number, entries, options.folders)
+            command = xvfb.command(
                 options.program,
                 claim.number,
                 options.screen,
                 options.dpi,
                 glx=options.glx,
                 extra=options.extra,
+                authority=f"/proc/self/fd/{protocol.COOKIE}",
                 activate=known_glx is not None,
             )
-            descriptors = {keeper.MESSAGES: messages, keeper.COOKIE: authority, keeper.NOTES: notes, keeper.LOG: log}
-            descriptors[keeper.STDERR] = _stderr(stack)
+            descriptors = {
+                protocol.MESSAGES: messages,
+                protocol.COOKIE: cookie_descriptor,
+                protocol.NOTES: notes,
+                protocol.LOG: log,
+            }
+            descriptors[protocol.STDERR] = _stderr(stack)
             if options.watch.film:
-                descriptors[keeper.RECORDER] = stack.enter_context(memory_file("recorder")).fileno()
+                descriptors[protocol.RECORDER] = stack.enter_context(memory_file("recorder")).fileno()
             if known_glx is not None:
-                descriptors.update(enumerate((s.fileno() for s in claim.listeners), keeper.FIRST_LISTENER))
+                descriptors.update(enumerate((s.fileno() for s in claim.listeners), protocol.FIRST_LISTENER))
             else:
                 claim.withdraw()
             control, first = _spawn_keeper(claim.number, cookie_file, command, descriptors, environ, options)
@@ -236,20 +226,24 @@ def _start(
             stack.push(lambda kind, *_: None if kind is None else _abandon(control, first))
         # From here on, the end of server and keeper is the end of the connections to them.
         claim.close()
-        display_number.sweep(folders=options.folders)  # while keeper and server start
+        leftovers.sweep(folders=options.folders)  # while keeper and server start
         glx = known_glx() if known_glx is not None else None
         # By the abstract name: the owner of the socket folder could have put another socket in the place of the file.
-        address = display_number.abstract_name(claim.number) if known_glx is not None else display_number.socket_path(claim.number)
+        address = (
+            display_number.abstract_name(claim.number)
+            if known_glx is not None
+            else display_number.socket_path(claim.number)
+        )
         try:
             pid = _await_keeper(control, first, deadline)
-            path = cookie_file or f"/proc/{pid}/fd/{keeper.COOKIE}"
+            path = cookie_file or f"/proc/{pid}/fd/{protocol.COOKIE}"
             session = Session(f":{claim.number}", path, pid, control, bool(glx), os.getpid())
             if glx is None or options.watch.film:
                 began(session)
                 glx = _await_ready(address, cookie, control, deadline)
                 if options.watch.film:
                     os.ftruncate(film, 0)  # whatever it was; that there is something in it says that ffmpeg films
-                control.send(keeper.READY, socket.MSG_NOSIGNAL)
+                control.send(protocol.READY, socket.MSG_NOSIGNAL)
         except (OSError, client.RefusedError, _NoKeeperError) as error:
             was_stopped = _was_stopped(control)
             _abandon(control, first)
@@ -262,7 +256,7 @@ def _start(
                 raise _DisplayInUseError(by_sockets=False) from error
             raise _not_ready(error, said, options.program, options.start_timeout) from error
         if options.watch.film and not _films(control, film, deadline):
-            words = os.pread(descriptors[keeper.RECORDER], 1 << 16, 0).decode(errors="replace")
+            words = os.pread(descriptors[protocol.RECORDER], 1 << 16, 0).decode(errors="replace")
             raise LaunchError(
                 f"can't record the screen with {options.ffmpeg}",
                 details=tuple(words.splitlines()[-8:]) or ("(it said nothing)",),
@@ -296,7 +290,7 @@ def _was_stopped(control: socket.socket) -> bool:
     control.settimeout(0.0)
     with suppress(OSError):
         while word := control.recv(64):
-            if word == keeper.STOPPED:
+            if word == protocol.STOPPED:
                 return True
     return False
 
@@ -348,31 +342,31 @@ def _spawn_keeper(
     if "PYTHONHOME" in os.environ and not sys.flags.ignore_environment:
         # An interpreter that was moved finds its own library only through this, and -I would have it ignored.
         isolated, keeper_environ["PYTHONHOME"] = "-s", os.environ["PYTHONHOME"]
-    recorder = []
+    recording = []
     if watch.film:
         from anaheadless.session import recorder  # only here, as all that a run has seldom need of
 
-        recorder = recorder.command(options.ffmpeg, number, watch.film)
+        recording = recorder.command(options.ffmpeg, number, watch.film)
     with ExitStack() as stack:
         target = stack.enter_context(closing(processes.open_process(options.target or os.getpid())))
         if target.pidfd is not None:
-            descriptors = {**descriptors, keeper.TARGET: target.pidfd}
+            descriptors = {**descriptors, protocol.TARGET: target.pidfd}
         arguments = [
             *(this_python(), isolated, "-S", "-c", keeper.KEEP, keeper.__file__),
-            *(f":{number}", str(target.pid), target.start, str(keeper.TARGET if target.pidfd is not None else "")),
-            *(display_number.socket_path(number), cookie_file, str(2 if keeper.FIRST_LISTENER in descriptors else 0)),
+            *(f":{number}", str(target.pid), target.start, str(protocol.TARGET if target.pidfd is not None else "")),
+            *(display_number.socket_path(number), cookie_file, str(2 if protocol.FIRST_LISTENER in descriptors else 0)),
             *(str(options.start_timeout), str(watch.timeout), str(watch.grace), watch.picture),
-            *(str(len(recorder)), *recorder),
+            *(str(len(recording)), *recording),
             *command,
         ]
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.callback(theirs.close)
         stack.push(lambda kind, *_: None if kind is None else ours.close())
         if options.target is not None:
-            ours.send(keeper.HOLD)
+            ours.send(protocol.HOLD)
         null = stack.enter_context(open(os.devnull, "rb"))
         actions = []
-        for wanted, descriptor in {0: null.fileno(), keeper.CONTROL: theirs.fileno(), **descriptors}.items():
+        for wanted, descriptor in {0: null.fileno(), protocol.CONTROL: theirs.fileno(), **descriptors}.items():
             # Out of the way first: with standard input closed, ours may have the very numbers that are wanted.
             copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
             stack.callback(os.close, copy)
@@ -382,7 +376,7 @@ def _spawn_keeper(
             arguments,
             keeper_environ,
             file_actions=actions,
-            setsigmask=(*keeper.DEAF_TO, keeper.STOP),
+            setsigmask=(*protocol.DEAF_TO, protocol.STOP),
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
     return ours, processes.open_process(first)
@@ -390,7 +384,7 @@ def _spawn_keeper(
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, keeper.DEAF_TO)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, protocol.DEAF_TO)
     try:
         yield
     finally:
@@ -440,7 +434,7 @@ def _films(control: socket.socket, film: int, deadline: float) -> bool:
     """Whether there comes to be something in the *film*."""
     with suppress(OSError, ValueError):  # nothing is said by a keeper that has ended
         control.settimeout(max(0.001, deadline - time.monotonic()))
-        while (said := control.recv(64)) == keeper.READY:
+        while (said := control.recv(64)) == protocol.READY:
             pass
         while processes.is_alive(int(said)) and time.monotonic() < deadline:
             if os.fstat(film).st_size:
@@ -511,6 +505,6 @@ def _end(control: socket.socket) -> None:
     """Have the keeper end, and wait until it has; no longer than END_SECONDS, it ends all the same."""
     with control, suppress(OSError):
         control.settimeout(END_SECONDS)
-        control.send(keeper.END, socket.MSG_NOSIGNAL)
+        control.send(protocol.END, socket.MSG_NOSIGNAL)
         while control.recv(64):
             pass

@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from anaheadless.session import keeper
-from anaheadless.system import processes
-from anaheadless.x11 import server_process
 from anaheadless.errors import LaunchError
+from anaheadless.session import protocol
 from anaheadless.session.discovery import LiveSession
-from anaheadless.system.memfile import memory_file
 from anaheadless.session.session import SERVER_ENVIRONMENT
-from anaheadless.launch.target import find_program
+from anaheadless.system import processes
+from anaheadless.system.memfile import memory_file
+from anaheadless.system.programs import find_program
 
 FIRST_PORT = 5901  # a Mac that is the near end of a tunnel may have 5900 for itself
 START_SECONDS = 20.0
@@ -62,7 +61,7 @@ def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str],
         raise packages.not_installed("x11vnc", search)
     program = os.path.abspath(program)
     inherited = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
-    authority = f"/proc/{session.keeper}/fd/{keeper.COOKIE}"
+    authority = f"/proc/{session.keeper}/fd/{protocol.COOKIE}"
     start = processes.state(session.keeper)[1]
     # Of a VNC password, eight characters count.
     password = "".join(secrets.choice(LETTERS) for _ in range(8))
@@ -71,7 +70,7 @@ def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str],
         with subprocess.Popen(
             # A file that has a size: with a pipe, x11vnc takes no password, and crashes.
             command(program, f"/proc/{os.getpid()}/fd/{secret.fileno()}"),
-            env={**server_process.environment_of(program, inherited), "DISPLAY": session.display, "XAUTHORITY": authority},
+            env={**processes.environment_of(program, inherited), "DISPLAY": session.display, "XAUTHORITY": authority},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=messages,

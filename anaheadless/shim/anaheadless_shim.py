@@ -78,7 +78,7 @@ def _loader(module: ModuleType | None) -> Any:
 
 
 class Ours:
-    """Loads anaheadless.anatomist under the name that it stands for."""
+    """Loads anaheadless.api.seed under the name that it stands for."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None

@@ -12,6 +12,10 @@ import time
 
 from anaheadless.system.light_stdlib import Record, signal, suppress
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 PIDFD_GET_INFO, PIDFD_INFO_EXIT = 0xC040FF0B, 8  # <linux/pidfd.h>
 
@@ -148,3 +152,10 @@ def close_descriptors_except(kept: set[int]) -> None:
     for descriptor in set(map(int, os.listdir("/proc/self/fd"))) - kept:
         with suppress(OSError):  # the one that listed the folder
             os.close(descriptor)
+
+
+def environment_of(program: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What *program* is to have of *environ*."""
+    # Meant for the target: the system's programs work with the system's libraries, and die of others.
+    withheld = ("LD_LIBRARY_PATH",) if os.path.dirname(program) in ("/usr/bin", "/bin") else ()
+    return {name: value for name, value in environ.items() if name not in withheld}

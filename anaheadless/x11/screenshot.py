@@ -11,10 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from anaheadless.opengl import rendercheck
-from anaheadless.x11 import client
-from anaheadless.x11.display_number import MAX_SIDE, abstract_name, find_cookie, socket_path
 from anaheadless.errors import LaunchError
+from anaheadless.options import MAX_SIDE
+from anaheadless.system import png
+from anaheadless.x11 import client
+from anaheadless.x11.authority import find_cookie
+from anaheadless.x11.display_number import abstract_name, socket_path
 
 GET_IMAGE, QUERY_COLORS = 73, 91
 Z_PIXMAP, ALL_PLANES = 2, 0xFFFFFFFF
@@ -55,7 +57,7 @@ def save(display: str, authority: str, path: str, area: tuple[int, int, int, int
             f"can't take a picture of display {display}: {error}",
             hint="Its session may have ended, or its X server hangs.",
         ) from error
-    rendercheck.write_png(path, width, rows)
+    png.write_png(path, width, rows)
 
 
 def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) -> tuple[int, list[bytes]]:
@@ -91,7 +93,7 @@ def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) 
 
 
 def parse_setup(setup: bytes) -> Format:
-    """What a server says of itself, see :attr:`anaheadless.xproto.Connection.setup`, as far as a picture needs it.
+    """What a server says of itself, see :attr:`anaheadless.x11.client.Connection.setup`, as far as a picture needs it.
 
     :raises ValueError: it makes no sense; so do KeyError and struct.error.
     """

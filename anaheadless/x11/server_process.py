@@ -12,7 +12,7 @@ from anaheadless.system.light_stdlib import signal, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 READINESS = 9  # the descriptor with which it says that it is ready
 KEYMAP_FOLDERS = ("/tmp", "/var/lib/xkb")
@@ -44,7 +44,7 @@ def start(command: list[str], activated: bool, messages: int, ignored: Sequence[
             signal.signal(number, signal.SIG_DFL)
         os.dup2(messages, 1)
         os.dup2(theirs, READINESS)
-        environ = environment_of(command[0], os.environ)
+        environ = processes.environment_of(command[0], os.environ)
         if activated:
             # sd_listen_fds(3); the kind of socket is seen by the server itself.
             environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))
@@ -53,13 +53,6 @@ def start(command: list[str], activated: bool, messages: int, ignored: Sequence[
         os.write(messages, f"{command[0]}: {error}\n".encode(errors="surrogateescape"))
     finally:
         os._exit(127)
-
-
-def environment_of(program: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What *program* is to have of *environ*."""
-    # Meant for the target: the system's programs work with the system's libraries, and die of others.
-    withheld = ("LD_LIBRARY_PATH",) if os.path.dirname(program) in ("/usr/bin", "/bin") else ()
-    return {name: value for name, value in environ.items() if name not in withheld}
 
 
 def end(server: int | None, lock: str, socket_path: str, identity: tuple[int, int] | None) -> None:

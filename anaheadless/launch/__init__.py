@@ -1,0 +1,1 @@
+"""One run: what to execute, with which OpenGL, in which environment."""

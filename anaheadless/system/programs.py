@@ -1,0 +1,35 @@
+"""Programs: where they are, why one can't be executed, and what environment the system's own get."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from anaheadless.errors import NOT_EXECUTABLE, LaunchError
+
+
+def this_python() -> str:
+    """The interpreter that runs this; Python itself does not know when its argv[0] was made up (``exec -a``)."""
+    return sys.executable or os.path.realpath("/proc/self/exe")
+
+
+def find_program(name: str, search: Sequence[str]) -> str | None:
+    """The file that a shell would run for *name*, or None; a name with a slash is taken as a path.
+
+    :param search: the folders to look in, as :func:`os.get_exec_path` gives them.
+    """
+    candidates = [name] if os.sep in name else [os.path.join(folder or os.curdir, name) for folder in search]
+    return next((path for path in candidates if os.path.isfile(path) and os.access(path, os.X_OK)), None)
+
+
+def cannot_execute(path: str, error: OSError) -> LaunchError:
+    """Why the kernel would not execute *path*, which looked as if it could be."""
+    if error.errno == errno.ENOEXEC:
+        hint = "It is not a program for this machine, or a script without a #! line."
+    elif error.errno == errno.E2BIG:
+        hint = "The arguments and the environment are too long together."
+    else:
+        hint = "The interpreter named in its first line may be missing."
+    return LaunchError(f"{path} can't be executed: {error.strerror}", hint=hint, exit_code=NOT_EXECUTABLE)

@@ -1,0 +1,1 @@
+"""X servers and their clients: display numbers, cookies, connections, processes."""

@@ -1,0 +1,53 @@
+"""X authority files: the cookie that opens a display, Xau(3)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping
+
+from anaheadless.x11.client import COOKIE_NAME
+
+
+def authority(number: int, cookie: bytes, host: str) -> bytes:
+    """The contents of an X authority file, Xau(3), for display *number* on this *host*."""
+
+    def entry(family: int, address: bytes) -> bytes:
+        fields = (address, b"%d" % number, COOKIE_NAME, cookie)
+        return struct.pack(">H", family) + b"".join(struct.pack(">H", len(field)) + field for field in fields)
+
+    # FamilyLocal, and FamilyWild for programs that ask under another host name; python-xlib knows only the first.
+    return entry(256, host.encode(errors="surrogateescape")) + entry(65535, b"")
+
+
+def find_cookie(entries: bytes, number: int) -> bytes:
+    """The cookie for display *number* in the contents of an X authority file; :raises ValueError: there is none."""
+    while entries:
+        fields = []
+        entries = entries[2:]
+        for _ in range(4):
+            end = 2 + int.from_bytes(entries[:2], "big")
+            fields.append(entries[2:end])
+            entries = entries[end:]
+        if fields[1:3] == [b"%d" % number, COOKIE_NAME]:
+            return fields[3]
+    raise ValueError(f"no cookie for display :{number}")
+
+
+def authority_files(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Where the X authority entries of the caller and of VirtualGL's own set-up (vglserver_config) may be."""
+    own = environ.get("XAUTHORITY") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".Xauthority")
+    return own, "/etc/opt/VirtualGL/vgl_xauth_key"
+
+
+def read_authority(environ: Mapping[str, str]) -> bytes:
+    """The entries in :func:`authority_files`, as they are."""
+    entries = b""
+    for path in authority_files(environ):
+        try:
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    entries += file.read(1 << 20)
+        except OSError:
+            continue
+    return entries
