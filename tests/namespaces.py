@@ -117,4 +117,9 @@ def private(*needed: Path) -> Iterator[PrivateTmp]:
             user = () if os.geteuid() == 0 else ("-U", "--preserve-credentials")
             yield PrivateTmp(folder, ("nsenter", "-t", str(process.pid), *user, "-m", "-n", "--"))
     finally:
-        shutil.rmtree(folder)
+
+        def is_gone() -> bool:
+            shutil.rmtree(folder, ignore_errors=True)  # a keeper may still be removing what it has made
+            return not folder.exists()
+
+        wait_until(is_gone, f"{folder} is gone")

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -213,7 +212,7 @@ def test_binding_without_a_platform_plugin(name: str, tmp_path: Path) -> None:
     report(env=environ)
 
 
-@pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
+@pytest.mark.needs("readelf")
 def test_every_library_that_qt_needs_has_its_package() -> None:
     """Of the binding that is installed here: what its GUI libraries and platform plugin are linked with."""
     (pyqt5,) = (binding for binding in report()["qt"] if binding["name"] == "PyQt5")

@@ -51,6 +51,7 @@ def test_stop_ends_a_hidden_target(users: list[User]) -> None:
 
 
 @needs_namespaces
+@pytest.mark.needs("xdpyinfo")
 def test_sessions_of_a_container_are_its_own() -> None:
     """The PID of a target there is another process here: what is stopped would be the display only."""
     words = [*namespaces(), ANAHEADLESS, "exec", "--gl", "none", "sh", "-c", "echo $DISPLAY; read end; xdpyinfo"]

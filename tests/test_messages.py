@@ -294,7 +294,7 @@ def test_which_session() -> None:
 
 
 @needs_namespaces
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg")
+@pytest.mark.needs("ffmpeg")
 def test_film_on_a_full_disk(tmp_path: Path) -> None:
     setup = f"mount -t tmpfs -o size=4k none {tmp_path}; head -c 4096 /dev/zero >{tmp_path}/fill"
     film = tmp_path / "film.mp4"

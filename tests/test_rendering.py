@@ -35,7 +35,7 @@ def test_qt_starts_no_egl_without_opengl(chosen: str | None) -> None:
     environ = {**os.environ, "EGL_LOG_LEVEL": "debug", **({"QT_XCB_GL_INTEGRATION": chosen} if chosen else {})}
     output = run("run", "--gl", "none", PROGRAMS / "widget.py", env=environ)
     assert (output.returncode, output.stdout.splitlines()[0]) == (0, "xcb 10 200 30")
-    assert ("libEGL" in output.stderr) is (chosen is not None)
+    assert ("EGL" in output.stderr) is (chosen is not None)
     assert chosen or output.stderr == ""
 
 

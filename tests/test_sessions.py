@@ -420,11 +420,11 @@ def test_start_without_its_shell(tmp_path: Path) -> None:
     # A FIFO has it wait until the shell is gone.
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    words = f"(read line <{gate}; exec {ANAHEADLESS} start --gl none) >{said} 2>&1 &"
-    subprocess.run(["setsid", "sh", "-c", words], check=True)
+    command = f"(read line <{gate}; exec {ANAHEADLESS} start --gl none) >{said} 2>&1 &"
+    subprocess.run(["setsid", "sh", "-c", command], check=True)
     gate.write_text("go\n")
-    wait_until(lambda: said.exists() and "sh -c 'exit 125'" in said.read_text(), "it is refused")
-    assert "the calling shell has ended already" in said.read_text()
+    words = ("sh -c 'exit 125'", "the calling shell has ended already")
+    wait_until(lambda: said.exists() and all(each in said.read_text() for each in words), "it is refused")
 
 
 ODD = {"A": 'it\'s \\ "$x" `y` !z', "B": None, "C": "", "E": "two\nlines", "F": "=ls", "G": "~/*"}

@@ -259,8 +259,9 @@ def test_session_ends_with_its_process_whatever_a_forked_child_does() -> None:
 
 
 ORPHAN = """
-import signal, time
+import signal, time, warnings
 signal.alarm(60)
+warnings.simplefilter("ignore", DeprecationWarning)  # Python's own word on a fork beside Qt's threads
 first = anaheadless.setup_headless(need_opengl=False)
 BEFORE
 parent = os.getpid()
@@ -517,7 +518,10 @@ def test_stop_with_an_application() -> None:
         assert session.process.stdout is not None
         said = json.loads(session.process.stdout.readline())
         assert said == {"restored": True, "drawn": True, "poll": None}
-        assert finish(session) == (0, "", "")
+        status, output, errors = finish(session)
+        assert (status, output) == (0, "")
+        # Qt starts EGL with the first window, when nothing says any more that it must not: Mesa from 26 on warns.
+        assert all(line.startswith("MESA-EGL: warning: ") for line in errors.splitlines()), errors
         session.wait_until_nothing_is_left()
 
 

@@ -238,7 +238,10 @@ _python_option = _option(
     metavar="PATH",
     help="The interpreter to use.  [default: the one that anaheadless is installed in]",
 )
-_SETTINGS: dict[str, Any] = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
+_SETTINGS: dict[str, Any] = {
+    "allow_interspersed_args": False,
+    "help_option_names": ["--help", "-h"],  # click before 8.2 names the first one
+}
 
 
 class Command(click.Command):
