@@ -109,13 +109,16 @@ def private(*needed: Path) -> Iterator[PrivateTmp]:
         (folder / "xkb").mkdir()
         keymaps = f"[ ! -d /var/lib/xkb ] || mount --bind {folder}/xkb /var/lib/xkb"
         shell = _shell(f"{keymaps}; mount --bind {folder} /tmp", "echo", (*_NEEDED, *needed))
+        # An ordinary user stays one, so that nothing but /tmp is other than outside.
+        ordinary = os.geteuid() != 0
+        made = ("--map-current-user", "--keep-caps") if ordinary else ()
+        entered = ("-U", "--preserve-credentials") if ordinary else ()
         with subprocess.Popen(
-            [*_UNSHARE, "-n", *shell, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["unshare", *made, "-m", "-n", *shell, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:
             assert process.stdout
             assert process.stdout.readline() == b"\n"
-            user = () if os.geteuid() == 0 else ("-U", "--preserve-credentials")
-            yield PrivateTmp(folder, ("nsenter", "-t", str(process.pid), *user, "-m", "-n", "--"))
+            yield PrivateTmp(folder, ("nsenter", "-t", str(process.pid), *entered, "-m", "-n", "--"))
     finally:
 
         def is_gone() -> bool:

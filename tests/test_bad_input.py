@@ -160,15 +160,16 @@ def test_server_without_glx() -> None:
 
 
 NEW_TMP = "mount -t tmpfs none /tmp"
-FILL_TMP = "mkdir /tmp/.X11-unix; mount -o remount,size=4k /tmp; head -c 4096 /dev/zero >/tmp/fill"
+# Without a source, here "none", mount asks for all options that there are already, which are not a user's to ask for.
+FILL_TMP = "mkdir /tmp/.X11-unix; mount -o remount,size=4k none /tmp; head -c 4096 /dev/zero >/tmp/fill"
 
 
 @needs_namespaces
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        ("mount -o remount,ro /tmp", "Read-only file system"),
-        ("mount -o remount,nr_inodes=$(($(df --output=iused /tmp | tail -n 1))) /tmp", "No space left on device"),
+        ("mount -o remount,ro none /tmp", "Read-only file system"),
+        ("mount -o remount,nr_inodes=$(($(df --output=iused /tmp | tail -n 1))) none /tmp", "No space left on device"),
         ("mkdir /tmp/.X11-unix; mount -t tmpfs -o ro none /tmp/.X11-unix", "Read-only"),
         ("touch /tmp/.X11-unix", "Not a directory"),
         ("mkfifo /tmp/.X11-unix", "Not a directory"),

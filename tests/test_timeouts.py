@@ -477,7 +477,10 @@ def test_durations_that_are_none(text: str) -> None:
         (("--grace", "1"), "--screenshot-on-timeout need a --timeout"),
         (("--timeout", "1", "--screenshot-on-timeout", "gone/picture.png"), "can't make a file there"),
         (("--timeout", "1", "--screenshot-on-timeout", "."), "is a directory"),
-        (("--timeout", "1", "--screenshot-on-timeout", "/dev/null"), "is not a regular file"),
+        (
+            ("--timeout", "1", "--screenshot-on-timeout", "/dev/null"),
+            "is not a regular file" if os.access("/dev", os.W_OK) else "can't make a file there",
+        ),
     ],
 )
 def test_wrong_usage(words: tuple[str, ...], complaint: str, tmp_path: Path) -> None:
