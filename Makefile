@@ -14,9 +14,9 @@ demo: system .venv/installed
 test: test-system .venv/installed-for-tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 
-# Both in a fresh Debian, as root: make test-on SUITE=trixie. With AS=user, an ordinary user runs them there, with sudo.
+# Both in a fresh Debian, as root: make test-on SUITE=trixie. With WHO=user, an ordinary user runs them there, with sudo.
 test-on:
-	tests/on-debian '$(SUITE)' '$(or $(AS),root)' '$(ARGS)'
+	tests/on-debian '$(SUITE)' '$(or $(WHO),root)' '$(ARGS)'
 
 # Of random faults, 2000, or as many as SOAK_FAULTS says; others with another SOAK_SEED.
 soak: test-system .venv/installed-for-tests
