@@ -23,7 +23,7 @@ def sweep(limit: int | None = SWEEP_LIMIT, folders: Sequence[str] = ()) -> list[
     session at once. Continue keepers that were stopped and whose target has ended.
 
     :param limit: how many numbers to look at, or None for all of them.
-    :param folders: where cookie files may be, see :func:`anaheadless.private.folders`.
+    :param folders: where cookie files may be, see :func:`anaheadless.system.private_files.folders`.
     :return: the paths that were removed.
     """
     removed = []
@@ -69,7 +69,7 @@ def _keeper_of(cookie_file: str) -> int:
     :raises OSError: the file can't be opened.
     """
     layout = "hhqqi"  # struct flock, <fcntl.h>
-    with open(os.open(cookie_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+    with private_files.open_cookie_file(cookie_file) as file:
         asked = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         kind, *_, pid = struct.unpack(layout, fcntl.fcntl(file, fcntl.F_GETLK, asked))
     return 0 if kind == fcntl.F_UNLCK else pid

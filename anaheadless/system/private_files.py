@@ -11,6 +11,10 @@ from contextlib import suppress
 
 from anaheadless.system.light_stdlib import Record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
 COOKIE_FILE = re.compile(r"Xauthority-(\d{1,9})-[0-9a-f]{8}(?:-[cln])?")  # the letters are those of xauth's own files
 
 
@@ -66,9 +70,14 @@ def create_cookie_file(number: int, entries: bytes, folders: Sequence[str]) -> C
     return None
 
 
+def open_cookie_file(path: str) -> BinaryIO:
+    """A cookie file, to ask for its locks; :raises OSError: it can't be opened."""
+    return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+
+
 def is_locked(cookie_file: str) -> bool:
     """Whether the session of a cookie file lives, or is only starting; :raises OSError: it can't be opened."""
-    with open(os.open(cookie_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+    with open_cookie_file(cookie_file) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
