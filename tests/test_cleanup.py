@@ -238,7 +238,7 @@ def keepers_of(target: int) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("number", sorted(protocol.DEAF_TO), ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("number", sorted(protocol.IGNORED_SIGNALS), ids=lambda number: signal.Signals(number).name)
 @pytest.mark.needs("xdpyinfo")
 def test_signal_to_all_but_the_target_takes_no_display(number: int) -> None:
     """As batch systems send them; the target may want to save something first."""

@@ -26,7 +26,7 @@ from trust.ground import (
     take_over,
     wait_until,
 )
-from trust.trial import LIMIT, MOMENTS, SIGNALS, STARTS, VICTIMS, Trial, let_go_on
+from trust.trial import LIMIT, MOMENTS, SIGNALS, STARTS, VICTIMS, RunningProbe, let_go_on
 
 STORM, SESSIONS = 20, 5  # signals, and sessions at a time
 FREE, NOBODY = 12, 65534
@@ -41,19 +41,19 @@ class Round:
         self.chance = random.Random(seed)
         self.strangers = [Stranger(user) for user in users for _ in range(2)]
         self.before = files()
-        self.trials: list[Trial] = []
+        self.trials: list[RunningProbe] = []
         self.planted: set[Path] = set()
         self.words: list[str] = []
         self.counts = dict.fromkeys(("faults", "hits", "processes", "files", "strangers", "statuses", "swept"), 0)
         MODES[mode](self)
         self.look()
 
-    def trial(self, start: str | None = None, moment: str | None = None, user: User | None = None) -> Trial:
+    def trial(self, start: str | None = None, moment: str | None = None, user: User | None = None) -> RunningProbe:
         start, moment = start or self.chance.choice(STARTS), moment or self.chance.choice(list(MOMENTS))
-        self.trials.append(Trial(user or self.users[0], start, moment, self.chance))
+        self.trials.append(RunningProbe(user or self.users[0], start, moment, self.chance))
         return self.trials[-1]
 
-    def strike(self, trial: Trial, victim: str, number: int) -> dict[int, str]:
+    def strike(self, trial: RunningProbe, victim: str, number: int) -> dict[int, str]:
         hit = trial.strike(victim, number, self.chance)
         self.counts["faults"] += 1
         self.counts["hits"] += bool(hit)

@@ -43,7 +43,7 @@ exit {OWN}
 """
 
 
-class Trial:
+class RunningProbe:
     """A session from its start to its end.
 
     *sent*: role and signal, of all that has reached a living process of it. *seen*: every PID that it had.
