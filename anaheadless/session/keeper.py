@@ -2,8 +2,8 @@
 
 It runs alone, as ``python -I -S -c KEEPER_BOOTSTRAP keeper.py DISPLAY TARGET_PID TARGET_START TARGET_PIDFD SOCKET
 COOKIE_FILE LISTENERS START_TIMEOUT TIMEOUT GRACE PICTURE WORDS [RECORDER]... SERVER [ARGUMENT]...``, on the standard
-library and little of it, since it stays for as long as the target. Whoever starts it gives it these descriptors and reaps its first
-process; the second one is in nobody's way.
+library and little of it, since it stays for as long as the target. Whoever starts it gives it these descriptors and
+reaps its first process; the second one is in nobody's way.
 
 ====  ==========================================================================================
 0     /dev/null
