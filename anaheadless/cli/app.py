@@ -686,3 +686,6 @@ def _launch_options(
     film = _absolute(record) if record else ""
     limits = options.RunLimits(timeout or 0.0, grace or options.RunLimits.grace, picture, log or "", film)
     return Options(opengl=request, server_args=server_arg, shim=not no_shim, limits=limits, **rest)
+
+
+from anaheadless.cli import map as _map  # noqa: E402, F401  # its commands register themselves
