@@ -13,6 +13,7 @@ import socket
 import sys
 import traceback
 from contextlib import suppress
+from importlib.machinery import BuiltinImporter, SourceFileLoader
 from types import ModuleType, TracebackType
 
 from anaheadless.batch import worker
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # OpenBLAS, which comes with numpy, starts its threads when it is imported; a program has no use for them beside others.
 _ONE_THREAD = "OPENBLAS_NUM_THREADS"
+_run_module = runpy._run_module_as_main  # type: ignore[attr-defined]  # what python -m itself calls
 _QT = ("PyQt5", "PyQt6", "PySide2", "PySide6")
 
 
@@ -94,28 +96,23 @@ def become(program: dict[str, Any], task: dict[str, Any]) -> None:
     enter(task)
     kind, main = program["kind"], program["main"]
     sys.argv[:] = [main if kind == "script" else "-c" if kind == "code" else "-m", *task["run"]]
-    module = ModuleType("__main__")
+    module = sys.modules["__main__"] = ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
     if sys.version_info < (3, 14):
         module.__dict__["__annotations__"] = {}
-    sys.modules["__main__"] = module
-    if kind == "module" or (kind == "script" and _is_package(main)):
-        run_as_main = runpy._run_module_as_main  # type: ignore[attr-defined]  # what python -m itself calls
-        if kind == "module":
-            _run(lambda: run_as_main(main))
-        else:
-            _run(lambda: run_as_main("__main__", False))
-        return
-    if kind == "script":
+    if kind == "module":
+        _run(lambda: _run_module(main))
+    elif kind == "script" and _is_package(main):
+        _run(lambda: _run_module("__main__", False))
+    elif kind == "script":
+        path = os.path.abspath(main) if sys.version_info >= (3, 9) else main
+        module.__dict__.update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
         with open(main, "rb") as file:
-            source: str | bytes = file.read()
-        module.__dict__["__file__"] = os.path.abspath(main) if sys.version_info >= (3, 9) else main
-        module.__dict__["__cached__"] = None
-        importlib.import_module("importlib.machinery")
-        module.__loader__ = importlib.machinery.SourceFileLoader("__main__", main)
+            source = file.read()
+        _run(lambda: exec(compile(source, path, "exec", dont_inherit=True), module.__dict__))
     else:
-        source, module.__loader__ = main, importlib.machinery.BuiltinImporter
-    _run(lambda: exec(compile(source, main if kind == "script" else "<string>", "exec", dont_inherit=True), module.__dict__))
+        module.__dict__["__loader__"] = BuiltinImporter
+        _run(lambda: exec(compile(main, "<string>", "exec", dont_inherit=True), module.__dict__))
 
 
 def enter(task: dict[str, Any]) -> None:
@@ -144,7 +141,8 @@ def _run(program: Any) -> None:
     except SystemExit:
         raise
     except BaseException as error:
-        sys.excepthook(type(error), error, _without_ours(error.__traceback__))
+        error.__traceback__ = _without_ours(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
         sys.excepthook = lambda *_: None  # it has been said
         raise
 
