@@ -14,7 +14,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 def _remove_suffix(value: str) -> str:
-    return re.sub(r"\.[^/.]+$", "", value, count=1)
+    return re.sub(r"\.[^/.]*$", "", value, count=1)
 
 
 def _remove_folder(value: str) -> str:
@@ -23,18 +23,16 @@ def _remove_folder(value: str) -> str:
 
 def _folder(value: str) -> str:
     """Name the folder, as the dirname of Perl's File::Basename does."""
-    match = re.match(r"(?s)((?:.*/(?:\.\.?\Z)?)?)([^/]*)", value)
-    assert match is not None, "it matches anything"
-    folder = _without_slashes(match[1] or "./")
-    if not match[2]:
-        again = re.match(r"(?s)((?:.*/(?:\.\.?\Z)?)?)", folder)
-        assert again is not None, "it matches anything"
-        folder = _without_slashes(again[1] or "./")
+    folder, slash, name = value.rpartition("/")
+    folder = _without_slashes(folder + slash or "./")
+    if not name:
+        above, slash, _ = folder.rpartition("/")
+        folder = _without_slashes(above + slash or "./")
     return folder
 
 
 def _without_slashes(path: str) -> str:
-    return re.sub(r"(?s)(.)/*\Z", r"\1", path, count=1)
+    return path.rstrip("/") or "/"
 
 
 _PARTS: Mapping[str, Callable[[str], str]] = {
