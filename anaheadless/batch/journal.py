@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -123,7 +124,7 @@ def parse(data: bytes) -> Contents:
 def _parse_line(line: bytes) -> Result | dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict):
         return None
@@ -184,6 +185,8 @@ def opened(path: str, *, sync: bool = False) -> Iterator[tuple[Journal, Contents
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _unwritable(path, OSError(errno.EINVAL, "it is not a regular file"))
         with open(descriptor, "rb", closefd=False) as file:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
