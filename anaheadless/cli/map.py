@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from anaheadless.cli import app
+from anaheadless.options import RunLimits
 
 EPILOG = """\b
 Examples:
@@ -51,8 +52,8 @@ class Shards(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="Whether the items of a slot share its display, one after another, or each gets its own.",
 )
-@click.option("--timeout", type=app.Duration(), metavar="DURATION", help="End an item after that time: 90, 1.5m, 2h.")
-@click.option("--grace", type=app.Duration(), default=10.0, show_default="10s", metavar="DURATION", help="As of run.")
+@app._option("--timeout", type=app.Duration(), metavar="DURATION", help="End an item after that time: 90, 1.5m, 2h.")
+@app._option("--grace", type=app.Duration(), default=10.0, show_default="10s", metavar="DURATION", help="As of run.")
 @click.option("--retries", type=app.WholeNumber(0, 1000), default=0, metavar="N", help="Run what fails N more times.")
 @click.option("--fail-fast", is_flag=True, help="End when the first item has failed.")
 @click.option("--max-failures", type=app.WholeNumber(1), metavar="N", help="End when N items have failed.")
@@ -65,7 +66,7 @@ class Shards(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("-q", "--quiet", is_flag=True, help="Leave what the items say in files beside the journal.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each thing that happens.")
 @click.option("--dry-run", is_flag=True, help="Print the commands, and run nothing.")
-@click.option("--log", type=click.Path(dir_okay=False, writable=True, allow_dash=False), metavar="FILE", help="As of run.")
+@app._option("--log", type=click.Path(dir_okay=False, writable=True, allow_dash=False), metavar="FILE", help="As of run.")
 @app._python_option
 @app._server_options
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]... [::: INPUTS...]")
@@ -150,7 +151,9 @@ def _request(words: tuple[str, ...], environ: dict[str, str], settings: dict[str
     )
     names = ("gl", "no_virtualgl", "vgl_display", "vgl_no_dlfaker", "server_arg", "no_shim", "log", "screen", "dpi")
     names += ("start_timeout", "probe_timeout", "fresh", "verbose")
-    options = app._launch_options(**{name: settings[name] for name in names})
+    # The time limits are those of the items: the session has none.
+    options = app._launch_options(timeout=1.0, **{name: settings[name] for name in names})
+    options = options.replace(limits=RunLimits(log=options.limits.log))
     shard = settings["shard"]
     return mapping.Request(
         program,
