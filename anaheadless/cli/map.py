@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import ExitStack, closing
 from typing import Any, NoReturn
 
 import click
@@ -83,6 +85,7 @@ def map_(words: tuple[str, ...], environ: dict[str, str], **settings: Any) -> No
     from anaheadless.batch.journal import OK, Result
     from anaheadless.batch.scheduler import Stopped
 
+    as_json = settings["as_json"]
     request = _request(words, environ, settings)
     if settings["dry_run"]:
         import shlex
@@ -91,18 +94,21 @@ def map_(words: tuple[str, ...], environ: dict[str, str], **settings: Any) -> No
             output.write_all(1, os.fsencode(shlex.join(command)) + b"\n")
         sys.exit(0)
     failed, stopped = 0, None
-    with mapping.prepared(request, environ) as found:
-        shown = progress.choose(found.total, found.done, settings["as_json"])
-        with shown:
-            for event in found.scheduler.events():
+    try:
+        with ExitStack() as stack:
+            found = stack.enter_context(mapping.prepared(request, environ))
+            shown = stack.enter_context(progress.choose(found.total, found.done, as_json))
+            for event in stack.enter_context(closing(found.scheduler.events())):
                 if isinstance(event, Result):
                     failed += event.result != OK
-                    if not (settings["quiet"] or settings["as_json"]):
+                    if not (settings["quiet"] or as_json):
                         with shown.paused():
                             output.pass_on(event)
                 elif isinstance(event, Stopped):
                     stopped = stopped or event
                 shown.show(event)
+    except BrokenPipeError:
+        _end_by(signal.SIGPIPE)
     if stopped is not None and stopped.signal:
         _end_by(stopped.signal)
     sys.exit(SOME_FAILED if failed or stopped else 0)
@@ -110,8 +116,6 @@ def map_(words: tuple[str, ...], environ: dict[str, str], **settings: Any) -> No
 
 def _end_by(number: int) -> NoReturn:
     """End as a program does that does not handle a signal, so that the caller sees it."""
-    import signal
-
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     sys.exit(128 + number)  # of the first process of a container, no signal is the end
