@@ -28,9 +28,8 @@ def serve(channel: worker.Channel, name: str) -> None:
     """Call the function that is called ``MODULE:FUNCTION`` or ``FILE.py:FUNCTION`` whenever the worker asks for it."""
     try:
         function = find(name)
-    except BaseException:
-        lines = traceback.format_exc().splitlines()
-        channel.send(worker.refusal(f"--call {name} can't be imported", lines, "Import it by hand."))
+    except BaseException as error:
+        channel.send(worker.refusal(f"--call {name} can't be imported", preload.describe(error), "Import it by hand."))
         return
     sys.argv[:] = [name]
     with suppress(EOFError):

@@ -38,8 +38,8 @@ def prepare(program: dict[str, Any]) -> dict[str, Any] | None:
     try:
         for name in program["preload"]:
             importlib.import_module(name)
-    except BaseException:
-        return worker.refusal(f"--preload {name} fails", traceback.format_exc().splitlines(), "Import it by hand.")
+    except BaseException as error:
+        return worker.refusal(f"--preload {name} fails", describe(error), "Import it by hand.")
     finally:
         if is_ours:
             del os.environ[_ONE_THREAD]
@@ -52,15 +52,36 @@ def prepare(program: dict[str, Any]) -> dict[str, Any] | None:
     return worker.refusal(f"{what}, {reason}", (), "Preload less: leave that to the program itself.")
 
 
+def describe(error: BaseException) -> list[str]:
+    """Tell what an import has raised, from the first line of its own on."""
+    trace = error.__traceback__
+    while trace is not None and _is_of_import(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace)).splitlines()
+
+
+def _is_of_import(path: str) -> bool:
+    return (
+        path.startswith("<frozen importlib")
+        or os.path.dirname(path) == os.path.dirname(__file__)
+        or path == importlib.__file__
+    )
+
+
 def _set_search_path(program: dict[str, Any]) -> None:
     """Have the search begin where it begins for the program; for -c, which this runs by, that is the working folder."""
     if getattr(sys.flags, "safe_path", False):
         return
     main = program["main"]
     if program["kind"] == "script":
-        sys.path[0] = main if _is_package(main) else os.path.dirname(os.path.realpath(main))
+        sys.path[0] = _full(main) if _is_package(main) else os.path.dirname(os.path.realpath(main))
     elif program["kind"] == "module":
         sys.path[0] = os.getcwd()
+
+
+def _full(path: str) -> str:
+    """Name a script as Python does: since 3.9, by its full path."""
+    return os.path.abspath(path) if sys.version_info >= (3, 9) else path
 
 
 def _is_package(path: str) -> bool:
@@ -105,7 +126,7 @@ def become(program: dict[str, Any], task: dict[str, Any]) -> None:
     elif kind == "script" and _is_package(main):
         _run(lambda: _run_module("__main__", False))
     elif kind == "script":
-        path = os.path.abspath(main) if sys.version_info >= (3, 9) else main
+        path = _full(main)
         module.__dict__.update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
         with open(main, "rb") as file:
             source = file.read()

@@ -68,7 +68,9 @@ class Shards(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("-q", "--quiet", is_flag=True, help="Leave what the items say in files beside the journal.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each thing that happens.")
 @click.option("--dry-run", is_flag=True, help="Print the commands, and run nothing.")
-@app._option("--log", type=click.Path(dir_okay=False, writable=True, allow_dash=False), metavar="FILE", help="As of run.")
+@app._option(
+    "--log", type=click.Path(dir_okay=False, writable=True, allow_dash=False), metavar="FILE", help="As of run."
+)
 @app._python_option
 @app._server_options
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]... [::: INPUTS...]")

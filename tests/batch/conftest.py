@@ -25,6 +25,7 @@ class Maps:
         self.folder = folder
         self.mark = f"/nowhere/{uuid.uuid4().hex}"
         self.environ = {**os.environ, "PATH": f"{os.environ['PATH']}:{self.mark}"}
+        self.environ.pop("PYTHONUNBUFFERED", None)
 
     def script(self, text: str, name: str = "script.py") -> str:
         (self.folder / name).write_text(text)

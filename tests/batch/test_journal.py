@@ -82,7 +82,16 @@ def test_the_last_result_holds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"{}", b"[]", b"1", b"\xff\xfe", b"nonsense", b'{"event": "item"}', b'{"event": "item", "item": "1"}', b"[" * 9999],
+    [
+        b"{}",
+        b"[]",
+        b"1",
+        b"\xff\xfe",
+        b"nonsense",
+        b'{"event": "item"}',
+        b'{"event": "item", "item": "1"}',
+        b"[" * 9999,
+    ],
 )
 def test_what_is_no_result_is_skipped(line: bytes) -> None:
     found = journal.parse(line + b"\n")

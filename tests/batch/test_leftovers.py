@@ -82,7 +82,9 @@ def test_a_server_that_an_item_has_killed_is_replaced(maps: Maps) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("options", [(), ("--preload", "json"), ("--display", "own")])
 def test_a_signal_ends_all_and_the_map_resumes(number: int, options: tuple[str, ...], maps: Maps) -> None:
-    script = maps.script("import sys, time; open(sys.argv[1], 'w').write('1'); time.sleep(0 if sys.argv[1] == 'a' else 1000)")
+    script = maps.script(
+        "import sys, time; open(sys.argv[1], 'w').write('1'); time.sleep(0 if sys.argv[1] == 'a' else 1000)"
+    )
     with maps.running("-j2", *options, script, ":::", *"abcd") as process:
         for name in "abc":
             maps.wait_for(name)
@@ -109,7 +111,9 @@ def test_a_second_signal_does_not_wait(maps: Maps) -> None:
 
 def test_nohup_is_obeyed(maps: Maps) -> None:
     code = "import os, time\nopen('ready', 'w').write('1')\nwhile not os.path.exists('enough'): time.sleep(0.01)"
-    with maps.running("-c", code, ":::", "a", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
+    with maps.running(
+        "-c", code, ":::", "a", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ) as process:
         maps.wait_for("ready")
         process.send_signal(signal.SIGHUP)
         (maps.folder / "enough").touch()
@@ -124,7 +128,9 @@ def test_nothing_is_left_after_a_kill(victim: str, options: tuple[str, ...], map
         found = [psutil.Process(pid) for pid in (item, slot, child)]
         if victim == "mapper's group":
             os.killpg(process.pid, signal.SIGKILL)
-        for pid in {"mapper": [process.pid], "slot": [slot], "item": [item], "all": [process.pid, slot]}.get(victim, []):
+        for pid in {"mapper": [process.pid], "slot": [slot], "item": [item], "all": [process.pid, slot]}.get(
+            victim, []
+        ):
             os.kill(pid, signal.SIGKILL)
         if victim in ("slot", "item"):
             assert process.wait(30) == 1

@@ -34,7 +34,9 @@ def test_inputs_may_come_by_standard_input_and_from_tables(maps: Maps) -> None:
     output = maps.run("--journal", "g.jsonl", "--glob", "*.csv", "script.py", "{.}")
     assert output.stdout.split()[1] == "t"
     data = b"x\ny\0z\0"
-    output = maps.run("--journal", "0.jsonl", "-0", "-j1", "-c", "import sys; print(sys.argv[1:])", input=data.decode(), stdin=None)
+    output = maps.run(
+        "--journal", "0.jsonl", "-0", "-j1", "-c", "import sys; print(sys.argv[1:])", input=data.decode(), stdin=None
+    )
     assert output.stdout == "['x\\ny']\n['z']\n"
 
 
@@ -92,7 +94,12 @@ if how == "error": raise ValueError("no such brain")
     output = maps.run("-j1", maps.script(script), ":::", "well", "status", "signal", "error", status=1)
     found = maps.journal()
     assert maps.results() == {"well": "ok", "status": "failed", "signal": "killed", "error": "failed"}
-    assert [(line["status"], line["signal"]) for line in found.values()] == [(0, None), (7, None), (None, 11), (1, None)]
+    assert [(line["status"], line["signal"]) for line in found.values()] == [
+        (0, None),
+        (7, None),
+        (None, 11),
+        (1, None),
+    ]
     assert found["well"]["command"] == [sys.executable, "script.py", "well"]
     assert found["well"]["memory"] > 50 << 20
     assert found["well"]["host"] == os.uname().nodename
@@ -188,7 +195,9 @@ def test_an_item_has_the_environment_that_run_gives(maps: Maps) -> None:
     theirs = json.loads(subprocess.run(command, capture_output=True, env=environ, cwd=maps.folder, check=True).stdout)
     changing = ("DISPLAY", "XAUTHORITY", "ANAHEADLESS_SESSION")
     assert all(name in ours for name in changing)
-    assert {k: v for k, v in ours.items() if k not in changing} == {k: v for k, v in theirs.items() if k not in changing}
+    assert {k: v for k, v in ours.items() if k not in changing} == {
+        k: v for k, v in theirs.items() if k not in changing
+    }
 
 
 def test_a_command_may_be_any_program(maps: Maps) -> None:
@@ -256,7 +265,9 @@ def test_a_dry_run_prints_the_commands(maps: Maps) -> None:
 
 def test_events_are_lines_of_json(maps: Maps) -> None:
     code = "import sys; print('said'); sys.exit(sys.argv[1] == 'b')"
-    events = [json.loads(line) for line in maps.run("-j1", "--json", "-c", code, ":::", *"ab", status=1).stdout.splitlines()]
+    events = [
+        json.loads(line) for line in maps.run("-j1", "--json", "-c", code, ":::", *"ab", status=1).stdout.splitlines()
+    ]
     assert [event["event"] for event in events] == ["map", "start", "item", "start", "item", "end"]
     assert events[0]["items"] == 2
     assert (events[4]["input"], events[4]["result"]) == (["b"], "failed")

@@ -13,9 +13,38 @@ from anaheadless.batch.items import Item
 
 PARTS = ("{}", "{.}", "{/}", "{//}", "{/.}", "{#}", "{%}", "x{}y{.}", "{} {}", "{x}", "{", "}", "{}}", "{{}}", "{..}")
 VALUES = (
-    *("a", "a.b", "dir/a.b.c", "/", "//", "//a", "/a", "/a/", "a/", "a//b", "a/b/", "a/./b", "a/..", "a/../", "..", "."),
+    *(
+        "a",
+        "a.b",
+        "dir/a.b.c",
+        "/",
+        "//",
+        "//a",
+        "/a",
+        "/a/",
+        "a/",
+        "a//b",
+        "a/b/",
+        "a/./b",
+        "a/..",
+        "a/../",
+        "..",
+        ".",
+    ),
     *(".hidden", "dir/.hidden", "dir.d/file", "a.", "a..b", "with blank/x y.z", "new\nline/x.y", "a\n.b", "x.y\n"),
-    *("x/y\n/z.t", "{/}", "{#}.{}", "\udcff/\udcfe.\udcfd", "é/ü.ö", "-x.y", "~/x", "*.x", "a\\b.c", "'\"$x`y`", "a.b/"),
+    *(
+        "x/y\n/z.t",
+        "{/}",
+        "{#}.{}",
+        "\udcff/\udcfe.\udcfd",
+        "é/ü.ö",
+        "-x.y",
+        "~/x",
+        "*.x",
+        "a\\b.c",
+        "'\"$x`y`",
+        "a.b/",
+    ),
 )
 
 
@@ -52,7 +81,19 @@ def test_columns_go_by_their_names() -> None:
     columns = ("id", "mesh", "odd.")
     words = ["{id}", "{mesh}", "{mesh.}", "{mesh/}", "{mesh//}", "{mesh/.}", "{#}", "{}", "{odd.}", "{other}", "{id#}"]
     assert placeholders.expand(words, row, columns) == (
-        *("sub-01", "/data/left.gii", "/data/left", "left.gii", "/data", "left", "7", "sub-01", "c", "{other}", "{id#}"),
+        *(
+            "sub-01",
+            "/data/left.gii",
+            "/data/left",
+            "left.gii",
+            "/data",
+            "left",
+            "7",
+            "sub-01",
+            "c",
+            "{other}",
+            "{id#}",
+        ),
     )
 
 
