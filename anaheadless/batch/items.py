@@ -68,7 +68,7 @@ _ARRAYS = (
 
 
 def shard_from(environ: Mapping[str, str]) -> Shard:
-    """Find the shard of a task in a batch system's array job; :raises ValueError: it is none, or does not say enough."""
+    """Find the shard of a task in a batch system's array job; :raises ValueError: it is none, or says too little."""
     for names in _ARRAYS:
         values = [environ.get(name, "") for name in names]
         if all(re.fullmatch(r"\d{1,9}", value, re.ASCII) for value in values):

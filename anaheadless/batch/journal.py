@@ -130,7 +130,7 @@ def _parse_line(line: bytes) -> Result | dict[str, Any] | None:
         return None
     if record.get("event") == "map":
         return record
-    values = {name: record.get(name) for name in _TYPES}
+    values: dict[str, Any] = {name: record.get(name) for name in _TYPES}
     if record.get("event") != "item" or not all(isinstance(values[name], kinds) for name, kinds in _TYPES.items()):
         return None
     for name in "input", "command", "outputs":
@@ -216,7 +216,7 @@ def _unwritable(path: str, error: OSError) -> LaunchError:
 
 
 def merge(paths: Sequence[str]) -> Contents:
-    """Put journals together: of the results of an item, the one that ended last holds, but a good one before all others.
+    """Put journals together: of an item's results, the last one holds, but a good one holds before all others.
 
     :raises LaunchError: one of them can't be read.
     """

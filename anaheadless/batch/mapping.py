@@ -60,7 +60,7 @@ def journal_of(path: str | None, shard: Shard | None) -> str:
     return stem + (f"-{shard.index}of{shard.count}" if shard else "") + suffix
 
 
-def select(request: Request, program: Program, done: Contents | None = None) -> tuple[list[Item], list[Item]]:
+def select(request: Request, done: Contents | None = None) -> tuple[list[Item], list[Item]]:
     """Choose the items of this shard, and which of them are not done; pure, but for the expected files."""
     numbered = items.number(request.inputs)
     ours = request.shard.select(numbered) if request.shard else numbered
@@ -76,7 +76,7 @@ def commands(request: Request) -> Iterator[tuple[str, ...]]:
     """Tell the commands that a map would run."""
     done = journal.read(request.journal) if request.resume and os.path.exists(request.journal) else None
     program = request.program.with_words(request.inputs.columns)
-    for item in select(request, program, done)[1]:
+    for item in select(request, done)[1]:
         yield program.command(item, request.inputs.columns)
 
 
@@ -92,7 +92,7 @@ def prepared(request: Request, environ: Mapping[str, str]) -> Iterator[Map]:
         template = program.template()
         if request.resume:
             _check_same(request.journal, contents.maps, template)
-        ours, left = select(request, program, contents)
+        ours, left = select(request, contents)
         folder = os.path.abspath(os.path.splitext(request.journal)[0] + ".logs")
         try:
             os.makedirs(folder, exist_ok=True)

@@ -105,10 +105,10 @@ def obstacle() -> str | None:
 
 def _has_x_connection() -> bool:
     for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # no socket, or not connected; or it was the one for the folder itself
-            with socket.socket(fileno=os.dup(int(name))) as copy:
-                if b"/.X11-unix/X" in os.fsencode(copy.getpeername() or ""):
-                    return True
+        # No socket, or not connected; or it was the one for the folder itself.
+        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as copy:
+            if b"/.X11-unix/X" in os.fsencode(copy.getpeername() or ""):
+                return True
     return False
 
 
@@ -118,22 +118,23 @@ def become(program: dict[str, Any], task: dict[str, Any]) -> None:
     kind, main = program["kind"], program["main"]
     sys.argv[:] = [main if kind == "script" else "-c" if kind == "code" else "-m", *task["run"]]
     module = sys.modules["__main__"] = ModuleType("__main__")
-    module.__dict__["__builtins__"] = builtins
+    names = module.__dict__
+    names.update(__builtins__=builtins)
     if sys.version_info < (3, 14):
-        module.__dict__["__annotations__"] = {}
+        names.update(__annotations__={})
     if kind == "module":
         _run(lambda: _run_module(main))
     elif kind == "script" and _is_package(main):
         _run(lambda: _run_module("__main__", False))
     elif kind == "script":
         path = _full(main)
-        module.__dict__.update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
+        names.update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
         with open(main, "rb") as file:
             source = file.read()
-        _run(lambda: exec(compile(source, path, "exec", dont_inherit=True), module.__dict__))
+        _run(lambda: exec(compile(source, path, "exec", dont_inherit=True), names))  # noqa: S102  # that is the program
     else:
-        module.__dict__["__loader__"] = BuiltinImporter
-        _run(lambda: exec(compile(main, "<string>", "exec", dont_inherit=True), module.__dict__))
+        names.update(__loader__=BuiltinImporter)
+        _run(lambda: exec(compile(main, "<string>", "exec", dont_inherit=True), names))  # noqa: S102  # that is the program
 
 
 def enter(task: dict[str, Any]) -> None:
@@ -151,8 +152,9 @@ def set_folder(task: dict[str, Any]) -> None:
     """Have temporary files be made in the item's own folder, where it has one."""
     if "folder" in task:
         os.environ["TMPDIR"] = task["folder"]
-        if "tempfile" in sys.modules:
-            sys.modules["tempfile"].tempdir = None
+        found: Any = sys.modules.get("tempfile")
+        if found is not None:
+            found.tempdir = None  # what it has found before
 
 
 def _run(program: Any) -> None:

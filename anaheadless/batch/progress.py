@@ -12,7 +12,7 @@ from typing import Any
 
 from anaheadless.batch import output
 from anaheadless.batch.journal import OK, Result
-from anaheadless.batch.scheduler import Retried, Started, Stopped
+from anaheadless.batch.scheduler import Event, Retried, Started, Stopped
 from anaheadless.errors import print_stderr
 
 LINE_SECONDS = 30.0
@@ -34,7 +34,7 @@ class Progress:
         if kind is None:
             print_stderr(f"anaheadless: {self.state()}")
 
-    def show(self, event: Any) -> None:
+    def show(self, event: Event) -> None:
         if isinstance(event, Result):
             self.ended += 1
             self.failed += event.result != OK
@@ -98,7 +98,7 @@ class Bar(Progress):
         self.bar.close()
         super().__exit__(kind, *rest)
 
-    def show(self, event: Any) -> None:
+    def show(self, event: Event) -> None:
         super().show(event)
         if isinstance(event, Result):
             if self.failed:
@@ -126,7 +126,7 @@ class Events(Progress):
         if kind is None:
             self._print({"event": "end", "items": self.total, "done": self.before + self.ended - self.failed})
 
-    def show(self, event: Any) -> None:
+    def show(self, event: Event) -> None:
         if isinstance(event, Result):
             self.ended += 1
             self.failed += event.result != OK

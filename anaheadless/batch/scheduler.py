@@ -12,10 +12,10 @@ import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Union
 
 from anaheadless.batch import children, expectations, journal, slot
 from anaheadless.batch.items import Item
@@ -85,6 +85,9 @@ class Stopped:
     signal: int = 0
 
 
+Event = Union[Started, Retried, Stopped, Result]
+
+
 @dataclass
 class _State:
     """What is still to be done, and what is being done."""
@@ -117,10 +120,10 @@ class Scheduler:
         self._options, self._environ, self._journal = options, environ, written
         self._state = _State(deque((item, 1) for item in items), wanted=plan.slots)
         self._selector = selectors.DefaultSelector()
-        self._events: deque[Any] = deque()
+        self._events: deque[Event] = deque()
         self._host = os.uname().nodename
 
-    def events(self) -> Iterator[Any]:
+    def events(self) -> Generator[Event, None, None]:
         """Run the items, and yield what happens; whatever ends this, nothing is left of them.
 
         :raises LaunchError: nothing can be run, or the journal can't be written.
@@ -312,7 +315,8 @@ class Scheduler:
         waited = message["ended"]
         status = os.WEXITSTATUS(waited) if waited is not None and os.WIFEXITED(waited) else None
         ended_by = os.WTERMSIG(waited) if waited is not None and os.WIFSIGNALED(waited) else None
-        outputs, problem = (), ""
+        outputs: tuple[str, ...] = ()
+        problem = ""
         if self._plan.expected:
             outputs, problem = expectations.check(self._plan.expected, attempt.item, self._columns)
         picture = self._picture(attempt)

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -123,7 +123,7 @@ def _become_worker(
     program: Program,
     options: Options,
     environ: Mapping[str, str],
-    mask: set[signal.Signals],
+    mask: Iterable[int],
 ) -> NoReturn:
     """Be the launcher of a session whose target is the worker."""
     try:

@@ -1,8 +1,8 @@
 """The process that a slot's session lives as long as: it runs one item after another, and ends what they leave.
 
 It runs in the target's own interpreter and environment, on the standard library of Python 3.8 or newer, as
-``python -c WORK FOLDER DESCRIPTOR``. The descriptor is a socket to the mapper; each message is a line of JSON. The first
-one that comes says what is to be run, see :class:`anaheadless.batch.program.Program`. Those that follow:
+``python -c WORK FOLDER DESCRIPTOR``. The descriptor is a socket to the mapper; each message is a line of JSON. The
+first one that comes says what is to be run, see :class:`anaheadless.batch.program.Program`. Those that follow:
 
 ``{"run": [WORD, ...], "out": FILE, "err": FILE, "private_tmp": BOOL}``
     Run an item, with these arguments.
@@ -28,7 +28,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from contextlib import suppress
 

@@ -155,7 +155,7 @@ def _request(words: tuple[str, ...], environ: dict[str, str], settings: dict[str
         private_tmp=settings["private_tmp"],
         expected=settings["expect"],
     )
-    names = ("gl", "no_virtualgl", "vgl_display", "vgl_no_dlfaker", "server_arg", "no_shim", "log", "screen", "dpi")
+    names: tuple[str, ...] = ("gl", "no_virtualgl", "vgl_display", "vgl_no_dlfaker", "server_arg", "no_shim", "log", "screen", "dpi")
     names += ("start_timeout", "probe_timeout", "fresh", "verbose")
     # The time limits are those of the items: the session has none.
     options = app._launch_options(timeout=1.0, **{name: settings[name] for name in names})

@@ -100,16 +100,16 @@ def test_what_is_no_result_is_skipped(line: bytes) -> None:
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     path = str(tmp_path / "journal.jsonl")
-    with journal.opened(path):
-        with pytest.raises(LaunchError, match="another map is writing this journal"), journal.opened(path):
-            pass
+    refused = pytest.raises(LaunchError, match="another map is writing this journal")
+    with journal.opened(path), refused, journal.opened(path):
+        pass
     with journal.opened(path):  # and now it is free
         pass
 
 
 def test_the_lock_goes_with_the_process(tmp_path: Path) -> None:
     path = str(tmp_path / "journal.jsonl")
-    code = "import sys; from anaheadless.batch import journal\nwith journal.opened(sys.argv[1]): print(flush=True); input()"
+    code = "import sys\nfrom anaheadless.batch.journal import opened\nwith opened(sys.argv[1]): print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
@@ -137,7 +137,7 @@ def test_what_can_not_be_written_is_said(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 9, limit[1]))
         try:
             for _ in range(2):
-                with pytest.raises(LaunchError, match="No space left|File too large"):
+                with pytest.raises(LaunchError, match=r"No space left|File too large"):
                     written.append("item", result(1).as_dict())
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)

@@ -146,7 +146,7 @@ def test_nothing_is_left_after_a_kill(victim: str, options: tuple[str, ...], map
 
 
 def test_a_slot_that_was_lost_is_replaced(maps: Maps) -> None:
-    script = "import os, signal, sys; print(os.environ['DISPLAY'], flush=True); sys.argv[1] == 'a' and os.kill(os.getppid(), 9)"
+    script = "import os, sys; print(os.environ['DISPLAY'], flush=True); sys.argv[1] == 'a' and os.kill(os.getppid(), 9)"
     output = maps.run("-j1", maps.script(script), ":::", "a", "b", status=1)
     assert maps.results() == {"a": "lost", "b": "ok"}
     assert "was lost with its slot" in output.stderr

@@ -1,16 +1,14 @@
-"""With --preload, a program runs in a fork of an interpreter that has imported: as if it had been started on its own."""
+"""With --preload, a program runs in a fork of an interpreter that has imported, as if it had been started itself."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.batch.conftest import Maps
-from tests.support.helpers import run
 
 LOOK = """
 import os, signal, sys, threading, __main__
@@ -72,7 +70,7 @@ ENDINGS = {
     "os.close(1); print('nobody hears this')": 120,
     "sys.stdout.write('no line end')": 0,
     "import subprocess; subprocess.run(['sh', '-c', 'echo child'])": 0,
-    "import multiprocessing as m\nif __name__ == '__main__':\n    print(m.get_context('spawn').Pool(1).map(len, ['abc']))": 0,
+    "import multiprocessing as m\nif __name__ == '__main__': print(m.get_context('spawn').Pool(1).map(len, ['abc']))": 0,
 }
 
 
@@ -104,7 +102,7 @@ def test_modules_are_imported_once_and_found_beside_the_script(maps: Maps) -> No
         ("import os; raise RuntimeError('not today')", "--preload heavy fails"),
         ("raise SystemExit", "--preload heavy fails"),
         (
-            "import os, socket; s = socket.socket(socket.AF_UNIX); s.connect('\\0/tmp/.X11-unix/X' + os.environ['DISPLAY'][1:])",
+            "import os, socket as s; c = s.socket(s.AF_UNIX); c.connect('\\0/tmp/.X11-unix/X' + os.environ['DISPLAY'][1:])",
             "a connection to the X server",
         ),
         ("from PyQt5.QtCore import QCoreApplication; app = QCoreApplication([])", "there is a QApplication"),
@@ -137,7 +135,7 @@ def test_forks_draw_random_numbers_of_their_own(maps: Maps) -> None:
     (maps.folder / "numpy").mkdir()  # a stand-in: what is asked of numpy is to be seeded anew
     (maps.folder / "numpy" / "__init__.py").write_text("from numpy import random")
     (maps.folder / "numpy" / "random.py").write_text(
-        "import random\n_state = random.Random(1)\n\ndef seed():\n    _state.seed()\n\ndef random():\n    return _state.random()\n"
+        "import random\n_state = random.Random(1)\nseed = lambda: _state.seed()\nrandom = lambda: _state.random()\n"
     )
     code = "import random, numpy; print(random.random(), numpy.random.random())"
     shown = maps.run("--preload", "numpy", "--preload", "random", "-c", code, ":::", *"abc").stdout.split()
