@@ -72,6 +72,9 @@ def test_parameters_are_those_of_the_signature(name: str) -> None:
         found = getattr(found, part)
     parameters = [parameter for parameter in inspect.signature(found).parameters if parameter != "self"]
     described = re.findall(r":param (\w+):", found.__doc__)
+    if "options" in described:  # which stand for all that the table has
+        described += [option.field for option in options.TABLE if option.in_python]
+        described.remove("options")
     assert set(described) <= set(parameters)
     # What is not described on its own is named in the description of another, or stands for all the rest.
     assert all(
@@ -82,11 +85,12 @@ def test_parameters_are_those_of_the_signature(name: str) -> None:
 def test_options_are_those_of_the_functions() -> None:
     """Names and defaults, in the docstring of virtual_display() and in the table."""
     doc = inspect.getdoc(anaheadless.virtual_display) or ""
-    for name, parameter in inspect.signature(options.checked).parameters.items():
-        row = re.search(rf"^``{name}`` +\S.*", API, re.MULTILINE)
-        assert row, name
-        assert str(parameter.default).split("x")[0] in row[0], name
-        assert f"``{name}" in doc, name
+    for option in options.TABLE:
+        if option.in_python:
+            row = re.search(rf"^``{option.field}`` +\S.*", API, re.MULTILINE)
+            assert row, option
+            assert str(option.default).split("x")[0] in row[0], option
+            assert f"``{option.field}" in doc, option
 
 
 def test_links_are_to_pages() -> None:

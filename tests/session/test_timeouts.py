@@ -14,11 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 from PyQt5.QtGui import QImage
 
-from anaheadless.cli.app import Duration
+from anaheadless.options import parse_duration
 from anaheadless.session import keeper, protocol
 from tests.support.helpers import ANAHEADLESS, BIN, PATIENCE, PROGRAMS, Session, holding, is_running, run, wait_until
 
@@ -437,7 +436,7 @@ def test_options_come_from_variables(how: str, tmp_path: Path) -> None:
     ],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert Duration().convert(text, None, None) == pytest.approx(seconds)
+    assert parse_duration(text) == pytest.approx(seconds)
 
 
 REFUSED = (
@@ -463,8 +462,8 @@ REFUSED = (
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_durations_that_are_none(text: str) -> None:
-    with pytest.raises(click.BadParameter, match=r"is not a duration such as 90, 90s, 1\.5m, 2h or 1d"):
-        Duration().convert(text, None, None)
+    with pytest.raises(ValueError, match=r"is not a duration such as 90, 90s, 1\.5m, 2h or 1d"):
+        parse_duration(text)
 
 
 @pytest.mark.parametrize(
