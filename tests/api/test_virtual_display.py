@@ -24,7 +24,7 @@ import pytest
 
 from anaheadless import LaunchError, VirtualDisplay, virtual_display
 from anaheadless.session import discovery, keeper
-from anaheadless.session.discovery import Notes, parse_notes
+from anaheadless.session.discovery import SessionStatus, parse_status
 from anaheadless.x11 import client, screenshot
 from anaheadless.x11.authority import authority, find_cookie
 from anaheadless.x11.display_number import abstract_name
@@ -54,7 +54,7 @@ def parts(display: VirtualDisplay) -> list[psutil.Process]:
     return [found, *found.children()]
 
 
-def watch(display: VirtualDisplay) -> Callable[[], list[str]]:
+def limits(display: VirtualDisplay) -> Callable[[], list[str]]:
     """What will say, at any later time, what is left of *display*."""
     number = int(display.display[1:])
     processes = parts(display)
@@ -133,17 +133,17 @@ def xdpyinfo(environ: Mapping[str, str]) -> str:
 def test_display_and_its_environment() -> None:
     before = dict(os.environ)
     with virtual_display() as display:
-        left = watch(display)
+        left = limits(display)
         assert display.backend in ("virtualgl", "nvidia", "native", "mesa")
         assert display.renderer
         assert display.display == display.environ["DISPLAY"] != os.environ.get("DISPLAY")
         assert "    GLX\n" in xdpyinfo(display.environ)
         found = discovery.current(display.environ)
         assert found is not None
-        assert found.notes is not None
+        assert found.status is not None
         assert (found.display, found.keeper) == (display.display, parts(display)[0].pid)
-        assert (found.notes.server, found.notes.glx) == (parts(display)[1].pid, 2)
-        assert (found.notes.backend, found.notes.renderer) == (display.backend, display.renderer)
+        assert (found.status.server, found.status.glx) == (parts(display)[1].pid, 2)
+        assert (found.status.backend, found.status.renderer) == (display.backend, display.renderer)
         assert display.display in repr(display)
         assert display.environ["XAUTHORITY"] not in repr(display)
     wait_until(lambda: not left())
@@ -156,7 +156,7 @@ def test_several_at_a_time() -> None:
     screens = "640x480x24", "321x7x16", "100x200x30", "80x60x8"
     with ExitStack() as stack, virtual_display(gl="none") as last:
         displays = [stack.enter_context(virtual_display(gl="none", screen=screen)) for screen in screens]
-        lefts = [watch(display) for display in displays]
+        lefts = [limits(display) for display in displays]
         assert len({display.display for display in (last, *displays)}) == 5
         assert len({display.environ["XAUTHORITY"] for display in (last, *displays)}) == 5
         for display, screen in zip(displays, screens):
@@ -184,7 +184,7 @@ def test_threads_do_not_mix_their_displays_up(tmp_path: Path) -> None:
                 display.screenshot(path)
                 painter.kill()
             assert picture(path) == (101 + number, 51 + number, bytes(colour) * (101 + number) * (51 + number))
-            return display.display, watch(display)
+            return display.display, limits(display)
 
     with ThreadPoolExecutor(8) as pool:
         ended = list(pool.map(shoot, range(8)))
@@ -472,7 +472,7 @@ def test_exception_in_the_block(kind: type[BaseException]) -> None:
 
     def use() -> None:
         with virtual_display(gl="none") as display:
-            lefts.append(watch(display))
+            lefts.append(limits(display))
             raise failure
 
     with pytest.raises(kind) as raised:
@@ -515,7 +515,7 @@ def test_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         server.suspend()
         with pytest.raises(LaunchError, match="timed out"):
             display.screenshot(tmp_path / "x.png")
-        left = watch(display)
+        left = limits(display)
     wait_until(lambda: not left())  # a stopped server ends as well
 
 
@@ -921,7 +921,7 @@ def test_cookie_in_garbage() -> None:
 
 # --- the notes of a session
 
-NOTES = Notes(2, "native", "llvmpipe (LLVM 15.0.6, 256 bits)", ":0")
+STATUS = SessionStatus(2, "native", "llvmpipe (LLVM 15.0.6, 256 bits)", ":0")
 
 
 @pytest.mark.parametrize(
@@ -940,11 +940,11 @@ NOTES = Notes(2, "native", "llvmpipe (LLVM 15.0.6, 256 bits)", ":0")
     ],
 )
 def test_notes_are_what_was_noted(text: str, kept: str) -> None:
-    noted = NOTES.replace(renderer=text, original_display=text)
-    assert parse_notes(noted.as_text()) == NOTES.replace(renderer=kept, original_display=kept)
+    noted = STATUS.replace(renderer=text, original_display=text)
+    assert parse_status(noted.as_text()) == STATUS.replace(renderer=kept, original_display=kept)
     assert len(noted.as_text().splitlines()) == len(noted.as_dict()) - 1
-    assert parse_notes(f"server: 7\n{noted.as_text()}").server == 7
-    assert parse_notes(f"{noted.as_text()}server: 7\n").server == 7
+    assert parse_status(f"server: 7\n{noted.as_text()}").server == 7
+    assert parse_status(f"{noted.as_text()}server: 7\n").server == 7
 
 
 @pytest.mark.parametrize(
@@ -953,18 +953,18 @@ def test_notes_are_what_was_noted(text: str, kept: str) -> None:
         "",
         "\n\n",
         "\0" * 100,
-        NOTES.as_text()[:30],
-        NOTES.as_text().replace("glx: 2", "glx: x"),
-        NOTES.as_text().replace("glx: 2", "glx: "),
-        NOTES.as_text().replace("glx: 2", "glx: " + "9" * 5000),
-        NOTES.as_text() + "server: two",
-        *(NOTES.as_text().replace(name, "x") for name in ("glx", "backend", "renderer", "original_display")),
+        STATUS.as_text()[:30],
+        STATUS.as_text().replace("glx: 2", "glx: x"),
+        STATUS.as_text().replace("glx: 2", "glx: "),
+        STATUS.as_text().replace("glx: 2", "glx: " + "9" * 5000),
+        STATUS.as_text() + "server: two",
+        *(STATUS.as_text().replace(name, "x") for name in ("glx", "backend", "renderer", "original_display")),
     ],
     ids=range(12),
 )
 def test_notes_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"in these notes|int"):
-        parse_notes(text)
+        parse_status(text)
 
 
 def test_session_by_its_environment() -> None:
@@ -972,8 +972,8 @@ def test_session_by_its_environment() -> None:
         found = discovery.current(display.environ)
         assert found is not None
         assert found.target == os.getpid()
-        assert found.notes is not None
-        assert found.notes.replace(remembered="") == Notes(
+        assert found.status is not None
+        assert found.status.replace(remembered="") == SessionStatus(
             0, "none", "", os.environ.get("DISPLAY", ""), server=parts(display)[1].pid
         )
         assert discovery.current({**display.environ, "DISPLAY": f"{display.display}.0"}) == found

@@ -61,7 +61,10 @@ def test_launch_imports_little(tmp_path: Path) -> None:
 
 
 def test_keeper_imports_less() -> None:
-    code = keeper.KEEP.partition("    keeper.main")[0].replace("    os.setsid()", "    os.dup2(2, 1)") + "finally: pass"
+    code = (
+        keeper.KEEPER_BOOTSTRAP.partition("    keeper.main")[0].replace("    os.setsid()", "    os.dup2(2, 1)")
+        + "finally: pass"
+    )
     found = imported(sys.executable, "-X", "importtime", "-I", "-S", "-c", code, keeper.__file__)
     assert {"anaheadless.session.keeper", "anaheadless.x11.server_process"} <= found
     assert found & (HEAVY | {"enum", "json", "re", "signal", "socket", "struct", "collections", "contextlib"}) == set()

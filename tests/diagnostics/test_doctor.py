@@ -21,7 +21,7 @@ from docutils.core import publish_doctree
 from anaheadless import packages
 from anaheadless.diagnostics import doctor
 from anaheadless.opengl import candidates
-from anaheadless.options import Wishes
+from anaheadless.options import OpenGLRequest
 from anaheadless.system import libraries
 from tests.support.drivers import BROKEN, HANGS, broken_gl, lacking_vendor
 from tests.support.helpers import ANAHEADLESS, CHECKOUT, PROGRAMS, gcc, run
@@ -140,8 +140,8 @@ def test_gpu_that_only_egl_reaches(device: dict[str, Any], renderer: str, advise
     """VTK from 9.4 on, and what else chooses EGL by itself, is better off without a display then."""
     found: dict[str, Any] = {"egl_devices": [device], "gpus": [], "advice": []}
     native = candidates.Candidate("native")
-    verdict = candidates.Verdict(native, ((native, candidates.Proof("drawn", renderer=renderer)),))
-    doctor.add_verdict(found, verdict, Wishes())
+    selection = candidates.Selection(native, ((native, candidates.ProbeResult("drawn", renderer=renderer)),))
+    doctor.add_selection(found, selection, OpenGLRequest())
     assert found["choice"]["name"] == "native"
     assert any("--gl none" in line for line in found["advice"]) is advised
 

@@ -26,7 +26,7 @@ from anaheadless.opengl import probe
 from anaheadless.opengl.candidates import Candidate
 from anaheadless.options import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_screen
 from anaheadless.session import discovery, keeper
-from anaheadless.session.discovery import Notes, parse_notes
+from anaheadless.session.discovery import SessionStatus, parse_status
 from anaheadless.system import libraries, processes
 from anaheadless.x11 import authority, client, screenshot, server_process
 
@@ -118,8 +118,8 @@ def test_odd_setup_of_a_server(setup: bytes) -> None:
 
 @given(st.integers(0, 2), st.sampled_from(options.BACKENDS[1:]), WORDS, WORDS)
 def test_notes_are_read_as_they_are_written(glx: int, backend: str, renderer: str, original: str) -> None:
-    notes = Notes(glx, backend, renderer, original)
-    read = parse_notes(notes.as_text())
+    notes = SessionStatus(glx, backend, renderer, original)
+    read = parse_status(notes.as_text())
     assert (read.glx, read.backend) == (glx, backend)
     assert read.renderer == " ".join(renderer.split())
 
@@ -127,7 +127,7 @@ def test_notes_are_read_as_they_are_written(glx: int, backend: str, renderer: st
 @given(st.text())
 def test_odd_notes(text: str) -> None:
     with pytest.raises(ValueError, match="there is no '"):
-        parse_notes(text)
+        parse_status(text)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_odd_notes(text: str) -> None:
 )
 def test_notes_that_make_no_sense(odd: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="make no sense"):
-        parse_notes(Notes(2, "mesa").replace(**odd).as_text())
+        parse_status(SessionStatus(2, "mesa").replace(**odd).as_text())
 
 
 @given(st.lists(st.one_of(WORDS, st.just(keeper.__file__), st.just(":1"), st.just("1")), max_size=8))
@@ -220,7 +220,7 @@ def test_odd_answers_of_the_linker(tools: Path, lines: list[bytes]) -> None:
 @example("result: drawn\n", "", 0)
 def test_odd_answers_of_a_proof(output: str, errors: str, status: int) -> None:
     found = probe.read(Candidate("native"), output, errors, status)
-    assert (found.result == "drawn") == ("result: drawn" in output.splitlines())
+    assert (found.outcome == "drawn") == ("result: drawn" in output.splitlines())
 
 
 @contextlib.contextmanager

@@ -69,9 +69,9 @@ def test_surroundings_are_those_of_a_direct_call(options: tuple[str, ...]) -> No
     launched = surroundings(ANAHEADLESS, "run", *options, **settings)
     os.close(read)
     os.close(write)
-    for facts in direct, launched:
+    for host in direct, launched:
         for number in "12":  # pipes of each call's own
-            facts["descriptors"].pop(number)
+            host["descriptors"].pop(number)
     assert launched["environ"].pop("PYTHONPATH") == SHIM
     assert (launched.pop("parent") == direct.pop("parent")) == (not options)
     assert launched == direct

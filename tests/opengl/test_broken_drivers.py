@@ -88,7 +88,7 @@ class Outcome:
         assert self.chosen == "none could be proved"
         assert "Traceback" not in self.said
         error = self.said[self.said.index("anaheadless: no OpenGL: nothing could be drawn\n") :].splitlines()
-        assert error[1:-1] == [f"  | {candidate}: {proof}" for candidate, proof in self.tried.items()]
+        assert error[1:-1] == [f"  | {candidate}: {result}" for candidate, result in self.tried.items()]
         for word in ("--gl none", "anaheadless doctor", *words):
             assert word in error[-1]
         wait_until(lambda: not processes.is_alive(self.keeper), "the keeper has ended")

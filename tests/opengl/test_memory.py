@@ -20,8 +20,8 @@ import psutil
 import pytest
 
 from anaheadless.opengl import cache
-from anaheadless.opengl.cache import Place, Remembered
-from anaheadless.opengl.candidates import Candidate, Proof, Verdict
+from anaheadless.opengl.cache import CacheEntry, CacheKey
+from anaheadless.opengl.candidates import Candidate, ProbeResult, Selection
 from anaheadless.session import discovery, keeper
 from anaheadless.system.libraries import LIBRARY_FOLDERS
 from tests.support.helpers import (
@@ -37,8 +37,10 @@ from tests.support.helpers import (
 from tests.support.namespaces import PrivateTmp
 
 MESA = Candidate("mesa", "somewhere", {"A": "b"}, ("/lib/x.so",), ("/lib",), ("/lib/x.so",), "x.so")
-FOUND = Remembered(
-    is_prompt=True, glx=True, verdict=Verdict(MESA, ((MESA, Proof("drawn", renderer="llvmpipe", direct=True)),))
+FOUND = CacheEntry(
+    accepts_early_clients=True,
+    glx=True,
+    selection=Selection(MESA, ((MESA, ProbeResult("drawn", renderer="llvmpipe", direct=True)),)),
 )
 
 
@@ -242,7 +244,7 @@ def test_server_that_fails_before_the_launcher_connects(slowly: dict[str, str], 
     assert output.returncode == 125
     assert "ended before it was ready" in output.stderr
     began, *_, ended = (datetime.fromisoformat(line[:19]) for line in log.read_text().splitlines())
-    assert ended - began < timedelta(seconds=keeper.ASIDE_SECONDS - 1)
+    assert ended - began < timedelta(seconds=keeper.HELPER_SECONDS - 1)
 
 
 @pytest.fixture
@@ -340,12 +342,12 @@ def test_no_home() -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    place = Place(str(tmp_path / "anaheadless" / "x"), "key")
-    for found in FOUND, Remembered(is_prompt=False, glx=False):
-        cache.remember(place, found)
-        assert cache.recall(place) == found
-    assert cache.recall(place.replace(key="another")) is None
-    assert cache.recall(Place(str(tmp_path / "nowhere"), "key")) is None
+    place = CacheKey(str(tmp_path / "anaheadless" / "x"), "key")
+    for found in FOUND, CacheEntry(accepts_early_clients=False, glx=False):
+        cache.store(place, found)
+        assert cache.load(place) == found
+    assert cache.load(place.replace(key="another")) is None
+    assert cache.load(CacheKey(str(tmp_path / "nowhere"), "key")) is None
 
 
 @pytest.mark.parametrize(
@@ -356,7 +358,7 @@ def test_strange_contents(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"%08x\n%b" % (zlib.crc32(text.encode()), text.encode()))
     path.chmod(0o600)
-    assert cache.recall(Place(str(path), "key")) is None
+    assert cache.load(CacheKey(str(path), "key")) is None
 
 
 @pytest.mark.needs("xdpyinfo")
@@ -373,15 +375,15 @@ def test_folder_that_no_note_can_name(environ: dict[str, str], tmp_path: Path) -
 
 def test_many_writers(tmp_path: Path) -> None:
     """Whoever reads finds one of what they write, whole."""
-    place = Place(str(tmp_path / "x"), "key")
+    place = CacheKey(str(tmp_path / "x"), "key")
     mesas = [MESA.replace(detail=f"{number}" * 1000) for number in range(8)]
-    candidates = [FOUND.replace(verdict=Verdict(mesa, ((mesa, Proof("drawn")),))) for mesa in mesas]
-    cache.remember(place, candidates[0])
+    candidates = [FOUND.replace(selection=Selection(mesa, ((mesa, ProbeResult("drawn")),))) for mesa in mesas]
+    cache.store(place, candidates[0])
 
-    def write(found: Remembered) -> bool:
+    def write(found: CacheEntry) -> bool:
         for _ in range(50):
-            cache.remember(place, found)
-            if cache.recall(place) not in candidates:
+            cache.store(place, found)
+            if cache.load(place) not in candidates:
                 return False
         return True
 
@@ -397,9 +399,9 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for name in others:
         os.utime(tmp_path / name, (0, 0))
     for number in range(1, cache.MAX_FILES + 5):
-        cache.remember(Place(str(tmp_path / f"{number:08}"), "key"), FOUND)
+        cache.store(CacheKey(str(tmp_path / f"{number:08}"), "key"), FOUND)
         os.utime(tmp_path / f"{number:08}", (number, number))
-    cache.remember(Place(str(tmp_path / "ffffffff"), "key"), FOUND)
+    cache.store(CacheKey(str(tmp_path / "ffffffff"), "key"), FOUND)
     names = set(os.listdir(tmp_path))
     assert len(names - others) == cache.MAX_FILES
     assert {"ffffffff", f"{cache.MAX_FILES + 4:08}", *others} <= names
@@ -432,8 +434,8 @@ def test_key(tmp_path: Path) -> None:
     program.write_text("1")
     environ = {"HOME": "/home/x"}
 
-    def place(*asked: object, **more: str) -> Place | None:
-        return cache.place({**environ, **more}, (str(program),), (), *asked)
+    def place(*asked: object, **more: str) -> CacheKey | None:
+        return cache.key_for({**environ, **more}, (str(program),), (), *asked)
 
     first = place(1)
     assert first is not None
@@ -460,7 +462,9 @@ def test_libraries_of_the_current_folder(value: str, tmp_path: Path, monkeypatch
     for name in "one", "two":
         (tmp_path / name / "libraries").mkdir(parents=True)
         monkeypatch.chdir(tmp_path / name)
-        found.append([cache.place({"HOME": "/", "LD_LIBRARY_PATH": each}, (), ()) for each in (value, "/nonexistent")])
+        found.append(
+            [cache.key_for({"HOME": "/", "LD_LIBRARY_PATH": each}, (), ()) for each in (value, "/nonexistent")]
+        )
     assert found[0][0] != found[1][0]
     assert found[0][1] == found[1][1]
 

@@ -11,13 +11,13 @@ import pytest
 from anaheadless import options
 from anaheadless.launch import environment
 from anaheadless.opengl import candidates, probe
-from anaheadless.opengl.candidates import Candidate, Proof, Verdict
-from anaheadless.opengl.hardware import Facts, Repairs, VirtualGl
-from anaheadless.options import Wishes
+from anaheadless.opengl.candidates import Candidate, ProbeResult, Selection
+from anaheadless.opengl.hardware import HostCapabilities, VirtualGl, Workarounds
+from anaheadless.options import OpenGLRequest
 
 
-def drawn(renderer: str) -> Proof:
-    return Proof("drawn", renderer=renderer)
+def drawn(renderer: str) -> ProbeResult:
+    return ProbeResult("drawn", renderer=renderer)
 
 
 # What proofs come to; the words are those of the libraries.
@@ -25,31 +25,31 @@ LLVMPIPE = drawn("llvmpipe (LLVM 15.0.6, 256 bits)")
 NVIDIA = drawn("NVIDIA A100-PCIE-40GB/PCIe/SSE2")
 RADEON = drawn("AMD Radeon RX 7900 XTX (radeonsi, navi31, LLVM 17.0.6, DRM 3.54)")
 INTEL = drawn("Mesa Intel(R) UHD Graphics 770 (ADL-S GT1)")
-BAD_VALUE = Proof("refused", "BadValue (integer parameter out of range for operation) (error 2, request 150.3)")
-NO_GLX = Proof("no GLX", "the X server has no GLX")
-NO_LIBRARY = Proof("no library", "libGL.so.1: cannot open shared object file: No such file or directory")
-NO_DRIVER = Proof("refused", "glXCreateContext gave none; libGL error: unable to load driver: swrast_dri.so")
-OLD_LIBSTDCXX = Proof(
+BAD_VALUE = ProbeResult("refused", "BadValue (integer parameter out of range for operation) (error 2, request 150.3)")
+NO_GLX = ProbeResult("no GLX", "the X server has no GLX")
+NO_LIBRARY = ProbeResult("no library", "libGL.so.1: cannot open shared object file: No such file or directory")
+NO_DRIVER = ProbeResult("refused", "glXCreateContext gave none; libGL error: unable to load driver: swrast_dri.so")
+OLD_LIBSTDCXX = ProbeResult(
     "refused",
     "glXCreateContext gave none; libGL error: MESA-LOADER: failed to open swrast: /opt/conda/lib/libstdc++.so.6: "
     "version `GLIBCXX_3.4.30' not found (required by /lib/x86_64-linux-gnu/libLLVM-15.so.1)",
 )
-NO_3D_DISPLAY = Proof("ended", "status 1; [VGL] ERROR: Could not open display :0.")
-NO_VENDOR = Proof(
+NO_3D_DISPLAY = ProbeResult("ended", "status 1; [VGL] ERROR: Could not open display :0.")
+NO_VENDOR = ProbeResult(
     "no config",
     "there is no double-buffered RGB visual with depth; libgallium-25.0.7.so: cannot open shared object file: No such "
     "file or directory",
 )
-CRASHED = Proof("crashed", "Segmentation fault")
-NO_ROOM = Proof("crashed", "Bus error")
-HUNG = Proof("hung", "no picture within 10 s")
+CRASHED = ProbeResult("crashed", "Segmentation fault")
+NO_ROOM = ProbeResult("crashed", "Bus error")
+HUNG = ProbeResult("hung", "no picture within 10 s")
 
 VIRTUALGL = VirtualGl("/opt/VirtualGL/lib64", in_linker_path=False, vglrun="/opt/VirtualGL/bin/vglrun")
 DRI = ("/dev/dri/card0",)
 BOTH_DEVICES = ("/dev/dri/card0", "/dev/nvidia0")
-MESA_FOLDER = Repairs(mesa_folder="/casa/install/mesalib/lib")
-LIBSTDCXX = Repairs(libstdcxx="/usr/lib/libstdc++.so.6")
-NO_REPAIR = Repairs()
+MESA_FOLDER = Workarounds(mesa_folder="/casa/install/mesalib/lib")
+LIBSTDCXX = Workarounds(libstdcxx="/usr/lib/libstdc++.so.6")
+NO_REPAIR = Workarounds()
 
 # The candidates, in words.
 EGL, ON_0 = "virtualgl (on egl)", "virtualgl (on :0)"
@@ -68,140 +68,169 @@ class Machine:
     :param repairs: what there would be to repair with, or None where nobody is to ask.
     """
 
-    facts: Facts
-    proofs: Mapping[str, Proof]
+    host: HostCapabilities
+    results: Mapping[str, ProbeResult]
     chosen: str | None
     tried: list[str]
-    wishes: Wishes = field(default_factory=Wishes)
-    repairs: Repairs | None = None
+    request: OpenGLRequest = field(default_factory=OpenGLRequest)
+    workarounds: Workarounds | None = None
 
 
-NVIDIA_MACHINE = Facts(VIRTUALGL, BOTH_DEVICES, nvidia=True, mesa_vendor=True)
-AMD_MACHINE = Facts(VIRTUALGL, DRI, mesa_vendor=True)
+NVIDIA_MACHINE = HostCapabilities(VIRTUALGL, BOTH_DEVICES, nvidia=True, mesa_vendor=True)
+AMD_MACHINE = HostCapabilities(VIRTUALGL, DRI, mesa_vendor=True)
 
 MACHINES = {
     "NVIDIA, VirtualGL": Machine(NVIDIA_MACHINE, {EGL: NVIDIA, "native": LLVMPIPE}, EGL, [EGL]),
     "NVIDIA, VirtualGL, container without NVIDIA's GLX library": Machine(
-        Facts(VIRTUALGL, ("/dev/nvidia0",), mesa_vendor=True), {EGL: NVIDIA, "native": LLVMPIPE}, EGL, [EGL]
+        HostCapabilities(VIRTUALGL, ("/dev/nvidia0",), mesa_vendor=True), {EGL: NVIDIA, "native": LLVMPIPE}, EGL, [EGL]
     ),
     "NVIDIA, no VirtualGL, a server on which its GLX works": Machine(
-        Facts(None, BOTH_DEVICES, nvidia=True, mesa_vendor=True),
+        HostCapabilities(None, BOTH_DEVICES, nvidia=True, mesa_vendor=True),
         {"nvidia": NVIDIA, "native": LLVMPIPE},
         "nvidia",
         ["nvidia"],
     ),
     "NVIDIA, no VirtualGL, its GLX fails on Xvfb": Machine(
-        Facts(None, BOTH_DEVICES, nvidia=True, mesa_vendor=True),
+        HostCapabilities(None, BOTH_DEVICES, nvidia=True, mesa_vendor=True),
         {"nvidia": BAD_VALUE, "native": LLVMPIPE},
         "native",
         ["nvidia", "native"],
     ),
     "NVIDIA's GLX is what libglvnd dispatches to, and fails": Machine(
-        Facts(None, BOTH_DEVICES, nvidia=True, mesa_vendor=True),
+        HostCapabilities(None, BOTH_DEVICES, nvidia=True, mesa_vendor=True),
         {"nvidia": BAD_VALUE, "native": BAD_VALUE, BY_GLVND: LLVMPIPE},
         BY_GLVND,
         ["nvidia", "native", BY_GLVND],
     ),
     "NVIDIA's library without its device": Machine(
-        Facts(VIRTUALGL, nvidia=True), {"nvidia": CRASHED, "native": LLVMPIPE}, "native", ["nvidia", "native"]
+        HostCapabilities(VIRTUALGL, nvidia=True),
+        {"nvidia": CRASHED, "native": LLVMPIPE},
+        "native",
+        ["nvidia", "native"],
     ),
     "AMD, VirtualGL": Machine(AMD_MACHINE, {EGL: RADEON, "native": LLVMPIPE}, EGL, [EGL]),
     "Intel, VirtualGL": Machine(AMD_MACHINE, {EGL: INTEL, "native": LLVMPIPE}, EGL, [EGL]),
-    "AMD, no VirtualGL": Machine(Facts(None, DRI, mesa_vendor=True), {"native": LLVMPIPE}, "native", ["native"]),
+    "AMD, no VirtualGL": Machine(
+        HostCapabilities(None, DRI, mesa_vendor=True), {"native": LLVMPIPE}, "native", ["native"]
+    ),
     "AMD, no VirtualGL, a server with DRI3": Machine(
-        Facts(None, DRI, mesa_vendor=True), {"native": RADEON}, "native", ["native"]
+        HostCapabilities(None, DRI, mesa_vendor=True), {"native": RADEON}, "native", ["native"]
     ),
-    "no GPU": Machine(Facts(mesa_vendor=True), {"native": LLVMPIPE}, "native", ["native"]),
-    "no GPU, no libglvnd": Machine(Facts(), {"native": LLVMPIPE}, "native", ["native"]),
+    "no GPU": Machine(HostCapabilities(mesa_vendor=True), {"native": LLVMPIPE}, "native", ["native"]),
+    "no GPU, no libglvnd": Machine(HostCapabilities(), {"native": LLVMPIPE}, "native", ["native"]),
     "no GPU, but VirtualGL": Machine(
-        Facts(VIRTUALGL, mesa_vendor=True), {"native": LLVMPIPE, EGL: LLVMPIPE, ON_0: LLVMPIPE}, "native", ["native"]
+        HostCapabilities(VIRTUALGL, mesa_vendor=True),
+        {"native": LLVMPIPE, EGL: LLVMPIPE, ON_0: LLVMPIPE},
+        "native",
+        ["native"],
     ),
-    "container without drivers": Machine(Facts(), {"native": NO_LIBRARY}, None, ["native"], repairs=NO_REPAIR),
+    "container without drivers": Machine(
+        HostCapabilities(), {"native": NO_LIBRARY}, None, ["native"], workarounds=NO_REPAIR
+    ),
     "container with a Mesa folder": Machine(
-        Facts(), {"native": NO_LIBRARY, IN_FOLDER: LLVMPIPE}, IN_FOLDER, ["native", IN_FOLDER], repairs=MESA_FOLDER
+        HostCapabilities(),
+        {"native": NO_LIBRARY, IN_FOLDER: LLVMPIPE},
+        IN_FOLDER,
+        ["native", IN_FOLDER],
+        workarounds=MESA_FOLDER,
     ),
     "container with a Mesa folder and a VirtualGL that fails": Machine(
         AMD_MACHINE,
         {EGL: NO_GLX, "native": NO_GLX, BY_GLVND: NO_GLX, IN_FOLDER: LLVMPIPE},
         IN_FOLDER,
         [EGL, "native", BY_GLVND, IN_FOLDER],
-        repairs=MESA_FOLDER,
+        workarounds=MESA_FOLDER,
     ),
     "Mesa folder for another architecture": Machine(
-        Facts(),
-        {"native": NO_LIBRARY, IN_FOLDER: Proof("not loaded", "libGL.so was ignored")},
+        HostCapabilities(),
+        {"native": NO_LIBRARY, IN_FOLDER: ProbeResult("not loaded", "libGL.so was ignored")},
         None,
         ["native", IN_FOLDER],
-        repairs=MESA_FOLDER,
+        workarounds=MESA_FOLDER,
     ),
     "conda with an old libstdc++": Machine(
-        Facts(), {"native": OLD_LIBSTDCXX, REPAIRED: LLVMPIPE}, REPAIRED, ["native", REPAIRED], repairs=LIBSTDCXX
+        HostCapabilities(),
+        {"native": OLD_LIBSTDCXX, REPAIRED: LLVMPIPE},
+        REPAIRED,
+        ["native", REPAIRED],
+        workarounds=LIBSTDCXX,
     ),
     "conda with an old libstdc++, on a GPU through VirtualGL": Machine(
-        Facts(VIRTUALGL, DRI),
+        HostCapabilities(VIRTUALGL, DRI),
         {EGL: OLD_LIBSTDCXX, "native": OLD_LIBSTDCXX, "virtualgl (on egl, with /usr/lib/libstdc++.so.6)": RADEON},
         "virtualgl (on egl, with /usr/lib/libstdc++.so.6)",
         [EGL, "native", "virtualgl (on egl, with /usr/lib/libstdc++.so.6)"],
-        repairs=LIBSTDCXX,
+        workarounds=LIBSTDCXX,
     ),
     "conda, and libstdc++ is not what is wrong": Machine(
-        Facts(), {"native": NO_LIBRARY}, None, ["native"], repairs=LIBSTDCXX
+        HostCapabilities(), {"native": NO_LIBRARY}, None, ["native"], workarounds=LIBSTDCXX
     ),
     "conda without a libstdc++ of the system's": Machine(
-        Facts(), {"native": OLD_LIBSTDCXX}, None, ["native"], repairs=NO_REPAIR
+        HostCapabilities(), {"native": OLD_LIBSTDCXX}, None, ["native"], workarounds=NO_REPAIR
     ),
     "no room for Mesa's cache": Machine(
-        Facts(),
+        HostCapabilities(),
         {"native": NO_ROOM, WITHOUT_CACHE: LLVMPIPE},
         WITHOUT_CACHE,
         ["native", WITHOUT_CACHE],
-        repairs=NO_REPAIR,
+        workarounds=NO_REPAIR,
     ),
     "no room for Mesa's cache, and nothing may be preloaded": Machine(
-        Facts(),
+        HostCapabilities(),
         {"native": NO_ROOM, WITHOUT_CACHE: LLVMPIPE},
         WITHOUT_CACHE,
         ["native", WITHOUT_CACHE],
-        Wishes(preload=False),
-        Repairs(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx),
+        OpenGLRequest(preload=False),
+        Workarounds(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx),
     ),
     "no room for the cache of Mesa, which VirtualGL draws with": Machine(
-        Facts(VIRTUALGL, DRI),
+        HostCapabilities(VIRTUALGL, DRI),
         {EGL: NO_ROOM, "native": NO_ROOM, "virtualgl (on egl, without Mesa's disk cache)": RADEON},
         "virtualgl (on egl, without Mesa's disk cache)",
         [EGL, "native", "virtualgl (on egl, without Mesa's disk cache)"],
-        repairs=NO_REPAIR,
+        workarounds=NO_REPAIR,
     ),
     "conda with an old libstdc++, and no room for Mesa's cache": Machine(
-        Facts(),
+        HostCapabilities(),
         {"native": OLD_LIBSTDCXX, REPAIRED: NO_ROOM, f"{REPAIRED[:-1]}, without Mesa's disk cache)": LLVMPIPE},
         f"{REPAIRED[:-1]}, without Mesa's disk cache)",
         ["native", REPAIRED, f"{REPAIRED[:-1]}, without Mesa's disk cache)"],
-        repairs=LIBSTDCXX,
+        workarounds=LIBSTDCXX,
     ),
     "a bus error for another reason": Machine(
-        Facts(), {"native": NO_ROOM, WITHOUT_CACHE: NO_ROOM}, None, ["native", WITHOUT_CACHE], repairs=LIBSTDCXX
+        HostCapabilities(),
+        {"native": NO_ROOM, WITHOUT_CACHE: NO_ROOM},
+        None,
+        ["native", WITHOUT_CACHE],
+        workarounds=LIBSTDCXX,
     ),
     "a bus error that is only spoken of": Machine(
-        Facts(), {"native": Proof("ended", "status 1; Bus error")}, None, ["native"], repairs=LIBSTDCXX
+        HostCapabilities(),
+        {"native": ProbeResult("ended", "status 1; Bus error")},
+        None,
+        ["native"],
+        workarounds=LIBSTDCXX,
     ),
     "workstation: the X server has the GPU": Machine(
-        Facts(VIRTUALGL, outer_display=":0", mesa_vendor=True), {ON_0: RADEON, "native": LLVMPIPE}, ON_0, [ON_0]
+        HostCapabilities(VIRTUALGL, outer_display=":0", mesa_vendor=True),
+        {ON_0: RADEON, "native": LLVMPIPE},
+        ON_0,
+        [ON_0],
     ),
     "workstation: its GPU by EGL first": Machine(
-        Facts(VIRTUALGL, DRI, ":0", mesa_vendor=True), {EGL: RADEON, ON_0: RADEON}, EGL, [EGL]
+        HostCapabilities(VIRTUALGL, DRI, ":0", mesa_vendor=True), {EGL: RADEON, ON_0: RADEON}, EGL, [EGL]
     ),
     "workstation: no EGL, the X server then": Machine(
-        Facts(VIRTUALGL, DRI, ":0", mesa_vendor=True),
-        {EGL: Proof("ended", "status 1; [VGL] 245: Invalid EGL device"), ON_0: RADEON, "native": LLVMPIPE},
+        HostCapabilities(VIRTUALGL, DRI, ":0", mesa_vendor=True),
+        {EGL: ProbeResult("ended", "status 1; [VGL] 245: Invalid EGL device"), ON_0: RADEON, "native": LLVMPIPE},
         ON_0,
         [EGL, ON_0],
     ),
     "workstation: EGL is software, the X server is not": Machine(
-        Facts(VIRTUALGL, DRI, ":0"), {EGL: LLVMPIPE, ON_0: RADEON, "native": LLVMPIPE}, ON_0, [EGL, ON_0]
+        HostCapabilities(VIRTUALGL, DRI, ":0"), {EGL: LLVMPIPE, ON_0: RADEON, "native": LLVMPIPE}, ON_0, [EGL, ON_0]
     ),
     "ssh-forwarded DISPLAY, which is no place to render on": Machine(
-        Facts(VIRTUALGL, mesa_vendor=True, outer_display=None), {"native": LLVMPIPE}, "native", ["native"]
+        HostCapabilities(VIRTUALGL, mesa_vendor=True, outer_display=None), {"native": LLVMPIPE}, "native", ["native"]
     ),
     "VirtualGL is software, and so is native": Machine(
         AMD_MACHINE, {EGL: LLVMPIPE, "native": LLVMPIPE, BY_GLVND: LLVMPIPE}, "native", [EGL, "native"]
@@ -212,13 +241,13 @@ MACHINES = {
     "VirtualGL crashes": Machine(AMD_MACHINE, {EGL: CRASHED, "native": LLVMPIPE}, "native", [EGL, "native"]),
     "VirtualGL hangs": Machine(AMD_MACHINE, {EGL: HUNG, "native": LLVMPIPE}, "native", [EGL, "native"]),
     "VirtualGL is not loaded": Machine(
-        AMD_MACHINE, {EGL: Proof("not loaded"), "native": LLVMPIPE}, "native", [EGL, "native"]
+        AMD_MACHINE, {EGL: ProbeResult("not loaded"), "native": LLVMPIPE}, "native", [EGL, "native"]
     ),
     "VirtualGL's file is missing": Machine(
-        AMD_MACHINE, {EGL: Proof("missing file"), "native": LLVMPIPE}, "native", [EGL, "native"]
+        AMD_MACHINE, {EGL: ProbeResult("missing file"), "native": LLVMPIPE}, "native", [EGL, "native"]
     ),
     "server without GLX, VirtualGL renders elsewhere": Machine(
-        Facts(VIRTUALGL, outer_display=":0", mesa_vendor=True),
+        HostCapabilities(VIRTUALGL, outer_display=":0", mesa_vendor=True),
         {ON_0: LLVMPIPE, "native": NO_GLX},
         ON_0,
         [ON_0, "native"],
@@ -237,94 +266,116 @@ MACHINES = {
         {EGL: CRASHED, "nvidia": BAD_VALUE, "native": HUNG, BY_GLVND: NO_DRIVER, IN_FOLDER: CRASHED},
         None,
         [EGL, "nvidia", "native", BY_GLVND, IN_FOLDER],
-        repairs=MESA_FOLDER,
+        workarounds=MESA_FOLDER,
     ),
     "time used up": Machine(
         AMD_MACHINE,
-        {EGL: HUNG, "native": HUNG, BY_GLVND: Proof("not tried")},
+        {EGL: HUNG, "native": HUNG, BY_GLVND: ProbeResult("not tried")},
         None,
         [EGL, "native", BY_GLVND],
-        repairs=NO_REPAIR,
+        workarounds=NO_REPAIR,
     ),
-    "--gl virtualgl": Machine(NVIDIA_MACHINE, {EGL: NVIDIA}, EGL, [EGL], Wishes("virtualgl")),
+    "--gl virtualgl": Machine(NVIDIA_MACHINE, {EGL: NVIDIA}, EGL, [EGL], OpenGLRequest("virtualgl")),
     "--gl virtualgl: software is what was asked for": Machine(
-        NVIDIA_MACHINE, {EGL: LLVMPIPE, "native": NVIDIA}, EGL, [EGL], Wishes("virtualgl")
+        NVIDIA_MACHINE, {EGL: LLVMPIPE, "native": NVIDIA}, EGL, [EGL], OpenGLRequest("virtualgl")
     ),
     "--gl virtualgl without a GPU: Mesa's EGL device": Machine(
-        Facts(VIRTUALGL), {EGL: LLVMPIPE, "native": LLVMPIPE}, EGL, [EGL], Wishes("virtualgl")
+        HostCapabilities(VIRTUALGL), {EGL: LLVMPIPE, "native": LLVMPIPE}, EGL, [EGL], OpenGLRequest("virtualgl")
     ),
     "--gl virtualgl without a GPU: the X server rather than Mesa's EGL device": Machine(
-        Facts(VIRTUALGL, outer_display=":0"), {ON_0: LLVMPIPE, EGL: LLVMPIPE}, ON_0, [ON_0], Wishes("virtualgl")
+        HostCapabilities(VIRTUALGL, outer_display=":0"),
+        {ON_0: LLVMPIPE, EGL: LLVMPIPE},
+        ON_0,
+        [ON_0],
+        OpenGLRequest("virtualgl"),
     ),
     "--gl virtualgl fails": Machine(
-        Facts(VIRTUALGL, DRI, ":0"),
+        HostCapabilities(VIRTUALGL, DRI, ":0"),
         {EGL: CRASHED, ON_0: NO_3D_DISPLAY, "native": LLVMPIPE, IN_FOLDER: LLVMPIPE},
         None,
         [EGL, ON_0],
-        Wishes("virtualgl"),
-        repairs=MESA_FOLDER,
+        OpenGLRequest("virtualgl"),
+        workarounds=MESA_FOLDER,
     ),
     "--gl virtualgl is not installed": Machine(
-        Facts(None, DRI, ":0"), {"native": LLVMPIPE}, None, [], Wishes("virtualgl"), repairs=MESA_FOLDER
+        HostCapabilities(None, DRI, ":0"),
+        {"native": LLVMPIPE},
+        None,
+        [],
+        OpenGLRequest("virtualgl"),
+        workarounds=MESA_FOLDER,
     ),
     "--no-virtualgl": Machine(
-        AMD_MACHINE, {EGL: RADEON, "native": LLVMPIPE}, "native", ["native"], Wishes(virtualgl=False)
+        AMD_MACHINE, {EGL: RADEON, "native": LLVMPIPE}, "native", ["native"], OpenGLRequest(virtualgl=False)
     ),
     "--no-virtualgl, and no other": Machine(
-        Facts(VIRTUALGL, DRI), {EGL: RADEON, "native": NO_GLX}, None, ["native"], Wishes(virtualgl=False), NO_REPAIR
+        HostCapabilities(VIRTUALGL, DRI),
+        {EGL: RADEON, "native": NO_GLX},
+        None,
+        ["native"],
+        OpenGLRequest(virtualgl=False),
+        NO_REPAIR,
     ),
     "--vgl-display before VGL_DISPLAY before the devices": Machine(
-        Facts(VIRTUALGL, DRI, ":0", user={"VGL_DISPLAY": ":7"}),
+        HostCapabilities(VIRTUALGL, DRI, ":0", user={"VGL_DISPLAY": ":7"}),
         {"virtualgl (on egl1)": RADEON, "virtualgl (on :7)": RADEON, EGL: RADEON, ON_0: RADEON},
         "virtualgl (on egl1)",
         ["virtualgl (on egl1)"],
-        Wishes(vgl_display="egl1"),
+        OpenGLRequest(vgl_display="egl1"),
     ),
     "VGL_DISPLAY before the devices": Machine(
-        Facts(VIRTUALGL, DRI, ":0", user={"VGL_DISPLAY": ":7"}),
+        HostCapabilities(VIRTUALGL, DRI, ":0", user={"VGL_DISPLAY": ":7"}),
         {"virtualgl (on :7)": RADEON, EGL: RADEON, ON_0: RADEON},
         "virtualgl (on :7)",
         ["virtualgl (on :7)"],
     ),
     "--vgl-display fails: what the user named is not replaced by another": Machine(
-        Facts(VIRTUALGL, DRI, ":0"),
+        HostCapabilities(VIRTUALGL, DRI, ":0"),
         {"virtualgl (on :7)": NO_3D_DISPLAY, "native": LLVMPIPE, EGL: RADEON, ON_0: RADEON},
         "native",
         ["virtualgl (on :7)", "native"],
-        Wishes(vgl_display=":7"),
+        OpenGLRequest(vgl_display=":7"),
     ),
-    "VGL_DISPLAY is empty": Machine(Facts(VIRTUALGL, DRI, user={"VGL_DISPLAY": ""}), {EGL: RADEON}, EGL, [EGL]),
+    "VGL_DISPLAY is empty": Machine(
+        HostCapabilities(VIRTUALGL, DRI, user={"VGL_DISPLAY": ""}), {EGL: RADEON}, EGL, [EGL]
+    ),
     "VGL_DISPLAY without a GPU": Machine(
-        Facts(VIRTUALGL, user={"VGL_DISPLAY": ":7"}),
+        HostCapabilities(VIRTUALGL, user={"VGL_DISPLAY": ":7"}),
         {"virtualgl (on :7)": RADEON},
         "virtualgl (on :7)",
         ["virtualgl (on :7)"],
     ),
-    "--gl mesa": Machine(NVIDIA_MACHINE, {BY_GLVND: LLVMPIPE, EGL: NVIDIA}, BY_GLVND, [BY_GLVND], Wishes("mesa")),
+    "--gl mesa": Machine(
+        NVIDIA_MACHINE, {BY_GLVND: LLVMPIPE, EGL: NVIDIA}, BY_GLVND, [BY_GLVND], OpenGLRequest("mesa")
+    ),
     "--gl mesa, where libglvnd has none, and a folder": Machine(
-        Facts(None, BOTH_DEVICES, nvidia=True),
+        HostCapabilities(None, BOTH_DEVICES, nvidia=True),
         {BY_GLVND: NO_GLX, IN_FOLDER: LLVMPIPE, "nvidia": NVIDIA},
         IN_FOLDER,
         [BY_GLVND, IN_FOLDER],
-        Wishes("mesa"),
+        OpenGLRequest("mesa"),
         MESA_FOLDER,
     ),
-    "--gl nvidia": Machine(NVIDIA_MACHINE, {"nvidia": NVIDIA, EGL: NVIDIA}, "nvidia", ["nvidia"], Wishes("nvidia")),
+    "--gl nvidia": Machine(
+        NVIDIA_MACHINE, {"nvidia": NVIDIA, EGL: NVIDIA}, "nvidia", ["nvidia"], OpenGLRequest("nvidia")
+    ),
     "--gl nvidia without its library": Machine(
-        Facts(VIRTUALGL, DRI),
+        HostCapabilities(VIRTUALGL, DRI),
         {"nvidia": NO_GLX, EGL: RADEON, "native": LLVMPIPE, IN_FOLDER: LLVMPIPE},
         None,
         ["nvidia"],
-        Wishes("nvidia"),
+        OpenGLRequest("nvidia"),
         MESA_FOLDER,
     ),
-    "--gl native": Machine(AMD_MACHINE, {"native": LLVMPIPE, EGL: RADEON}, "native", ["native"], Wishes("native")),
+    "--gl native": Machine(
+        AMD_MACHINE, {"native": LLVMPIPE, EGL: RADEON}, "native", ["native"], OpenGLRequest("native")
+    ),
     "--gl native fails: a Mesa folder is not what was asked for": Machine(
         AMD_MACHINE,
         {"native": NO_LIBRARY, IN_FOLDER: LLVMPIPE, EGL: RADEON},
         None,
         ["native"],
-        Wishes("native"),
+        OpenGLRequest("native"),
         MESA_FOLDER,
     ),
     "--gl native fails: a repair of it is": Machine(
@@ -332,34 +383,34 @@ MACHINES = {
         {"native": OLD_LIBSTDCXX, REPAIRED: LLVMPIPE, EGL: RADEON, IN_FOLDER: LLVMPIPE},
         REPAIRED,
         ["native", REPAIRED],
-        Wishes("native"),
-        Repairs(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx),
+        OpenGLRequest("native"),
+        Workarounds(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx),
     ),
 }
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES.keys())
 def test_choice(machine: Machine) -> None:
-    asked: list[Repairs] = []
+    asked: list[Workarounds] = []
 
-    def repairs() -> Repairs:
-        assert machine.repairs is not None, "repairs are looked for though something has drawn"
-        asked.append(machine.repairs)
-        return machine.repairs
+    def workarounds() -> Workarounds:
+        assert machine.workarounds is not None, "repairs are looked for though something has drawn"
+        asked.append(machine.workarounds)
+        return machine.workarounds
 
     tried: list[str] = []
 
-    def prove(candidate: Candidate) -> Proof:
+    def run_probe(candidate: Candidate) -> ProbeResult:
         tried.append(str(candidate))
-        return machine.proofs[str(candidate)]
+        return machine.results[str(candidate)]
 
-    verdict = candidates.choose(machine.facts, machine.wishes, prove, repairs)
-    assert (str(verdict.chosen) if verdict.chosen else None, tried) == (machine.chosen, machine.tried)
-    assert [(str(candidate), result) for candidate, result in verdict.attempts] == [
-        (name, machine.proofs[name]) for name in machine.tried
+    selection = candidates.choose(machine.host, machine.request, run_probe, workarounds)
+    assert (str(selection.chosen) if selection.chosen else None, tried) == (machine.chosen, machine.tried)
+    assert [(str(candidate), result) for candidate, result in selection.attempts] == [
+        (name, machine.results[name]) for name in machine.tried
     ]
-    assert verdict.proof == (machine.proofs[machine.chosen] if machine.chosen else None)
-    assert asked == ([] if machine.repairs is None else [machine.repairs])
+    assert selection.result == (machine.results[machine.chosen] if machine.chosen else None)
+    assert asked == ([] if machine.workarounds is None else [machine.workarounds])
 
 
 def test_choice_on_every_machine() -> None:
@@ -367,22 +418,24 @@ def test_choice_on_every_machine() -> None:
     switches = list(product([None, VIRTUALGL], [(), DRI], [None, ":0"], [False, True], [False, True]))
     backends = [backend for backend in options.BACKENDS if backend != "none"]
     outcomes = list(product([OLD_LIBSTDCXX, NO_ROOM, LLVMPIPE, RADEON], repeat=4))
-    everything = Repairs(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx)
+    everything = Workarounds(MESA_FOLDER.mesa_folder, LIBSTDCXX.libstdcxx)
     for switch, backend, outcome in product(switches, backends, outcomes):
         known = dict(zip(("virtualgl", "nvidia", "native", "mesa"), outcome))
 
-        def prove(candidate: Candidate, known: Mapping[str, Proof] = known) -> Proof:
+        def run_probe(candidate: Candidate, known: Mapping[str, ProbeResult] = known) -> ProbeResult:
             return known[candidate.name]
 
-        verdict = candidates.choose(Facts(*switch), Wishes(backend), prove, lambda: everything)
-        proofs = [result for _, result in verdict.attempts]
-        story = f"{switch} {backend} {known}: {verdict}"
-        assert len({str(candidate) for candidate, _ in verdict.attempts}) == len(proofs), story
-        assert (verdict.chosen is not None) == any(result.drawn for result in proofs), story
-        assert not any(result.hardware for result in proofs[:-1]), story  # the first one ends the search
-        assert not proofs or proofs[-1].hardware == (verdict.proof is not None and verdict.proof.hardware), story
+        selection = candidates.choose(HostCapabilities(*switch), OpenGLRequest(backend), run_probe, lambda: everything)
+        results = [result for _, result in selection.attempts]
+        story = f"{switch} {backend} {known}: {selection}"
+        assert len({str(candidate) for candidate, _ in selection.attempts}) == len(results), story
+        assert (selection.chosen is not None) == any(result.drawn for result in results), story
+        assert not any(result.hardware for result in results[:-1]), story  # the first one ends the search
+        assert not results or results[-1].hardware == (selection.result is not None and selection.result.hardware), (
+            story
+        )
         if backend != "auto":
-            assert {candidate.name for candidate, _ in verdict.attempts} <= {backend}, story
+            assert {candidate.name for candidate, _ in selection.attempts} <= {backend}, story
 
 
 @pytest.mark.parametrize(
@@ -419,8 +472,10 @@ def test_virtualgl_candidate(
 
 def test_variables_that_choose_a_vendor() -> None:
     """As libglvnd and Mesa document them."""
-    verdict = candidates.choose(Facts(nvidia=True, mesa_vendor=True), Wishes(), lambda _: NO_GLX, lambda: MESA_FOLDER)
-    assert {str(candidate): candidate.variables for candidate, _ in verdict.attempts} == {
+    selection = candidates.choose(
+        HostCapabilities(nvidia=True, mesa_vendor=True), OpenGLRequest(), lambda _: NO_GLX, lambda: MESA_FOLDER
+    )
+    assert {str(candidate): candidate.variables for candidate, _ in selection.attempts} == {
         "nvidia": {"__GLX_VENDOR_LIBRARY_NAME": "nvidia"},
         "native": {},
         BY_GLVND: {"__GLX_VENDOR_LIBRARY_NAME": "mesa", "LIBGL_ALWAYS_SOFTWARE": "1"},
@@ -463,7 +518,7 @@ def test_variables_that_choose_a_vendor() -> None:
 def test_hardware(renderer: str, hardware: bool) -> None:
     assert drawn(renderer).hardware is hardware
     # What has not drawn is no hardware, whatever it says.
-    assert not Proof("wrong pixels", renderer=renderer).hardware
+    assert not ProbeResult("wrong pixels", renderer=renderer).hardware
 
 
 # What rendercheck says with the real VirtualGL 3.1.4 on Mesa 22.3.6, but for the folders.
@@ -487,7 +542,7 @@ IGNORED = "ERROR: ld.so: object 'libvglfaker.so' from LD_PRELOAD cannot be prelo
 NATIVE = Candidate("native")
 FORCED = candidates.virtualgl(VIRTUALGL, ":0", {}, dlfaker=True)
 WITHOUT_DL = candidates.virtualgl(VIRTUALGL, ":0", {}, dlfaker=False)
-FOLDER_CANDIDATE = next(candidates.fallbacks([], MESA_FOLDER, Wishes()))
+FOLDER_CANDIDATE = next(candidates.fallbacks([], MESA_FOLDER, OpenGLRequest()))
 
 
 @pytest.mark.parametrize(
@@ -567,17 +622,17 @@ def test_reading_a_proof(
     candidate: Candidate, output: str, errors: str, status: int, result: str, message: str
 ) -> None:
     seen = probe.read(candidate, output, errors, status, 1.5)
-    assert (seen.result, seen.message, seen.seconds) == (result, message, 1.5)
+    assert (seen.outcome, seen.message, seen.seconds) == (result, message, 1.5)
     assert seen.drawn == (result == "drawn")
 
 
 def test_the_systems_libgl_drew_in_the_place_of_the_mesa_folders() -> None:
     """ld.so ignores a library for another architecture."""
-    assert probe.read(FOLDER_CANDIDATE, SAID_NATIVE, IGNORED, 0).result == "not loaded"
+    assert probe.read(FOLDER_CANDIDATE, SAID_NATIVE, IGNORED, 0).outcome == "not loaded"
 
 
 def test_facts_of_a_proof() -> None:
-    assert probe.read(FORCED, SAID, "", 0, 0.25).replace(libraries=()) == Proof(
+    assert probe.read(FORCED, SAID, "", 0, 0.25).replace(libraries=()) == ProbeResult(
         "drawn",
         vendor="VirtualGL",
         renderer="llvmpipe (LLVM 15.0.6, 256 bits)",
@@ -595,10 +650,10 @@ def test_facts_of_a_proof() -> None:
         (LLVMPIPE, "llvmpipe (LLVM 15.0.6, 256 bits), software"),
         (NVIDIA, "NVIDIA A100-PCIE-40GB/PCIe/SSE2, hardware"),
         (NO_3D_DISPLAY, "ended: status 1; [VGL] ERROR: Could not open display :0."),
-        (Proof("hung"), "hung"),
+        (ProbeResult("hung"), "hung"),
     ],
 )
-def test_proof_in_words(result: Proof, words: str) -> None:
+def test_proof_in_words(result: ProbeResult, words: str) -> None:
     assert str(result) == words
 
 
@@ -619,7 +674,7 @@ ADVICE = (
         pytest.param("virtualgl", [], "looked for on PATH, in /opt/VirtualGL", id="VirtualGL is not installed"),
         pytest.param("auto", [OLD_LIBSTDCXX], "libstdcxx-ng", id="GLIBCXX"),
         pytest.param("auto", [NO_LIBRARY, OLD_LIBSTDCXX], "libstdcxx-ng", id="GLIBCXX before all else"),
-        pytest.param("auto", [Proof("ended", "version `CXXABI_1.3.13' not found")], "libstdcxx-ng", id="CXXABI"),
+        pytest.param("auto", [ProbeResult("ended", "version `CXXABI_1.3.13' not found")], "libstdcxx-ng", id="CXXABI"),
         pytest.param("auto", [NO_LIBRARY], "libgl1 and libglx-mesa0", id="no libGL"),
         pytest.param("auto", [BAD_VALUE, NO_LIBRARY], "libgl1 and libglx-mesa0", id="no libGL, among others"),
         pytest.param("native", [NO_GLX], "--server-arg + libgl1-mesa-dri", id="no GLX"),
@@ -630,15 +685,15 @@ ADVICE = (
         pytest.param("auto", [CRASHED], "libgl1-mesa-dri", id="crashed"),
         pytest.param("mesa", [NO_DRIVER], "libgl1-mesa-dri", id="no driver"),
         pytest.param(
-            "native", [Proof("no config", "there is no visual")], "libstdcxx-ng + libgl1-mesa-dri", id="no config"
+            "native", [ProbeResult("no config", "there is no visual")], "libstdcxx-ng + libgl1-mesa-dri", id="no config"
         ),
         pytest.param("auto", [NO_VENDOR, NO_VENDOR], "libstdcxx-ng + libgl1-mesa-dri", id="a part of the driver"),
         pytest.param("auto", [NO_ROOM, NO_ROOM], "a disk is full", id="bus error"),
     ],
 )
-def test_advice(backend: str, results: list[Proof], advised: str) -> None:
+def test_advice(backend: str, results: list[ProbeResult], advised: str) -> None:
     attempts = tuple((Candidate(f"candidate {number}"), result) for number, result in enumerate(results))
-    given = candidates.advice(Verdict(None, attempts))
+    given = candidates.advice(Selection(None, attempts))
     assert [words for words in ADVICE if words in given] == advised.split(" + ")
     assert given.endswith(".")
 
@@ -722,13 +777,13 @@ RECORDED = [
 def candidate_as_vglrun(options: str, user: Mapping[str, str], installed: VirtualGl) -> Candidate:
     """The first candidate for the wishes that vglrun's *options* are."""
     words = options.split()
-    wishes = Wishes(
+    request = OpenGLRequest(
         "virtualgl",
         vgl_display=words[words.index("-d") + 1] if "-d" in words else None,
         vgl_dlfaker="-nodl" not in words,
     )
     known = {name: value for name, value in user.items() if name.startswith("VGL_")}
-    return next(candidates.candidates(Facts(installed, user=known), wishes))
+    return next(candidates.candidates(HostCapabilities(installed, user=known), request))
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda case: f"{case.preset} vglrun {case.options}")
@@ -836,25 +891,25 @@ def test_library_path(preset: str | None, expected: str) -> None:
 
 def test_a_repair_comes_before_what_it_repairs() -> None:
     attempts = [(FORCED, OLD_LIBSTDCXX), (NATIVE, NO_GLX)]
-    (repaired,) = candidates.fallbacks(attempts, LIBSTDCXX, Wishes("virtualgl"))
+    (repaired,) = candidates.fallbacks(attempts, LIBSTDCXX, OpenGLRequest("virtualgl"))
     assert repaired.preload == ("/usr/lib/libstdc++.so.6", *FORCED.preload)
     assert repaired.files == ("/usr/lib/libstdc++.so.6", *FORCED.files)
     assert (repaired.variables, repaired.loads) == (FORCED.variables, FORCED.loads)
 
 
 def test_missing_drivers_are_to_be_installed_first() -> None:
-    for missing in NO_VENDOR, Proof("refused", "libGL error: failed to load driver: swrast"):
-        given = candidates.advice(Verdict(None, ((NATIVE, missing),)))
+    for missing in NO_VENDOR, ProbeResult("refused", "libGL error: failed to load driver: swrast"):
+        given = candidates.advice(Selection(None, ((NATIVE, missing),)))
         assert given.startswith("Install Mesa's drivers (Debian: libgl1-mesa-dri).")
 
 
 def test_mesa_without_its_cache_is_told_of_and_nothing_else_is() -> None:
-    (candidate,) = candidates.fallbacks([(FORCED, NO_ROOM)], NO_REPAIR, Wishes())
+    (candidate,) = candidates.fallbacks([(FORCED, NO_ROOM)], NO_REPAIR, OpenGLRequest())
     added = {"MESA_SHADER_CACHE_DISABLE": "true", "MESA_GLSL_CACHE_DISABLE": "true"}
     assert candidate.variables == {**FORCED.variables, **added}
     assert (candidate.preload, candidate.files) == (FORCED.preload, FORCED.files)
     assert "cache" in candidate.warning
-    (repaired,) = candidates.fallbacks([(NATIVE, OLD_LIBSTDCXX)], LIBSTDCXX, Wishes())
+    (repaired,) = candidates.fallbacks([(NATIVE, OLD_LIBSTDCXX)], LIBSTDCXX, OpenGLRequest())
     assert (NATIVE.warning, repaired.warning) == ("", "")
 
 
@@ -870,7 +925,7 @@ def test_a_mesa_of_its_own_is_preloaded_and_searched() -> None:
 
 def test_a_mesa_in_a_folder_with_a_blank_is_searched_only() -> None:
     """LD_PRELOAD takes blanks for separators."""
-    (candidate,) = candidates.fallbacks([], Repairs(mesa_folder="/my programs/mesa"), Wishes())
+    (candidate,) = candidates.fallbacks([], Workarounds(mesa_folder="/my programs/mesa"), OpenGLRequest())
     assert build({"LD_PRELOAD": "mine.so"}, candidate) == {
         "LIBGL_ALWAYS_SOFTWARE": "1",
         "LD_PRELOAD": "mine.so",

@@ -213,7 +213,7 @@ def test_auto_wants_virtualgl_for_hardware_only(compiled: StandIn, renderer: str
 
 
 def test_not_tried_without_a_place_to_render_on(compiled: StandIn) -> None:
-    if hardware.gather(compiled.environ()).gpus:
+    if hardware.detect(compiled.environ()).gpus:
         pytest.skip("there is a GPU here")
     output = compiled.run("run", "-v", "-c", REPORT)
     assert (output.returncode, "virtualgl" in output.stderr) == (0, False)
@@ -351,16 +351,16 @@ def test_callers_authority_from_the_home_folder(compiled: StandIn, guarded: tupl
 def test_callers_display(server: Server, form: str, usable: bool) -> None:
     name = form.format(server.number)
     # The screen is kept: it may be another GPU's.
-    assert hardware.gather({"DISPLAY": name}).outer_display == (name.removeprefix("unix") if usable else None)
+    assert hardware.detect({"DISPLAY": name}).outer_display == (name.removeprefix("unix") if usable else None)
     # One of ours is no display of the caller's.
     session = {"DISPLAY": name, "ANAHEADLESS_SESSION": f"{server.display},77"}
-    assert hardware.gather(session).outer_display is None
+    assert hardware.detect(session).outer_display is None
     other = {"DISPLAY": name, "ANAHEADLESS_SESSION": f"{server.display}1,77"}
-    assert hardware.gather(other).outer_display == (name.removeprefix("unix") if usable else None)
+    assert hardware.detect(other).outer_display == (name.removeprefix("unix") if usable else None)
 
 
 def test_display_that_is_gone() -> None:
-    assert hardware.gather({"DISPLAY": nobody()}).outer_display is None
+    assert hardware.detect({"DISPLAY": nobody()}).outer_display is None
 
 
 def test_searching_virtualgl(tmp_path: Path) -> None:

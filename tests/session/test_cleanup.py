@@ -230,7 +230,7 @@ def test_server_that_is_ended_while_it_starts_leaves_no_keymap(private_tmp: Priv
     private_tmp.wait_until_nothing_is_left()
 
 
-@pytest.mark.parametrize("number", sorted(protocol.DEAF_TO), ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("number", sorted(protocol.IGNORED_SIGNALS), ids=lambda number: signal.Signals(number).name)
 @pytest.mark.needs("xdpyinfo")
 def test_signal_to_all_but_the_target_takes_no_display(number: int) -> None:
     """As batch systems send them; the target may want to save something first."""

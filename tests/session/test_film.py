@@ -99,7 +99,7 @@ def test_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) -> N
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     with holding(*SMALL, "--record", str(path), "--log", str(log)) as session:
         recorder = recorder_of(session)
-        for number in set(protocol.DEAF_TO) - {protocol.FINISH}:
+        for number in set(protocol.IGNORED_SIGNALS) - {protocol.FINISH}:
             recorder.send_signal(number)
         before = pictures(path)
         wait_until(lambda: pictures(path) > before, "goes on")
@@ -120,7 +120,7 @@ def test_filmed_run_does_not_make_the_next_one_wait(cache: Path, tmp_path: Path)
     assert run("exec", *SMALL, "--record", tmp_path / "film.mp4", "true").returncode == 0
     assert run("exec", *SMALL, "true").returncode == 0
     (file,) = cache.iterdir()
-    assert '"is_prompt": true' in file.read_text()
+    assert '"accepts_early_clients": true' in file.read_text()
 
 
 @needs_ffmpeg

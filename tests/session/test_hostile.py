@@ -315,7 +315,7 @@ STOP_ITSELF, KILL_ITSELF = "os.kill(os.getpid(), 19)", "os.kill(os.getpid(), 9)"
 @pytest.mark.needs("xdpyinfo")
 def test_keeper_whose_first_process_does_not_end_as_it_should(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has forked, and nothing more is wanted of it."""
-    monkeypatch.setattr(keeper, "KEEP", keeper.KEEP.replace("os._exit(0)", what))
+    monkeypatch.setattr(keeper, "KEEPER_BOOTSTRAP", keeper.KEEPER_BOOTSTRAP.replace("os._exit(0)", what))
     with anaheadless.virtual_display(gl="none") as shown:
         subprocess.run(["xdpyinfo"], env=shown.environ, check=True, stdout=subprocess.DEVNULL)
     with pytest.raises(ChildProcessError):
@@ -328,7 +328,7 @@ def test_keeper_whose_launcher_is_gone_removes_the_socket(private_tmp: PrivateTm
     code = f"""if True:
         import anaheadless
         from anaheadless.session import keeper
-        keeper.KEEP = keeper.KEEP.replace("os.setsid()", {kill!r})
+        keeper.KEEPER_BOOTSTRAP = keeper.KEEPER_BOOTSTRAP.replace("os.setsid()", {kill!r})
         with anaheadless.virtual_display(gl="none"):
             pass
     """
@@ -346,5 +346,5 @@ def test_keeper_whose_launcher_is_gone_removes_the_socket(private_tmp: PrivateTm
     ],
 )
 def test_keeper_that_does_not_start(what: str, words: str, private_tmp: PrivateTmp) -> None:
-    patch = f'keeper.KEEP = keeper.KEEP.replace("os.setsid()", {what!r})'
+    patch = f'keeper.KEEPER_BOOTSTRAP = keeper.KEEPER_BOOTSTRAP.replace("os.setsid()", {what!r})'
     assert words in said_of_a_failed_start(patch, private_tmp)

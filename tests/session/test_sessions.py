@@ -33,9 +33,9 @@ def listed() -> dict[str, dict[str, object]]:
 def test_list_shows_what_a_session_is() -> None:
     with holding("--screen", "640x480") as session:
         row = listed()[session.display]
-        facts = session.facts
+        host = session.host
         assert {name: row[name] for name in ("target", "keeper", "server")} == {
-            name: facts[name] for name in ("target", "keeper", "server")
+            name: host[name] for name in ("target", "keeper", "server")
         }
         assert (row["state"], row["purpose"], row["backend"]) == ("running", "run", "native")
         assert "hold.py" in str(row["command"])
@@ -45,7 +45,7 @@ def test_list_shows_what_a_session_is() -> None:
         assert isinstance(row["server_memory"], int)
         assert row["server_memory"] > 2**20
         (line,) = [line for line in run("list").stdout.splitlines() if line.startswith(session.display)]
-        assert line.split()[1:3] == [str(facts["target"]), "running"]
+        assert line.split()[1:3] == [str(host["target"]), "running"]
         assert "hold.py" in line
     assert session.display not in listed()
 
@@ -155,7 +155,7 @@ def test_stop_of_what_is_only_starting() -> None:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and starting is None:
                 found = [pid for first in children(process.pid) for pid in children(first)]
-                starting = discovery.look(found[0]) if found else None
+                starting = discovery.inspect_keeper(found[0]) if found else None
             if starting is not None:
                 with suppress(ProcessLookupError):
                     os.kill(starting.keeper, protocol.STOP)

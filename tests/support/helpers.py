@@ -77,12 +77,12 @@ class Session:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"no session: {process.stderr.read() if process.stderr else process.wait(PATIENCE)}"
-        self.facts: dict[str, Any] = json.loads(line)
-        self.display: str = self.facts["display"]
-        self.authority: str = self.facts["authority"]
+        self.host: dict[str, Any] = json.loads(line)
+        self.display: str = self.host["display"]
+        self.authority: str = self.host["authority"]
         self.number = int(self.display[1:])
         self.target, self.keeper, self.server = (
-            psutil.Process(self.facts[name]) for name in ("target", "keeper", "server")
+            psutil.Process(self.host[name]) for name in ("target", "keeper", "server")
         )
 
     @property

@@ -1,6 +1,6 @@
-"""Have what a keeper has where NOTES and COOKIE say so, and stay until standard input ends.
+"""Have what a keeper has where STATUS and COOKIE say so, and stay until standard input ends.
 
-Arguments: NOTES, COOKIE, and then what looks like the command line of a keeper.
+Arguments: STATUS, COOKIE, and then what looks like the command line of a keeper.
 """
 
 from __future__ import annotations
