@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -137,6 +138,27 @@ def keepers_of(target: int) -> list[psutil.Process]:
             if call is not None and call[1] == target:
                 found.append(process)
     return found
+
+
+def wrapped_xvfb(folder: Path, lines: str) -> dict[str, str]:
+    """An environment with an Xvfb that does *lines* first."""
+    program = folder / "Xvfb"
+    program.write_text(f'#!/bin/sh\n{lines}\nexec {shutil.which("Xvfb")} "$@"\n')
+    program.chmod(0o755)
+    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def listed() -> dict[str, dict[str, object]]:
+    output = run("list", "--json")
+    assert (output.returncode, output.stderr) == (0, "")
+    return {row["session"]: row for row in json.loads(output.stdout)}
+
+
+def log_lines(log: Path) -> list[str]:
+    """The lines of a log, without their times, and whether or not the launch relied on an earlier one."""
+    lines = log.read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d anaheadless: ", line) for line in lines), lines
+    return [text for line in lines if (text := line.split(": ", 1)[1]) != "the next run will test OpenGL again"]
 
 
 def shared_memory_of(process: psutil.Process) -> list[str]:
