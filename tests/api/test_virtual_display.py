@@ -1,4 +1,4 @@
-"""Displays for what a program starts: several at a time, each with its own, and pictures of what they show."""
+"""virtual_display(): displays for what a program starts, each with its own variables, screen and end."""
 
 from __future__ import annotations
 
@@ -17,22 +17,14 @@ import pytest
 
 from anaheadless import LaunchError, virtual_display
 from anaheadless.session import discovery
-from tests.support.displays import parts, python, watch, xdpyinfo
+from tests.support.displays import parts, watch, xdpyinfo
 from tests.support.drivers import BROKEN, broken_gl
-from tests.support.helpers import (
-    PATIENCE,
-    PROGRAMS,
-    keepers_of,
-    program,
-    wait_until,
-)
-from tests.support.pictures import picture
-
-# --- what one is
+from tests.support.helpers import PATIENCE, PROGRAMS, keepers_of, program, run_python, wait_until
+from tests.support.pictures import filled, read_png
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_display_and_its_environment() -> None:
+def test_display_comes_with_its_variables_and_leaves_those_of_the_program() -> None:
     before = dict(os.environ)
     with virtual_display() as display:
         left = watch(display)
@@ -53,14 +45,13 @@ def test_display_and_its_environment() -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_several_at_a_time() -> None:
-    """In one another, with screens of their own; each ends alone."""
+def test_each_of_several_displays_has_its_own_screen_and_end() -> None:
     screens = "640x480x24", "321x7x16", "100x200x30", "80x60x8"
-    with ExitStack() as stack, virtual_display(gl="none") as last:
+    with ExitStack() as stack, virtual_display(gl="none") as outer:
         displays = [stack.enter_context(virtual_display(gl="none", screen=screen)) for screen in screens]
         lefts = [watch(display) for display in displays]
-        assert len({display.display for display in (last, *displays)}) == 5
-        assert len({display.environ["XAUTHORITY"] for display in (last, *displays)}) == 5
+        assert len({display.display for display in (outer, *displays)}) == 5
+        assert len({display.environ["XAUTHORITY"] for display in (outer, *displays)}) == 5
         for display, screen in zip(displays, screens):
             said = xdpyinfo(display.environ)
             size, _, depth = screen.rpartition("x")
@@ -68,16 +59,17 @@ def test_several_at_a_time() -> None:
             assert f"depth of root window:    {depth} planes" in said
         stack.close()
         wait_until(lambda: not any(left() for left in lefts))
-        assert "1280x1024 pixels" in xdpyinfo(last.environ)
+        assert "1280x1024 pixels" in xdpyinfo(outer.environ)
 
 
-def test_threads_do_not_mix_their_displays_up(tmp_path: Path) -> None:
+def test_threads_have_displays_of_their_own(tmp_path: Path) -> None:
     together = threading.Barrier(8)
 
-    def shoot(number: int) -> tuple[str, Callable[[], list[str]]]:
+    def paint_and_look(number: int) -> tuple[str, Callable[[], list[str]]]:
         colour, path = (10 * number, 255 - 20 * number, number), tmp_path / f"{number}.png"
+        width, height = 101 + number, 51 + number
         together.wait(PATIENCE)
-        with virtual_display(gl="none", screen=f"{101 + number}x{51 + number}") as display:
+        with virtual_display(gl="none", screen=f"{width}x{height}") as display:
             value = str(int.from_bytes(bytes(colour), "big"))
             streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             command = [sys.executable, PROGRAMS / "paint_root.py", value]
@@ -85,19 +77,16 @@ def test_threads_do_not_mix_their_displays_up(tmp_path: Path) -> None:
                 assert painter.stdout.readline() == "painted\n"
                 display.screenshot(path)
                 painter.kill()
-            assert picture(path) == (101 + number, 51 + number, bytes(colour) * (101 + number) * (51 + number))
+            assert read_png(path) == filled(width, height, colour)
             return display.display, watch(display)
 
     with ThreadPoolExecutor(8) as pool:
-        ended = list(pool.map(shoot, range(8)))
+        ended = list(pool.map(paint_and_look, range(8)))
     assert len({name for name, _ in ended}) == 8
     wait_until(lambda: not any(left() for _, left in ended))
 
 
-# --- what may be asked for
-
-
-def test_environment_to_start_from() -> None:
+def test_variables_to_start_from_can_be_given() -> None:
     base = {
         "PATH": os.environ["PATH"],
         "MARK": "\udce9 =",
@@ -109,15 +98,15 @@ def test_environment_to_start_from() -> None:
         session = {"DISPLAY", "XAUTHORITY", "XDG_SESSION_TYPE", "XDG_RUNTIME_DIR", "ANAHEADLESS_SESSION"}
         assert set(display.environ) == {"PATH", "MARK", "QT_XCB_GL_INTEGRATION", *session}
         assert display.environ["MARK"] == base["MARK"]
-        assert python("-c", "pass", env=display.environ).returncode == 0
+        assert run_python("-c", "pass", env=display.environ).returncode == 0
     assert base == given
     with virtual_display(environ={}, gl="none") as display:
         assert set(display.environ) == {"PYTHONPATH", "QT_XCB_GL_INTEGRATION", *session}
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_options(tmp_path: Path) -> None:
-    # The last word on the screen is with what is given to the server itself.
+def test_options_reach_the_server(tmp_path: Path) -> None:
+    # The server obeys the last word on its screen, which is that of server_args.
     more = ("-screen", "0", "322x240x16", "-maxclients", "64")
     with virtual_display(gl="none", screen="800x600", dpi=120, server_args=more) as display:
         assert (display.backend, display.renderer) == ("none", None)
@@ -126,15 +115,18 @@ def test_options(tmp_path: Path) -> None:
         assert "    GLX\n" not in said
         assert "-maxclients" in parts(display)[1].cmdline()
         display.screenshot(tmp_path / "x.png")
-    assert picture(tmp_path / "x.png")[:2] == (322, 240)
+    assert read_png(tmp_path / "x.png").size == (322, 240)
 
 
-def test_decorator() -> None:
+def test_it_decorates_a_function() -> None:
+    done = []
+
     @virtual_display(gl="none", server_args=["-maxclients", "64"])
     def nothing() -> None:
-        pass
+        done.append(1)
 
     nothing()
+    assert done == [1]
 
 
 WRONG: dict[str, dict[str, Any]] = {
@@ -165,8 +157,9 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", WRONG.values(), ids=WRONG)
-def test_wrong_options(options: dict[str, Any], tmp_path: Path) -> None:
-    """Refused with words, before anything is started."""
+def test_options_that_make_no_sense_are_refused_before_anything_is_started(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
     program(tmp_path / "bin" / "Xvfb", f"touch {tmp_path}/started")
     environ = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
     with pytest.raises((ValueError, TypeError)) as refused, virtual_display(environ, **{"gl": "none", **options}):
@@ -176,12 +169,12 @@ def test_wrong_options(options: dict[str, Any], tmp_path: Path) -> None:
     assert not keepers_of(os.getpid())
 
 
-def test_no_server() -> None:
+def test_missing_server_is_said() -> None:
     with pytest.raises(LaunchError, match="Xvfb is not installed"), virtual_display({"PATH": "/nonexistent"}):
         pass
 
 
-def test_server_that_fails() -> None:
+def test_words_of_a_failing_server_are_said_and_nothing_is_left() -> None:
     with (
         pytest.raises(LaunchError, match=r"(?s)ended before it was ready.*-no-such"),
         virtual_display(gl="none", server_args=["-no-such"]),
@@ -191,7 +184,7 @@ def test_server_that_fails() -> None:
 
 
 @pytest.mark.parametrize("how", ["refuses", "crashes", "draws nothing"])
-def test_no_opengl(how: str, tmp_path: Path) -> None:
+def test_opengl_that_fails_is_said_with_what_to_do(how: str, tmp_path: Path) -> None:
     arguments, said = BROKEN[how]
     program(tmp_path / "bin" / "Xvfb", "unset LD_LIBRARY_PATH", f'exec {shutil.which("Xvfb")} "$@"')
     environ = {

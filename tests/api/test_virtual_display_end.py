@@ -1,4 +1,4 @@
-"""The end of a virtual_display(), however it comes: nothing of it is left."""
+"""Nothing is left of a virtual_display(), however it ends, and no program waits for a part of it that has gone."""
 
 from __future__ import annotations
 
@@ -31,11 +31,9 @@ from tests.support.helpers import (
 )
 from tests.support.namespaces import PrivateTmp
 
-# --- its end
-
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration])
-def test_exception_in_the_block(kind: type[BaseException]) -> None:
+def test_an_exception_in_the_block_ends_it_and_is_raised(kind: type[BaseException]) -> None:
     failure = kind("of the program")
     lefts = []
 
@@ -51,7 +49,7 @@ def test_exception_in_the_block(kind: type[BaseException]) -> None:
     assert lefts
 
 
-def test_ended_display_has_no_picture(tmp_path: Path) -> None:
+def test_after_its_end_a_picture_is_refused(tmp_path: Path) -> None:
     with virtual_display(gl="none") as display:
         display.screenshot(tmp_path / "x.png")
     with pytest.raises(
@@ -64,8 +62,7 @@ def test_ended_display_has_no_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["keeper", "server"])
-def test_part_that_is_killed(which: int, tmp_path: Path) -> None:
-    """The picture is refused, and the block ends as if nothing had been."""
+def test_a_killed_part_has_pictures_refused_and_the_block_end_quietly(which: int, tmp_path: Path) -> None:
     with virtual_display(gl="none") as display:
         processes = parts(display)
         processes[which].kill()
@@ -77,7 +74,7 @@ def test_part_that_is_killed(which: int, tmp_path: Path) -> None:
     remove_socket(int(display.display[1:]))  # nobody was left to do it; the next one would
 
 
-def test_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_hangs_is_not_waited_for_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screenshot, "LIMIT", 0.1)
     with virtual_display(gl="none") as display:
         server = parts(display)[1]
@@ -101,7 +98,7 @@ with virtual_display(gl="none") as display:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, None])
-def test_process_that_ends_in_the_block(number: signal.Signals | None) -> None:
+def test_nothing_outlives_a_process_that_ends_in_the_block(number: signal.Signals | None) -> None:
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", HOLD], text=True, **streams) as process:  # type: ignore[call-overload]
         try:
@@ -145,8 +142,10 @@ def interrupted(gl: str, *enter: str, **environ: str) -> Iterator[psutil.Process
 
 
 @pytest.mark.parametrize("then", ["exec", "sleep 300; exit; exec"], ids=["starts", "hangs"])
-def test_interrupt_while_the_server(then: str, tmp_path: Path, private_tmp: PrivateTmp) -> None:
-    """The program goes on, but nothing of the display does."""
+def test_nothing_is_left_of_a_display_that_is_interrupted_while_its_server(
+    then: str, tmp_path: Path, private_tmp: PrivateTmp
+) -> None:
+    """The program itself goes on."""
     keeper_file = os.path.basename(keeper.__file__)
     # Of its parent's arguments, the keeper's, the second after its file is whom it is for.
     find = f"tr '\\0' '\\n' </proc/$PPID/cmdline | grep -A 2 /{keeper_file} | tail -n 1"
@@ -158,7 +157,7 @@ def test_interrupt_while_the_server(then: str, tmp_path: Path, private_tmp: Priv
         private_tmp.wait_until_nothing_is_left()
 
 
-def test_interrupt_while_opengl_is_proved(tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_display_that_is_interrupted_while_opengl_is_tried(tmp_path: Path) -> None:
     path = broken_gl(tmp_path / "lib", f"-DON_LOAD=kill(getppid(), SIGINT); {HANG}")
     program(tmp_path / "bin" / "Xvfb", "unset LD_LIBRARY_PATH", f'exec {shutil.which("Xvfb")} "$@"')
     environ = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "LD_LIBRARY_PATH": str(path.parent)}
@@ -172,7 +171,7 @@ def descriptors(pid: int) -> list[str]:
 
 
 @pytest.mark.soak
-def test_interrupts_at_any_moment() -> None:
+def test_nothing_is_left_of_a_display_that_is_interrupted_at_any_moment() -> None:
     code = """
 import os, signal, sys
 from anaheadless import virtual_display

@@ -1,25 +1,26 @@
-"""virtual_display() in all kinds of processes; each prints what it saw."""
+"""virtual_display() works in every process and Python, costs it nothing that stays, and warns of nothing."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.displays import python
-from tests.support.helpers import (
-    run,
-)
-from tests.support.pictures import picture
+from tests.support.helpers import run, run_python
+from tests.support.pictures import filled, read_png
 
-# --- in all kinds of processes; each prints what it saw
-
-ALIVE = """
+# Each process has use() at least once: a display whose picture is saved where the test looks.
+USE = """
+import os, resource, signal, sys
+from anaheadless import virtual_display
+def use():
     with virtual_display(gl="none", screen="321x7") as display:
         display.screenshot(sys.argv[1])
 """
+STRICT = ("-X", "dev", "-W", "error")  # a warning is an error, and what is not closed is warned of
 PROCESSES = {
     "a thread": "import threading; thread = threading.Thread(target=lambda: use()); thread.start(); thread.join()",
     "threads": """
@@ -51,22 +52,6 @@ use()
     "long display": "os.environ.update(DISPLAY=':' + 5000 * '9', ANAHEADLESS_SESSION=':1,' + 5000 * '9'); use()",
     "odd libraries": "os.environ.update(LD_LIBRARY_PATH='::/nonexistent:', LD_PRELOAD=' : '); use()",
 }
-PREAMBLE = f"""
-import os, resource, signal, sys
-from anaheadless import virtual_display
-def use():
-{ALIVE}
-"""
-
-
-@pytest.mark.parametrize("code", PROCESSES.values(), ids=PROCESSES)
-def test_any_process(code: str, tmp_path: Path) -> None:
-    if "os.rmdir(gone)" in code and sys.version_info[:3] == (3, 13, 0):
-        pytest.skip("Python 3.13.0 can't import socket in a folder that is gone")
-    output = python("-X", "dev", "-W", "error", "-c", PREAMBLE + code, tmp_path / "x.png", env=bare())
-    assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
-    width, height, rgb = picture(tmp_path / "x.png")
-    assert (width, height, set(rgb)) == (321, 7, {0})
 
 
 def bare() -> dict[str, str]:
@@ -74,14 +59,27 @@ def bare() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
+def assert_silent(output: subprocess.CompletedProcess[str], said: str = "") -> None:
+    assert (output.returncode, output.stdout, output.stderr) == (0, said, "")
+
+
+@pytest.mark.parametrize("code", PROCESSES.values(), ids=PROCESSES)
+def test_it_works_in_every_process(code: str, tmp_path: Path) -> None:
+    if "os.rmdir(gone)" in code and sys.version_info[:3] == (3, 13, 0):
+        pytest.skip("Python 3.13.0 can't import socket in a folder that is gone")
+    output = run_python(*STRICT, "-c", USE + code, tmp_path / "x.png", env=bare())
+    assert_silent(output)
+    assert read_png(tmp_path / "x.png") == filled(321, 7, (0, 0, 0))
+
+
 @pytest.mark.parametrize("options", [("-O",), ("-OO", "-B"), ("-I",), ("-E", "-s"), ("-u", "-b")])
-def test_any_python(options: tuple[str, ...], tmp_path: Path) -> None:
-    output = python(*options, "-W", "error", "-c", f"{PREAMBLE}\nuse()", tmp_path / "x.png")
-    assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
+def test_it_works_with_every_option_of_python(options: tuple[str, ...], tmp_path: Path) -> None:
+    output = run_python(*options, "-W", "error", "-c", f"{USE}\nuse()", tmp_path / "x.png")
+    assert_silent(output)
 
 
-def test_opengl_in_threads_without_a_warning(tmp_path: Path) -> None:
-    """Python warns of a fork with threads, as of anything that is not closed."""
+def test_opengl_is_found_in_threads_without_a_warning() -> None:
+    """As Python has it of a fork in a process that has threads."""
     code = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -93,11 +91,11 @@ with ThreadPoolExecutor(3) as pool:
     assert all(pool.map(use, range(3)))
     assert use(None)
 """
-    output = python("-X", "dev", "-W", "error", "-c", code)
-    assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
+    output = run_python(*STRICT, "-c", code)
+    assert_silent(output)
 
 
-def test_nothing_piles_up_in_the_process(tmp_path: Path) -> None:
+def test_no_descriptor_thread_or_child_stays_in_the_process(tmp_path: Path) -> None:
     code = """
 import os, sys
 from anaheadless import LaunchError, virtual_display
@@ -123,12 +121,12 @@ for _ in range(3):
     fail(environ={"PATH": "/nonexistent"})
 assert has() == before, (before, has())
 """
-    output = python("-X", "dev", "-W", "error", "-c", code, tmp_path / "x.png")
-    assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
+    output = run_python(*STRICT, "-c", code, tmp_path / "x.png")
+    assert_silent(output)
 
 
 @pytest.mark.parametrize("descriptors", [8, 12, 16, 18, 20])
-def test_too_few_descriptors(descriptors: int) -> None:
+def test_too_few_descriptors_are_said_and_nothing_is_left(descriptors: int) -> None:
     code = f"""
 import resource
 from anaheadless import LaunchError, virtual_display
@@ -144,12 +142,12 @@ except LaunchError as error:
 resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
 assert not any(session.target == __import__("os").getpid() for session in discovery.sessions())
 """
-    output = python("-X", "dev", "-c", code)
-    assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
+    output = run_python("-X", "dev", "-c", code)
+    assert_silent(output)
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_in_a_launched_program(tmp_path: Path) -> None:
+def test_a_launched_program_has_more_displays_beside_its_own(tmp_path: Path) -> None:
     code = f"""
 import os, subprocess, sys
 from anaheadless import virtual_display
@@ -165,5 +163,5 @@ subprocess.run(["xdpyinfo"], stdout=subprocess.DEVNULL, check=True)
 assert outer == dict(os.environ)
 """
     output = run("run", "--gl", "none", "--screen", "640x480", "-c", code)
-    assert (output.returncode, output.stdout, output.stderr) == (0, "123x45\n640x480\n", "")
-    assert picture(tmp_path / "x.png")[:2] == (123, 45)
+    assert_silent(output, "123x45\n640x480\n")
+    assert read_png(tmp_path / "x.png").size == (123, 45)

@@ -1,4 +1,4 @@
-"""A session is found by what its keeper has noted, and nothing else is taken for one."""
+"""A session is found by its variables and by the status that its keeper holds; nothing else is taken for one."""
 
 from __future__ import annotations
 
@@ -14,17 +14,11 @@ from hypothesis import strategies as st
 
 from anaheadless import options, virtual_display
 from anaheadless.errors import LaunchError
-from anaheadless.session import discovery, keeper
+from anaheadless.session import discovery, keeper, manage
 from anaheadless.session.discovery import SessionStatus, parse_status
-from tests.support.displays import parts, python
-from tests.support.helpers import (
-    PATIENCE,
-    remove_socket,
-    wait_until,
-)
+from tests.support.displays import parts
+from tests.support.helpers import PATIENCE, remove_socket, run_python, wait_until
 from tests.support.strategies import WORDS
-
-# --- the notes of a session
 
 STATUS = SessionStatus(2, "native", "llvmpipe (LLVM 15.0.6, 256 bits)", ":0")
 
@@ -44,7 +38,7 @@ STATUS = SessionStatus(2, "native", "llvmpipe (LLVM 15.0.6, 256 bits)", ":0")
         ("\0", "\0"),
     ],
 )
-def test_notes_are_what_was_noted(text: str, kept: str) -> None:
+def test_texts_of_a_status_stay_one_line_each(text: str, kept: str) -> None:
     noted = STATUS.replace(renderer=text, original_display=text)
     assert parse_status(noted.as_text()) == STATUS.replace(renderer=kept, original_display=kept)
     assert len(noted.as_text().splitlines()) == len(noted.as_dict()) - 1
@@ -67,12 +61,12 @@ def test_notes_are_what_was_noted(text: str, kept: str) -> None:
     ],
     ids=range(12),
 )
-def test_notes_that_are_none(text: str) -> None:
+def test_text_that_is_no_status_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"in these notes|int"):
         parse_status(text)
 
 
-def test_session_by_its_environment() -> None:
+def test_a_program_finds_its_session_by_its_variables() -> None:
     with virtual_display(gl="none") as display:
         found = discovery.current(display.environ)
         assert found is not None
@@ -116,7 +110,7 @@ SOME = (":2000,{}", ":2000,{} ", " :2000,{}", ":2000,{}\n", ":2000,{},1", "2000,
     + [text.format(os.getpid()) for text in SOME],
     ids=range(25),
 )
-def test_session_that_is_none(session: str) -> None:
+def test_variables_that_name_no_session_find_none(session: str) -> None:
     for display in ":2000", session.partition(",")[0], "":
         assert discovery.current({"ANAHEADLESS_SESSION": session, "DISPLAY": display}) is None
 
@@ -125,15 +119,15 @@ ASK = """
 import os
 from anaheadless.session import discovery
 found = discovery.current(os.environ)
-print(found and found.notes)
+print(found and found.status)
 """
 
 
 @pytest.mark.parametrize(
     "what", ["missing", "fifo", "folder", "empty", "garbage", "/dev/zero", "/dev/null", "/dev/full"]
 )
-def test_process_that_looks_like_a_keeper(what: str, tmp_path: Path) -> None:
-    """It has the keeper's command line, and something else where the notes would be: nobody waits for it."""
+def test_a_process_that_looks_like_a_keeper_is_no_session(what: str, tmp_path: Path) -> None:
+    """It has the keeper's command line, and something else where the status would be: nobody waits for it."""
     path = Path(what) if what.startswith("/") else tmp_path / what
     if what == "fifo":
         os.mkfifo(path)
@@ -149,22 +143,22 @@ def test_process_that_looks_like_a_keeper(what: str, tmp_path: Path) -> None:
         try:
             assert process.stdout.readline() == b"\n"
             environ = {**os.environ, "DISPLAY": ":2000", "ANAHEADLESS_SESSION": f":2000,{process.pid}"}
-            output = python("-c", ASK, env=environ, timeout=PATIENCE)
+            output = run_python("-c", ASK, env=environ, timeout=PATIENCE)
             assert (output.stdout, output.stderr) == ("None\n", "")
         finally:
             process.kill()
 
 
 @given(st.integers(0, 2), st.sampled_from(options.BACKENDS[1:]), WORDS, WORDS)
-def test_notes_are_read_as_they_are_written(glx: int, backend: str, renderer: str, original: str) -> None:
-    notes = SessionStatus(glx, backend, renderer, original)
-    read = parse_status(notes.as_text())
+def test_a_status_is_read_as_it_was_written(glx: int, backend: str, renderer: str, original: str) -> None:
+    written = SessionStatus(glx, backend, renderer, original)
+    read = parse_status(written.as_text())
     assert (read.glx, read.backend) == (glx, backend)
     assert read.renderer == " ".join(renderer.split())
 
 
 @given(st.text())
-def test_odd_notes(text: str) -> None:
+def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="there is no '"):
         parse_status(text)
 
@@ -173,25 +167,23 @@ def test_odd_notes(text: str) -> None:
     "odd",
     [{"glx": 3}, {"glx": -1}, {"backend": "auto"}, {"backend": "\x1b[2J"}, {"purpose": ""}, {"purpose": "x"}],
 )
-def test_notes_that_make_no_sense(odd: dict[str, Any]) -> None:
+def test_a_status_that_makes_no_sense_is_refused(odd: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="make no sense"):
         parse_status(SessionStatus(2, "mesa").replace(**odd).as_text())
 
 
 @given(st.lists(st.one_of(WORDS, st.just(keeper.__file__), st.just(":1"), st.just("1")), max_size=8))
-def test_odd_command_lines(words: list[str]) -> None:
+def test_any_command_line_is_a_keepers_or_none(words: list[str]) -> None:
     found = discovery.parse_command(words)
     assert found is None or (found[0] in words[1:] and str(found[1]) in words[2:])
 
 
 @pytest.mark.parametrize("name", ["", ":", "::1", "1\n", "٣", "x" * 5000, "9" * 5000])
-def test_odd_names_of_sessions(name: str) -> None:
-    from anaheadless.session import manage
-
+def test_a_name_that_no_session_has_is_said(name: str) -> None:
     with pytest.raises(LaunchError, match="there is no session"):
         manage.find(name, {})
 
 
 @given(WORDS, st.one_of(WORDS, st.from_regex(r":[0-9]{0,10},[0-9]{0,10}\n?")))
-def test_odd_words_about_a_session(display: str, session: str) -> None:
+def test_any_variables_are_those_of_a_session_or_of_none(display: str, session: str) -> None:
     assert discovery.current({"DISPLAY": display, "ANAHEADLESS_SESSION": session}) is None

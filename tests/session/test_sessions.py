@@ -20,9 +20,9 @@ from tests.support.namespaces import PrivateTmp
 def test_list_shows_what_a_session_is() -> None:
     with holding("--screen", "640x480") as session:
         row = listed()[session.display]
-        host = session.host
+        facts = session.facts
         assert {name: row[name] for name in ("target", "keeper", "server")} == {
-            name: host[name] for name in ("target", "keeper", "server")
+            name: facts[name] for name in ("target", "keeper", "server")
         }
         assert (row["state"], row["purpose"], row["backend"]) == ("running", "run", "native")
         assert "hold.py" in str(row["command"])
@@ -32,7 +32,7 @@ def test_list_shows_what_a_session_is() -> None:
         assert isinstance(row["server_memory"], int)
         assert row["server_memory"] > 2**20
         (line,) = [line for line in run("list").stdout.splitlines() if line.startswith(session.display)]
-        assert line.split()[1:3] == [str(host["target"]), "running"]
+        assert line.split()[1:3] == [str(facts["target"]), "running"]
         assert "hold.py" in line
     assert session.display not in listed()
 

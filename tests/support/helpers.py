@@ -42,6 +42,11 @@ def run(*args: str | bytes | Path, command: str = ANAHEADLESS, **settings: Any) 
     return subprocess.run([command, *args], **settings)
 
 
+def run_python(*args: str | Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """``python ARGS`` to its end, with the interpreter of the tests."""
+    return run(*args, command=sys.executable, **settings)
+
+
 def assert_refused(output: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
     assert (output.returncode, output.stdout) == (status, ""), output
     assert "Traceback" not in output.stderr
@@ -78,12 +83,12 @@ class Session:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"no session: {process.stderr.read() if process.stderr else process.wait(PATIENCE)}"
-        self.host: dict[str, Any] = json.loads(line)
-        self.display: str = self.host["display"]
-        self.authority: str = self.host["authority"]
+        self.facts: dict[str, Any] = json.loads(line)
+        self.display: str = self.facts["display"]
+        self.authority: str = self.facts["authority"]
         self.number = int(self.display[1:])
         self.target, self.keeper, self.server = (
-            psutil.Process(self.host[name]) for name in ("target", "keeper", "server")
+            psutil.Process(self.facts[name]) for name in ("target", "keeper", "server")
         )
 
     @property
