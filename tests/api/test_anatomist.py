@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anaheadless.api import seed
+from anaheadless.api import anatomist_headless
 from tests.support.helpers import DOUBLES, run
 
 ENVIRON = {**os.environ, "PYTHONPATH": str(DOUBLES)}
@@ -422,7 +422,7 @@ modules = anatomist, anatomist.api, anatomist.base, anatomist.direct.api, anatom
 print(*(module.__file__ for module in modules), sep='\\n')
 """
     ours, *files = printed(code, "--gl", "none").splitlines()
-    assert ours == f"True {seed.__file__}"
+    assert ours == f"True {anatomist_headless.__file__}"
     expected = ["__init__", "api", "base", "direct/api", "notebook/__init__", "notebook/api"]
     assert files == [str(DOUBLES / "anatomist" / f"{name}.py") for name in expected]
 

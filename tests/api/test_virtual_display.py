@@ -25,8 +25,9 @@ import pytest
 from anaheadless import LaunchError, VirtualDisplay, virtual_display
 from anaheadless.session import discovery, keeper
 from anaheadless.session.discovery import SessionStatus, parse_status
-from anaheadless.x11 import client, screenshot
+from anaheadless.x11 import screenshot
 from anaheadless.x11.authority import authority, find_cookie
+from anaheadless.x11.connection import connect
 from anaheadless.x11.display_number import abstract_name
 from anaheadless.x11.screenshot import Format, parse_setup, to_rgb
 from tests.support.drivers import BROKEN, HANG, broken_gl
@@ -90,7 +91,7 @@ class Client:
     def __init__(self, display: VirtualDisplay) -> None:
         number = int(display.display[1:])
         cookie = find_cookie(Path(display.environ["XAUTHORITY"]).read_bytes(), number)
-        self.connection = client.connect(abstract_name(number), cookie, time.monotonic() + PATIENCE)
+        self.connection = connect(abstract_name(number), cookie, time.monotonic() + PATIENCE)
         self.form = parse_setup(self.connection.setup)
         (self.context,) = struct.unpack_from("<4xI", self.connection.setup)  # any of the identifiers that are ours
         self.connection.socket.sendall(struct.pack("<BxHIIIII", 55, 5, self.context, self.form.root, 4, 0, 0)[:20])

@@ -28,7 +28,8 @@ from anaheadless.options import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_scre
 from anaheadless.session import discovery, keeper
 from anaheadless.session.discovery import SessionStatus, parse_status
 from anaheadless.system import libraries, processes
-from anaheadless.x11 import authority, client, screenshot, server_process
+from anaheadless.x11 import authority, screenshot, server_process
+from anaheadless.x11.connection import RefusedError, connect, has_extension
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 SIDES = st.integers(1, MAX_SIDE)
@@ -249,19 +250,19 @@ def answering(answer: bytes) -> Iterator[str]:
 @settings(max_examples=50)
 @given(st.one_of(st.binary(), st.binary().map(lambda body: b"\1\0\0\0\0\0\0\0\1" + body)))
 def test_odd_answers_of_a_server(answer: bytes) -> None:
-    with answering(answer) as address, contextlib.suppress(OSError, client.RefusedError):
-        connection = client.connect(address, bytes(16), time.monotonic() + 30)
+    with answering(answer) as address, contextlib.suppress(OSError, RefusedError):
+        connection = connect(address, bytes(16), time.monotonic() + 30)
         with connection:
-            client.has_extension(connection, "GLX")
+            has_extension(connection, "GLX")
 
 
 def test_answer_of_a_server_that_takes_too_much_memory() -> None:
     """Sixteen gigabytes."""
     setup, reply = bytes([1, *bytes(7)]), struct.pack("<BBHI24x", 1, 0, 0, 0xFFFFFFFF)
     with answering(setup + reply) as address:
-        connection = client.connect(address, bytes(16), time.monotonic() + 30)
-        with connection, pytest.raises(client.RefusedError, match="17179869180 bytes, and not 0"):
-            client.has_extension(connection, "GLX")
+        connection = connect(address, bytes(16), time.monotonic() + 30)
+        with connection, pytest.raises(RefusedError, match="17179869180 bytes, and not 0"):
+            has_extension(connection, "GLX")
 
 
 NAMES = st.one_of(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), WORDS, st.just("A<<END"), st.just("A\n"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from anaheadless import headless as _headless
+from anaheadless.api import anatomist as _anatomist
 from anaheadless.api import soma as _soma
 from anaheadless.headless import (
     HeadlessInfo,
@@ -64,7 +64,7 @@ def HeadlessAnatomist(  # noqa: N802
         _load_soma()
         return _soma.set_up(True, allow_virtualgl, force, qapp=False)  # Anatomist makes it
 
-    return _headless.the_anatomist(set_up, implementation, *args, **kwargs)
+    return _anatomist.the_anatomist(set_up, implementation, *args, **kwargs)
 
 
 Anatomist = HeadlessAnatomist
@@ -89,7 +89,7 @@ def _find_soma(name: str) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name == "hanatomist":
-        return _headless.anatomist_so_far()
+        return _anatomist.anatomist_so_far()
     found = _find_soma(name) if name in ("headless", "qt_backend") else None
     if found is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
