@@ -1,35 +1,31 @@
-"""The in-process side: what code asks for that runs inside a launched program, or was started without one.
+"""The public functions of anaheadless, for code in a program.
 
-The functions are those of BrainVISA's ``anatomist.headless``, with its names and meanings, and two more for
-everybody: :func:`relaunch` and :func:`virtual_display`. Importing this loads neither Qt nor OpenGL, and little else.
-What differs under the name ``anatomist.headless`` itself is in :mod:`anaheadless.api.anatomist_headless`.
+The functions have the names and meanings of those in BrainVISA's ``anatomist.headless``; :func:`relaunch` and
+:func:`virtual_display` are new. Importing this module loads neither Qt nor OpenGL.
+:mod:`anaheadless.api.anatomist_headless` holds what differs under the name ``anatomist.headless`` itself.
 
-Inside a launched program, nothing is started: the functions report the session. Outside, they do what can still be done
-in a process that runs.
+In a program that anaheadless has started, the functions start nothing: they report the session. In any other program,
+they do what can still be done while it runs.
 """
 
 from __future__ import annotations
 
-from anaheadless.api.anatomist import Anatomist, HeadlessAnatomist
-from anaheadless.api.queries import find_mesa, test_glx, test_opengl, test_qapp
-from anaheadless.api.relaunch import relaunch
-from anaheadless.api.setup import HeadlessInfo, setup_headless, setup_virtualGL, stop_headless
-from anaheadless.api.virtual_display import VirtualDisplay, virtual_display
-from anaheadless.errors import LaunchError
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Anatomist",
-    "HeadlessAnatomist",
-    "HeadlessInfo",
-    "LaunchError",
-    "VirtualDisplay",
-    "find_mesa",
-    "relaunch",
-    "setup_headless",
-    "setup_virtualGL",
-    "stop_headless",
-    "test_glx",
-    "test_opengl",
-    "test_qapp",
-    "virtual_display",
-]
+from anaheadless.api.anatomist import Anatomist as Anatomist
+from anaheadless.api.anatomist import HeadlessAnatomist as HeadlessAnatomist
+from anaheadless.api.queries import find_mesa as find_mesa
+from anaheadless.api.queries import test_glx as test_glx
+from anaheadless.api.queries import test_opengl as test_opengl
+from anaheadless.api.queries import test_qapp as test_qapp
+from anaheadless.api.relaunch import relaunch as relaunch
+from anaheadless.api.setup import HeadlessInfo as HeadlessInfo
+from anaheadless.api.setup import setup_headless as setup_headless
+from anaheadless.api.setup import setup_virtualGL as setup_virtualGL
+from anaheadless.api.setup import stop_headless as stop_headless
+from anaheadless.api.virtual_display import VirtualDisplay as VirtualDisplay
+from anaheadless.api.virtual_display import virtual_display as virtual_display
+from anaheadless.errors import LaunchError as LaunchError
+
+if not TYPE_CHECKING:  # for mypy, this would be a circle: anaheadless imports its functions from here
+    from anaheadless import __all__ as __all__
