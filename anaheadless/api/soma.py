@@ -7,9 +7,8 @@ import importlib
 import sys
 from types import ModuleType
 
-from anaheadless import headless
-from anaheadless.api import qt
-from anaheadless.headless import HeadlessInfo, ServerProcess
+from anaheadless.api import qt, setup
+from anaheadless.api.setup import HeadlessInfo, ServerProcess
 
 
 def setup_headless(
@@ -26,7 +25,7 @@ def set_up(need_opengl: bool | None, allow_virtualgl: bool, force_virtualgl: boo
     """:func:`anaheadless.setup_headless`; soma's variables then describe the session."""
     if need_opengl is None:
         need_opengl = getattr(sys.modules.get("soma.qt_gui.headless"), "needs_opengl", True)
-    info = headless.setup_headless(allow_virtualgl, force_virtualgl, need_opengl, qapp=qapp)
+    info = setup.setup_headless(allow_virtualgl, force_virtualgl, need_opengl, qapp=qapp)
     tell(info)
     return info
 
@@ -59,7 +58,7 @@ def answer_for(module: ModuleType) -> None:
 
     def terminate_virtual_display() -> None:
         if isinstance(module.virtual_display_proc, ServerProcess):
-            headless.stop_headless()
+            setup.stop_headless()
         terminate()
 
     # Runs before soma's own exit handler, which would end the server while Qt is connected to it.

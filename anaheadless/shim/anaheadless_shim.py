@@ -78,16 +78,16 @@ def _loader(module: ModuleType | None) -> Any:
 
 
 class Ours:
-    """Loads anaheadless.api.seed under the name that it stands for."""
+    """Loads anaheadless.api.anatomist_headless under the name that it stands for."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        from anaheadless.api import seed
+        from anaheadless.api import anatomist_headless
 
         # One module, one state; the import system takes what it finds there.
-        sys.modules[module.__name__] = seed
+        sys.modules[module.__name__] = anatomist_headless
 
 
 class StandIn:

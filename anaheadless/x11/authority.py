@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Mapping
 
-from anaheadless.x11.client import COOKIE_NAME
+from anaheadless.x11.connection import COOKIE_NAME
 
 
 def authority(number: int, cookie: bytes, host: str) -> bytes:

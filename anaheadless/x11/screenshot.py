@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from anaheadless.errors import LaunchError
 from anaheadless.options import MAX_SIDE
 from anaheadless.system import png
-from anaheadless.x11 import client
 from anaheadless.x11.authority import find_cookie
+from anaheadless.x11.connection import RefusedError, connect
 from anaheadless.x11.display_number import abstract_name, socket_path
 
 GET_IMAGE, QUERY_COLORS = 73, 91
@@ -52,7 +52,7 @@ def save(display: str, authority: str, path: str, area: tuple[int, int, int, int
     """
     try:
         width, rows = _take(display, authority, area)
-    except (OSError, ValueError, KeyError, struct.error, client.RefusedError) as error:
+    except (OSError, ValueError, KeyError, struct.error, RefusedError) as error:
         raise LaunchError(
             f"can't take a picture of display {display}: {error}",
             hint="Its session may have ended, or its X server hangs.",
@@ -70,9 +70,9 @@ def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) 
         os.close(descriptor)
     deadline = time.monotonic() + LIMIT
     try:
-        connection = client.connect(abstract_name(number), cookie, deadline)
+        connection = connect(abstract_name(number), cookie, deadline)
     except ConnectionRefusedError:  # a server that makes no abstract socket
-        connection = client.connect(socket_path(number), cookie, deadline)
+        connection = connect(socket_path(number), cookie, deadline)
     with connection:
         form = parse_setup(connection.setup)
         width, height, x, y = area or (form.width, form.height, 0, 0)
@@ -93,7 +93,7 @@ def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) 
 
 
 def parse_setup(setup: bytes) -> Format:
-    """What a server says of itself, see :attr:`anaheadless.x11.client.Connection.setup`, as far as a picture needs it.
+    """Parse what a server says of its first screen, see :attr:`anaheadless.x11.connection.Connection.setup`.
 
     :raises ValueError: it makes no sense; so do KeyError and struct.error.
     """
