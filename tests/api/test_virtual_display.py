@@ -488,7 +488,7 @@ def test_ended_display_has_no_picture(tmp_path: Path) -> None:
         display.screenshot(tmp_path / "x.png")
     with pytest.raises(
         LaunchError,
-        match=f"^anaheadless: can't take a picture of display {display.display}: .*\n  Its session may have ended",
+        match=f"^anaheadless: can't take a screenshot of display {display.display}: .*\n  Its session may have ended",
     ):
         display.screenshot(tmp_path / "y.png")
     assert not (tmp_path / "y.png").exists()

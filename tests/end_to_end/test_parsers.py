@@ -186,7 +186,7 @@ def test_odd_names_of_processes(name: bytes) -> None:
 def test_odd_locks(folder: Path, text: bytes) -> None:
     lock = folder / "lock"
     lock.write_bytes(text)
-    assert not server_process.names(str(lock), 999999999)
+    assert not server_process.is_locked_by(str(lock), 999999999)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_odd_answers_of_the_linker(tools: Path, lines: list[bytes]) -> None:
 @given(st.text(), st.text(), st.integers(-64, 255))
 @example("result: drawn\n", "", 0)
 def test_odd_answers_of_a_proof(output: str, errors: str, status: int) -> None:
-    found = probe.read(Candidate("native"), output, errors, status)
+    found = probe.parse_result(Candidate("native"), output, errors, status)
     assert (found.outcome == "drawn") == ("result: drawn" in output.splitlines())
 
 
