@@ -19,18 +19,18 @@ def HeadlessAnatomist(  # noqa: N802
     force_virtualgl: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """The one Anatomist of this process, on a display that needs no screen.
+    """Return the Anatomist of this process, on a display that needs no screen.
 
-    The display is set up by :func:`setup_headless` first; what that has found is the Anatomist's ``headless_info``.
-    A second call returns the same object, whatever its arguments.
+    The first call sets the display up with :func:`setup_headless`, whose result becomes the Anatomist's
+    ``headless_info``. Later calls return the same Anatomist, whatever their arguments.
 
     :param implementation: ``direct``, ``threaded``, ``nbanatomist`` or the like, or a module and a class in it, as
-        ``anatomist.direct.api.Anatomist``. Default: what ``anatomist.setDefaultImplementation()`` was told, which is
-        ``direct`` unless it was told.
+        ``anatomist.direct.api.Anatomist``. Default: the implementation set with
+        ``anatomist.setDefaultImplementation()``, else ``direct``.
     :param allow_virtualgl: see :func:`setup_headless`, likewise ``force_virtualgl``.
-    :param args: for the constructor of that class, and likewise all other keyword arguments.
+    :param args: arguments for the constructor of that class; all other keyword arguments go there, too.
     :raises ImportError: Anatomist is not installed, or has no such implementation.
-    :raises LaunchError: there is no display to be had.
+    :raises LaunchError: no display can be set up.
 
     Source: ``anatomist.headless`` of BrainVISA 6.0; that one ignores the constructor's arguments.
     """
@@ -45,7 +45,7 @@ Anatomist = HeadlessAnatomist
 
 
 def the_anatomist(set_up: Callable[[], HeadlessInfo], implementation: str | None, *args: Any, **kwargs: Any) -> Any:
-    """The Anatomist that there is, or one on the display that *set_up* gives."""
+    """Return the Anatomist of this process; if there is none, make it on the display that *set_up* gives."""
     from anaheadless.api import qt
 
     with setup.lock:
@@ -53,7 +53,7 @@ def the_anatomist(set_up: Callable[[], HeadlessInfo], implementation: str | None
             name = _find_implementation(implementation)
             info = set_up()
             found = _import_implementation(*name)(*args, **kwargs)
-            info.qapp = qt.application_with_display()  # Anatomist makes it, if nobody has
+            info.qapp = qt.application_with_display()  # Anatomist has made it, if nobody else had
             found.headless_info = info
             setup.state.anatomist = found
         elif setup.state.info is not None:
@@ -62,12 +62,15 @@ def the_anatomist(set_up: Callable[[], HeadlessInfo], implementation: str | None
 
 
 def anatomist_so_far() -> Any:
-    """The Anatomist that has been made, or None."""
+    """Return the Anatomist that has been made, or None."""
     return setup.state.anatomist
 
 
 def _find_implementation(name: str | None) -> tuple[str, str]:
-    """Module and class that *name* stands for. Only looked for: Anatomist's implementations load Qt."""
+    """Return the module and class that *name* stands for.
+
+    The module is not imported: Anatomist's implementations load Qt, which has to come after the set-up.
+    """
     try:
         anatomist = importlib.import_module("anatomist")
         default = anatomist.getDefaultImplementationModuleName().rpartition(".")[2]
@@ -79,8 +82,8 @@ def _find_implementation(name: str | None) -> tuple[str, str]:
             name="anatomist",
         ) from error
     if name is None:
-        name = default if default != "headless" else "direct"  # headless: this very function
-    if name == "nbanatomist":  # what it was called before BrainVISA 5
+        name = default if default != "headless" else "direct"  # "headless" is this very function
+    if name == "nbanatomist":  # its name before BrainVISA 5
         name = "anatomist.notebook.api.NotebookAnatomist"
     module, _, attribute = (name if "." in name else f"anatomist.{name}.Anatomist").rpartition(".")
     if module not in sys.modules and importlib.util.find_spec(module) is None:

@@ -1,4 +1,4 @@
-"""Questions about this process's display, OpenGL and Qt."""
+"""Queries about the display, OpenGL and Qt of the running process."""
 
 from __future__ import annotations
 
@@ -17,57 +17,58 @@ if TYPE_CHECKING:
 
 ONE_TRY_SECONDS = 5.0
 
-# Results of a proof that has found a display, see anaheadless.opengl.Proof; and of those, where GLX is advertised.
-ADVERTISED = ("no config", "refused", "wrong pixels")
-SHOWS_A_DISPLAY = ("drawn", "no GLX", *ADVERTISED)
+# Outcomes of a probe, see anaheadless.opengl.candidates.ProbeResult: GLX is advertised; and the display works.
+GLX_ADVERTISED = ("no config", "refused", "wrong pixels")
+DISPLAY_WORKS = ("drawn", "no GLX", *GLX_ADVERTISED)
 
 
 def current_session() -> LiveSession | None:
-    """The session that this process is in, with what its keeper says of it, or None where it is in none."""
+    """Return the session that this process is in, with its status, or None outside of a session."""
     from anaheadless.session import discovery
 
     for _ in range(1000):
         found = discovery.current(os.environ)
-        # The launcher may have become this process before the keeper had started the server.
+        # The launcher may have become this process before the keeper has started the server.
         if found is None or found.status is None or found.status.server:
             break
         time.sleep(0.005)
     if found is None or found.status is None:
         return None
-    # The keeper ends last: the server may have ended already, or the target, of which this may be a child.
+    # The keeper ends last: the server, or the target that has started this process, may have ended before.
     return found if found.has_target and processes.is_alive(found.status.server) else None
 
 
-def _in_either_order(test: Callable[..., int | None]) -> Callable[..., int | None]:
-    """*test*, but *need_opengl*, its first argument, may be left out: soma's function has it since soma-base 6.0.17."""
+def _with_optional_need_opengl(test: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Let callers of *test* leave out its first argument, *need_opengl*, which soma-base has added in 6.0.17."""
 
     @wraps(test)
-    def in_either_order(*args: Any, **kwargs: Any) -> int | None:
+    def with_optional_need_opengl(*args: Any, **kwargs: Any) -> int | None:
         if args and not isinstance(args[0], bool):
             args = (True, *args)
         return test(*args, **kwargs)
 
-    return in_either_order
+    return with_optional_need_opengl
 
 
-@_in_either_order
+@_with_optional_need_opengl
 def test_glx(
     need_opengl: bool = True,
     glxinfo_cmd: str | Sequence[str] | None = None,
     xdpyinfo_cmd: str | Sequence[str] | int | None = None,
     timeout: float = 5.0,
 ) -> int | None:
-    """How far the OpenGL of the display can be trusted: 2: it has drawn; 1: it is advertised only; 0: there is none.
+    """Test the OpenGL of the display: return 2 if it draws, 1 if GLX is only advertised, 0 if there is none.
 
-    Inside a launched program, that is known. Otherwise a picture is drawn in another process. With a command, its word
-    is taken: 2 if *glxinfo_cmd* lists visuals, else 1 if *xdpyinfo_cmd* lists GLX. One that can't be executed says
-    nothing.
+    In a program that anaheadless has started, the result is known. In any other program, a separate process draws a
+    test picture. If you give a command, its output is used instead: 2 if *glxinfo_cmd* lists visuals, else 1 if
+    *xdpyinfo_cmd* lists GLX. A command that can't be executed is skipped.
 
-    :param need_opengl: False: the answer is None. Positional calls may leave it out, as up to soma-base 6.0.15:
+    :param need_opengl: if False, the result is None. Positional calls may leave it out, as up to soma-base 6.0.15:
         ``test_glx("glxinfo", "xdpyinfo")`` is ``test_glx(True, "glxinfo", "xdpyinfo")``.
-    :param glxinfo_cmd: a command, as ``glxinfo`` or ``["vglrun", "glxinfo"]``, likewise ``xdpyinfo_cmd``, where 0
+    :param glxinfo_cmd: a command such as ``glxinfo`` or ``["vglrun", "glxinfo"]``, likewise ``xdpyinfo_cmd``, where 0
         also means none.
-    :param timeout: seconds to wait for an X server that is only starting. 0: there is one try, of 5 seconds at most.
+    :param timeout: seconds to wait for an X server that is still starting. With 0, there is one try, of at most 5
+        seconds.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0.
     """
@@ -81,63 +82,67 @@ def test_glx(
             return session.status.glx
         from anaheadless.api import in_process
 
-        return _poll(timeout, lambda limit: grade(in_process.look_at_display(limit).outcome))
+        return _poll(timeout, lambda limit: glx_grade(in_process.probe_display(limit).outcome))
     commands = [(glxinfo_cmd, "GLX Visuals", 2), (xdpyinfo_cmd, "GLX", 1)]
     asked = [(command, word, grade) for command, word, grade in commands if command and not isinstance(command, int)]
     return _poll(timeout, lambda limit: _grade_by_commands(asked, limit))
 
 
 def _poll(timeout: float, attempt: Callable[[float], int | None]) -> int:
-    """What *attempt*, which is given a time limit, says in the end; None from it means that it is too early to say."""
+    """Call *attempt* with a time limit, again and again, until it returns a grade or the time is up.
+
+    :param attempt: returns None if there is no display yet.
+    """
     deadline = time.monotonic() + timeout
     limit = timeout or ONE_TRY_SECONDS
     while True:
-        said = attempt(limit)
+        grade = attempt(limit)
         limit = deadline - time.monotonic()
-        if said is not None or limit <= 0:
-            return said or 0
+        if grade is not None or limit <= 0:
+            return grade or 0
         time.sleep(min(0.02, limit))
 
 
-def grade(result: str) -> int | None:
-    """The grade that a proof's *result* stands for, or None where there is no display."""
-    if result == "no display":
+def glx_grade(outcome: str) -> int | None:
+    """Return the grade for the *outcome* of a probe, see :func:`test_glx`; None if there is no display."""
+    if outcome == "no display":
         return None
-    return 2 if result == "drawn" else int(result in ADVERTISED)
+    return 2 if outcome == "drawn" else int(outcome in GLX_ADVERTISED)
 
 
 def _grade_by_commands(asked: Sequence[tuple[str | Sequence[str], str, int]], timeout: float) -> int | None:
-    """The grade of the first command whose output has its word; None: they say that there is no display."""
-    from anaheadless.opengl.probe import run
+    """Return the grade of the first command whose output has its word; None if a command finds no display."""
+    from anaheadless.opengl.probe import run_command
 
     for command, word, grade in asked:
         try:
-            ended = run([command] if isinstance(command, str) else command, os.environ, timeout / len(asked))
+            argv = [command] if isinstance(command, str) else command
+            result = run_command(argv, os.environ, timeout / len(asked))
         except OSError:
             continue
-        if ended.status != 0 and "unable to open display" in ended.errors:
+        if result.status != 0 and "unable to open display" in result.errors:
             return None
-        if word in ended.output:
+        if word in result.output:
             return grade
     return 0
 
 
 def test_opengl(pid: int | None = None, verbose: bool = False) -> set[str]:
-    """The paths of the libGL libraries that a process has loaded.
+    """Return the paths of the libGL libraries that a process has loaded.
 
-    :param pid: which process; default: this one.
-    :param verbose: say them on stderr, too.
+    :param pid: the process; default: this one.
+    :param verbose: print the paths to stderr, too.
     :raises LaunchError: there is no such process, or it is another user's.
 
-    Source: ``soma.qt_gui.headless`` of soma-base 6.0. (psutil would give the same, and more slowly; but this runs in
-    targets that have none.)
+    Source: ``soma.qt_gui.headless`` of soma-base 6.0. (psutil would give the same more slowly, and this also runs for
+    interpreters that have no psutil.)
     """
     try:
         found = {path for path in libraries.loaded_libraries(pid) if "libGL.so." in path}
     except OSError as error:
         raise LaunchError(
             f"the libraries of process {pid} can't be seen: {error.strerror}",
-            hint="It has ended, or it is another user's.",
+            hint="The process has ended, or it is another user's.",
         ) from error
     if verbose:
         for path in sorted(found):
@@ -146,10 +151,10 @@ def test_opengl(pid: int | None = None, verbose: bool = False) -> set[str]:
 
 
 def test_qapp() -> str | None:
-    """What Qt application there is, of PyQt5, PyQt6, PySide2 or PySide6; none of them is imported.
+    """Find the Qt application of this process, of PyQt5, PyQt6, PySide2 or PySide6, without importing any of them.
 
-    :return: ``QApp``: a QApplication or QGuiApplication, which has its display and keeps it; ``QtCore``: a
-        QCoreApplication; or None.
+    :return: ``QApp`` for a QApplication or QGuiApplication, which is connected to a display and stays so; ``QtCore``
+        for a QCoreApplication; None if there is none.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0.
     """
@@ -162,10 +167,10 @@ def test_qapp() -> str | None:
 
 
 def find_mesa() -> str | None:
-    """The path of a software Mesa's ``libGL.so.1`` that stands apart from the system's, or None.
+    """Find the ``libGL.so.1`` of a software Mesa in a folder of its own; return its path, or None.
 
-    It is looked for in ``mesa``, ``mesalib/lib`` and ``../mesalib/lib``, seen from each folder of LD_LIBRARY_PATH, of
-    ld.so's cache, and of the libraries that this process has loaded.
+    The search covers ``mesa``, ``mesalib/lib`` and ``../mesalib/lib`` beside each folder of LD_LIBRARY_PATH, of ld.so's
+    cache, and of the libraries that this process has loaded.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0.
     """

@@ -1,4 +1,4 @@
-"""A display for this process: the session that it is in, or one that is started for it."""
+"""A display for the running process: the session that it is in, or one that is started for it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from anaheadless.session.session import Session
 
 WITHOUT_OPENGL = "setup_headless(need_opengl=False)"
-PROOF_SECONDS = 10.0
+PROBE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class ServerProcess:
     """The X server of a virtual display, with the methods of :class:`subprocess.Popen` that programs use on one.
 
-    :param start: its start time, see processes.state().
-    :param session: the session that it belongs to.
+    :param start: the server's start time, see :func:`anaheadless.system.processes.state`.
+    :param session: the session that the server belongs to.
     """
 
     pid: int
@@ -38,64 +38,67 @@ class ServerProcess:
     session: LiveSession = field(repr=False)
 
     def poll(self) -> int | None:
-        """None while it runs, then 0."""
+        """Return None while the server runs, then 0."""
         return None if processes.is_alive(self.pid, self.start) else 0
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended; :raises subprocess.TimeoutExpired: it still runs after *timeout* seconds."""
+        """Wait until the server has ended.
+
+        :raises subprocess.TimeoutExpired: it still runs after *timeout* seconds.
+        """
         seconds = float("inf") if timeout is None else timeout
         deadline = time.monotonic() + seconds
         while self.poll() is None:
             if time.monotonic() >= deadline:
-                from subprocess import TimeoutExpired  # no small import
+                from subprocess import TimeoutExpired  # only here: slow to import
 
                 raise TimeoutExpired(f"X server {self.pid} of display {self.session.display}", seconds)
             time.sleep(0.005)
         return 0
 
     def terminate(self) -> None:
-        """End the session, but not the program: server and keeper end, and leave nothing behind."""
+        """End the session, but not the program: server and keeper end, and no files remain."""
         from anaheadless.session import protocol
 
-        with closing(processes.open_process(self.session.keeper)) as kept:
-            # Only now is it certain which process that is: another one may have got its number.
-            if self._look() is not None:
+        with closing(processes.open_process(self.session.keeper)) as keeper:
+            # Checked only now that the process is open: before that, another process may have got its PID.
+            if self._inspect_session() is not None:
                 with suppress(ProcessLookupError):
-                    for number in protocol.STOP, signal.SIGCONT:  # it may be stopped
-                        kept.send(number)
+                    for number in protocol.STOP, signal.SIGCONT:  # the keeper may be stopped
+                        keeper.send(number)
 
-    kill = terminate  # a server that is killed behind its keeper's back would leave its socket
+    kill = terminate  # killing the server alone would leave its socket behind
 
-    def is_to_stay(self) -> bool:
-        """Whether the session goes on: the server outlives its target by a moment."""
-        seen = self._look()
-        return self.poll() is None and seen is not None and seen.has_target
+    def has_target(self) -> bool:
+        """Tell whether the session still has its target; the server outlives the target by a moment."""
+        session = self._inspect_session()
+        return self.poll() is None and session is not None and session.has_target
 
-    def _look(self) -> LiveSession | None:
-        """The session as it is now, or None: it has ended."""
+    def _inspect_session(self) -> LiveSession | None:
+        """Return the session as it is now, or None if it has ended."""
         from anaheadless.session import discovery
 
-        seen = discovery.inspect_keeper(self.session.keeper)
-        return seen if self.session.is_same(seen) else None
+        session = discovery.inspect_keeper(self.session.keeper)
+        return session if self.session.is_same(session) else None
 
 
 @dataclass
 class HeadlessInfo:
-    """What :func:`setup_headless` has found or done; not frozen, since soma puts its QApplication in.
+    """The result of :func:`setup_headless`; not frozen, because soma stores its QApplication in it.
 
-    :param virtual_display_proc: the X server, or None where the display is a regular one. It has ``pid``, ``poll()``,
+    :param virtual_display_proc: the X server, or None if the display is a regular one. It has ``pid``, ``poll()``,
         ``wait(timeout)``, ``terminate()`` and ``kill()``, as a :class:`subprocess.Popen` has; the last two end the
-        session, and programs that are connected to its display usually end with it.
-    :param original_display: DISPLAY before, as ``:0``, or None.
-    :param display: DISPLAY now, as ``:2000``, or None.
-    :param glx: 2: OpenGL has drawn; 1: GLX is advertised only; 0: there is none; None: it was not asked for.
+        session. Programs that are connected to its display usually end with it.
+    :param original_display: DISPLAY before the call, such as ``:0``, or None.
+    :param display: DISPLAY now, such as ``:2000``, or None.
+    :param glx: 2 if OpenGL has drawn, 1 if GLX is only advertised, 0 if there is none, None if you did not ask for it.
     :param virtualgl: whether VirtualGL renders.
-    :param mesa: whether a software Mesa was chosen for it.
+    :param mesa: whether a software Mesa renders that was chosen for this display.
     :param headless: whether the display is a virtual one.
-    :param qtapp: what :func:`test_qapp` said at first.
-    :param qapp: the QApplication, if it was asked for or Anatomist has made it, otherwise None.
+    :param qtapp: the result of :func:`test_qapp` before the call.
+    :param qapp: the QApplication, if you asked for it or Anatomist has made it, otherwise None.
     :param backend: where OpenGL comes from: ``virtualgl``, ``nvidia``, ``native``, ``mesa`` or ``none``.
-    :param renderer: GL_RENDERER of what drew, or None.
+    :param renderer: GL_RENDERER of the OpenGL that drew, or None.
     """
 
     virtual_display_proc: ServerProcess | None = None
@@ -113,9 +116,10 @@ class HeadlessInfo:
 
 @dataclass
 class _State:
-    """What is done once in a process.
+    """The set-up of this process.
 
-    :param session: of our own, or None inside a launched program, or on the regular display.
+    :param session: the session that this process has started; None in a program that anaheadless has started, and on
+        the regular display.
     """
 
     info: HeadlessInfo | None = None
@@ -125,7 +129,7 @@ class _State:
 
 
 state = _State()
-# Reentrant: anatomist.notebook's Anatomist is a HeadlessAnatomist of another implementation.
+# Reentrant: the Anatomist of anatomist.notebook makes a HeadlessAnatomist of another implementation.
 lock = threading.RLock()
 
 
@@ -136,29 +140,30 @@ def setup_headless(
     *,
     qapp: bool = False,
 ) -> HeadlessInfo:
-    """Give this process a display that needs no screen, with OpenGL that has drawn.
+    """Give this process a display that needs no screen, with OpenGL that has been tested by drawing.
 
-    Inside a launched program there is one already, whatever the parameters. Otherwise a session is started, which ends
-    with this process, and :data:`os.environ` is changed as the environment of a launched program is, PYTHONPATH apart;
-    :func:`stop_headless` undoes that. Its screen has 1280x1024 pixels of 24 bits. A second call returns the same
-    object, and starts nothing, unless the session has ended meanwhile (as when a forked child outlives its parent):
-    then the display is set up anew.
+    In a program that anaheadless has started, this returns details of the existing display, whatever the parameters.
+    In any other program, it starts a session that ends with this process. It changes :data:`os.environ` as
+    ``anaheadless run`` does, except for PYTHONPATH; :func:`stop_headless` undoes that. The screen has 1280x1024 pixels
+    of 24 bits. A second call returns the same object and starts nothing, unless the session has ended meanwhile (as
+    when a forked child outlives its parent): then it sets up the display again.
 
-    Where it comes too late, less is done. With a QApplication, the display is what it is: the regular one, if it works.
-    With a QCoreApplication, QtGui, libGL or libX11 in the process, nothing can be put in front of them: VirtualGL, and
-    a Mesa in a folder of its own, are left out. Where nothing draws, the regular display is used if that does;
-    ``headless`` then is False. On systems other than Linux nothing is done, and ``headless`` is False, too.
+    Call it before Qt and OpenGL are loaded; later, it can do less. If there is a QApplication, the process keeps its
+    regular display, if that works. If there is a QCoreApplication, or if QtGui, libGL or libX11 is loaded, VirtualGL
+    and a Mesa in a folder of its own can't be used. If no OpenGL draws on the virtual display, the process keeps its
+    regular display, if OpenGL draws there; ``headless`` is then False. On systems other than Linux this does nothing,
+    and ``headless`` is False, too.
 
     :param allow_virtualgl: whether VirtualGL may render.
-    :param force_virtualgl: have VirtualGL render where it can, even if in software.
-    :param need_opengl: whether there has to be OpenGL; without, less is started.
-    :param qapp: whether to make a QApplication as well, unless there is one, so that widgets can be made at once. It
-        lives as long as the process, and replaces a QCoreApplication. It is made with the binding that soma's
-        ``qt_backend`` has chosen, if that is imported, else with the one that is imported, else with the first of
-        PyQt5, PyQt6, PySide2 and PySide6 that is installed.
-    :raises LaunchError: there is neither a virtual display nor a regular one that would do; nothing is left, and the
-        environment is as before. Also if the display has ended while a QApplication is connected to it, or if ``qapp``
-        is asked for and there is no Qt.
+    :param force_virtualgl: use VirtualGL if it is installed, even if it renders in software.
+    :param need_opengl: whether OpenGL is required; without it, less has to be started.
+    :param qapp: whether to make a QApplication as well, unless there is one, so that you can make widgets at once. It
+        lives as long as the process, and replaces a QCoreApplication. The binding is the one that soma's
+        ``qt_backend`` has chosen, if that is imported, else the one that is imported, else the first of PyQt5, PyQt6,
+        PySide2 and PySide6 that is installed.
+    :raises LaunchError: neither a virtual display nor the regular one can be used; no processes or files remain, and
+        the environment is as before. Also if the display has ended while a QApplication is connected to it, or if you
+        ask for ``qapp`` and no Qt is installed.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0 and ``anatomist.headless``, which always make a QApplication.
     """
@@ -183,11 +188,14 @@ def setup_headless(
 
 def _has_ended(info: HeadlessInfo) -> bool:
     server = info.virtual_display_proc
-    return server is not None and not server.is_to_stay()
+    return server is not None and not server.has_target()
 
 
 def check_application(info: HeadlessInfo) -> None:
-    """:raises LaunchError: the display has ended while Qt is connected to it, which can't be undone."""
+    """Check that Qt is not connected to a display that has ended, which can't be undone.
+
+    :raises LaunchError: it is.
+    """
     from anaheadless.api import qt
 
     if _has_ended(info) and queries.test_qapp() == "QApp" and qt.uses_x():
@@ -206,51 +214,54 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
     if session is not None:
         return _report(info, session, need_opengl)
     if info.qtapp == "QApp":
-        return _stay_on_display(info, need_opengl, _too_late(info))
+        return _use_regular_display(info, need_opengl, _qapplication_exists(info))
     from anaheadless.api import in_process
 
     try:
-        ready = in_process.start(need_opengl, allow_virtualgl, force_virtualgl, WITHOUT_OPENGL)
+        ready = in_process.start_session(need_opengl, allow_virtualgl, force_virtualgl, WITHOUT_OPENGL)
     except LaunchError as failure:
-        return _stay_on_display(info, need_opengl, failure)
+        return _use_regular_display(info, need_opengl, failure)
     state.session = ready.session
-    atexit.register(ready.session.control.close)  # lest Python say that nobody has
-    state.changes += (in_process.change(ready.environ),)
+    atexit.register(ready.session.control.close)  # otherwise Python warns of an open socket
+    state.changes += (in_process.set_environment(ready.environ),)
     session = queries.current_session()
-    assert session is not None, "a session that has just been started"
+    assert session is not None, "the session has just been started"
     return _report(info, session, need_opengl)
 
 
 def _report(info: HeadlessInfo, session: LiveSession, need_opengl: bool) -> HeadlessInfo:
-    notes = session.status
-    assert notes is not None, "see queries.current_session()"
-    info.virtual_display_proc = ServerProcess(notes.server, processes.state(notes.server)[1], session)
-    info.original_display = notes.original_display or None
+    status = session.status
+    assert status is not None, "see queries.current_session()"
+    info.virtual_display_proc = ServerProcess(status.server, processes.state(status.server)[1], session)
+    info.original_display = status.original_display or None
     info.display = os.environ["DISPLAY"]
     info.headless = True
-    info.glx = notes.glx if need_opengl else None
-    info.backend = notes.backend
-    info.renderer = notes.renderer or None
-    info.virtualgl, info.mesa = notes.backend == "virtualgl", notes.backend == "mesa"
+    info.glx = status.glx if need_opengl else None
+    info.backend = status.backend
+    info.renderer = status.renderer or None
+    info.virtualgl, info.mesa = status.backend == "virtualgl", status.backend == "mesa"
     return info
 
 
-def _too_late(info: HeadlessInfo) -> LaunchError:
+def _qapplication_exists(info: HeadlessInfo) -> LaunchError:
     return LaunchError(
-        f"a QApplication exists already, and its display ({info.display or 'DISPLAY is not set'}) does not do",
-        hint="Call setup_headless() before it is made, or start the program with 'anaheadless run'.",
+        f"a QApplication exists already, and its display ({info.display or 'DISPLAY is not set'}) can't be used",
+        hint="Call setup_headless() before you make it, or start the program with 'anaheadless run'.",
     )
 
 
-def _stay_on_display(info: HeadlessInfo, need_opengl: bool, failure: LaunchError) -> HeadlessInfo:
-    """*info* for the regular display, if that works; :raises LaunchError: *failure*, where it does not."""
+def _use_regular_display(info: HeadlessInfo, need_opengl: bool, failure: LaunchError) -> HeadlessInfo:
+    """Complete *info* for the regular display.
+
+    :raises LaunchError: the regular display doesn't work; this is *failure*, with the reason added.
+    """
     from anaheadless.api import in_process, qt
 
     if not (need_opengl or qt.uses_x()):
         return info
-    result = in_process.look_at_display(PROOF_SECONDS)
-    info.glx = (queries.grade(result.outcome) or 0) if need_opengl else None
-    if not (info.glx if need_opengl else result.outcome in queries.SHOWS_A_DISPLAY):
+    result = in_process.probe_display(PROBE_SECONDS)
+    info.glx = (queries.glx_grade(result.outcome) or 0) if need_opengl else None
+    if not (info.glx if need_opengl else result.outcome in queries.DISPLAY_WORKS):
         failure.details += (f"DISPLAY {info.display or 'is not set'}: {result}",)
         raise failure
     info.renderer = result.renderer or None
@@ -258,41 +269,40 @@ def _stay_on_display(info: HeadlessInfo, need_opengl: bool, failure: LaunchError
 
 
 def stop_headless() -> None:
-    """Undo :func:`setup_headless`: the environment is as before, variables that were not set included.
+    """Undo :func:`setup_headless`: restore the environment, and end the session.
 
-    Its session ends, unless Qt is still connected to the display: it would end this process ("XIO: fatal IO error").
-    Then, the session ends with the process. Inside a launched program, the session is the launcher's, and stays.
-    Libraries that were loaded stay, too.
+    If Qt is still connected to the display, the session goes on until the process ends: without a display, Qt would
+    end the process ("XIO: fatal IO error"). In a program that anaheadless has started, the session goes on, too.
+    Libraries that have been loaded stay loaded.
     """
     with lock:
         state.info = None
         for changes in reversed(state.changes):
             from anaheadless.api import in_process
 
-            in_process.undo(changes)
+            in_process.restore_environment(changes)
         state.changes = ()
         session, state.session = state.session, None
         if session is not None:
             session.control.close() if queries.test_qapp() == "QApp" else session.end()
         soma = sys.modules.get("anaheadless.api.soma")
         if soma is not None:
-            soma.tell(None)
+            soma.describe(None)
 
 
 def setup_virtualGL() -> bool:  # noqa: N802
-    """Have VirtualGL render for this process, on the display that it has; whether it does.
+    """Use VirtualGL for this process, on the display that it has; return whether VirtualGL renders.
 
-    Inside a launched program, only reported. Otherwise it has to draw in another process first, and is loaded into this
-    one then: before Qt's QtGui, libGL or libX11, or not at all. It renders on VGL_DISPLAY, else on the first GPU, else
-    on a software EGL device. :func:`stop_headless` undoes the variables.
+    In a program that anaheadless has started, this only reports. In any other program, VirtualGL first has to draw in
+    a separate process. It is then loaded into this one, if none of QtGui, libGL and libX11 is loaded yet. It renders on
+    VGL_DISPLAY, else on the first GPU, else on a software EGL device. :func:`stop_headless` restores the variables.
 
-    :raises LaunchError: it has drawn there, but can't be loaded here.
+    :raises LaunchError: VirtualGL has drawn in a separate process, but can't be loaded into this one.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0, and VirtualGL's own ``vglrun``.
     """
     if not sys.platform.startswith("linux"):
         return False
-
     if any("faker" in os.path.basename(path) for path in libraries.loaded_libraries()):
         return True
     if queries.current_session() is not None:
@@ -300,8 +310,8 @@ def setup_virtualGL() -> bool:  # noqa: N802
     from anaheadless.api import in_process
 
     with lock:
-        environ = in_process.virtualgl_for_display(PROOF_SECONDS)
+        environ = in_process.virtualgl_for_display(PROBE_SECONDS)
         if environ is None:
             return False
-        state.changes += (in_process.change(environ),)
+        state.changes += (in_process.set_environment(environ),)
         return True

@@ -220,7 +220,7 @@ def _start(
             if known_glx is not None:
                 descriptors.update(enumerate((s.fileno() for s in claim.listeners), protocol.FIRST_LISTENER))
             else:
-                claim.withdraw()
+                claim.release()
             control, first = _spawn_keeper(claim.number, cookie_file, command, descriptors, environ, options)
             stack.callback(first.close)
             # Whatever goes wrong from here on, a ^C too: without this, the keeper would see the launcher go, and stay.

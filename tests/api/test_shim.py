@@ -224,9 +224,10 @@ def test_start_up_loads_the_shim_and_nothing_else(empty_venv: Path) -> None:
         # __future__ is next to nothing; the modules of importlib, typing and the like are not.
         extra = set(launched["modules"]) - set(plain["modules"]) - {"__future__"}
         assert extra == {"anaheadless_shim", "sitecustomize"} - set(plain["modules"])  # Debian's has one
-        finders = launched["finders"]
-        assert (finders[0], finders[-1]) == ("<anaheadless_shim.First object", "<anaheadless_shim.Last object")
-        assert finders[1:-1] == plain["finders"]
+        first, *others, last = launched["finders"]
+        assert first == "<anaheadless_shim.FirstFinder object"
+        assert last == "<anaheadless_shim.LastFinder object"
+        assert others == plain["finders"]
 
 
 def test_nothing_to_warn_of() -> None:
