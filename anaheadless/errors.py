@@ -52,7 +52,7 @@ def _escape(letter: str) -> str:
     return repr(letter)[1:-1]
 
 
-def say(text: str) -> None:
+def print_stderr(text: str) -> None:
     """Put the lines of *text* on stderr, if anybody listens there; it is never a reason to fail."""
     if sys.stderr is not None:  # print() would take None for stdout
         lines = "".join(f"{printable(line)}\n" for line in text.split("\n"))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from anaheadless.api.relaunching import relaunch
 from anaheadless.api.virtual_display import VirtualDisplay, virtual_display
-from anaheadless.errors import LaunchError, say
+from anaheadless.errors import LaunchError, print_stderr
 from anaheadless.system import libraries, processes
 from anaheadless.system.light_stdlib import signal
 
@@ -109,7 +109,7 @@ class ServerProcess:
         """The session as it is now, or None: it has ended."""
         from anaheadless.session import discovery
 
-        seen = discovery.look(self.session.keeper)
+        seen = discovery.inspect_keeper(self.session.keeper)
         return seen if self.session.is_same(seen) else None
 
 
@@ -351,17 +351,17 @@ def _current_session() -> LiveSession | None:
     for _ in range(1000):
         found = discovery.current(os.environ)
         # The launcher may have become this process before the keeper had started the server.
-        if found is None or found.notes is None or found.notes.server:
+        if found is None or found.status is None or found.status.server:
             break
         time.sleep(0.005)
-    if found is None or found.notes is None:
+    if found is None or found.status is None:
         return None
     # The keeper ends last: the server may have ended already, or the target, of which this may be a child.
-    return found if found.has_target and processes.is_alive(found.notes.server) else None
+    return found if found.has_target and processes.is_alive(found.status.server) else None
 
 
 def _report(info: HeadlessInfo, session: LiveSession, need_opengl: bool) -> HeadlessInfo:
-    notes = session.notes
+    notes = session.status
     assert notes is not None, "see _current_session()"
     info.virtual_display_proc = ServerProcess(notes.server, processes.state(notes.server)[1], session)
     info.original_display = notes.original_display or None
@@ -387,12 +387,12 @@ def _stay_on_display(info: HeadlessInfo, need_opengl: bool, failure: LaunchError
 
     if not (need_opengl or qt.uses_x()):
         return info
-    proof = in_process.look_at_display(PROOF_SECONDS)
-    info.glx = (_grade(proof.result) or 0) if need_opengl else None
-    if not (info.glx if need_opengl else proof.result in SHOWS_A_DISPLAY):
-        failure.details += (f"DISPLAY {info.display or 'is not set'}: {proof}",)
+    result = in_process.look_at_display(PROOF_SECONDS)
+    info.glx = (_grade(result.outcome) or 0) if need_opengl else None
+    if not (info.glx if need_opengl else result.outcome in SHOWS_A_DISPLAY):
+        failure.details += (f"DISPLAY {info.display or 'is not set'}: {result}",)
         raise failure
-    info.renderer = proof.renderer or None
+    info.renderer = result.renderer or None
     return info
 
 
@@ -485,11 +485,11 @@ def test_glx(
         if not sys.platform.startswith("linux"):
             return 0
         session = _current_session()
-        if session is not None and session.notes is not None:
-            return session.notes.glx
+        if session is not None and session.status is not None:
+            return session.status.glx
         from anaheadless.api import in_process
 
-        return _poll(timeout, lambda limit: _grade(in_process.look_at_display(limit).result))
+        return _poll(timeout, lambda limit: _grade(in_process.look_at_display(limit).outcome))
     commands = [(glxinfo_cmd, "GLX Visuals", 2), (xdpyinfo_cmd, "GLX", 1)]
     asked = [(command, word, grade) for command, word, grade in commands if command and not isinstance(command, int)]
     return _poll(timeout, lambda limit: _grade_by_commands(asked, limit))
@@ -549,7 +549,7 @@ def test_opengl(pid: int | None = None, verbose: bool = False) -> set[str]:
         ) from error
     if verbose:
         for path in sorted(found):
-            say(path)
+            print_stderr(path)
     return found
 
 

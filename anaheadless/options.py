@@ -59,7 +59,7 @@ BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
 VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", re.ASCII)
 
 
-class Wishes(Record):
+class OpenGLRequest(Record):
     """What the caller asked for.
 
     :param backend: one of BACKENDS but ``none``.
@@ -76,7 +76,7 @@ class Wishes(Record):
     vgl_dlfaker: bool = True
 
 
-class Watch(Record):
+class RunLimits(Record):
     """What the keeper does beside keeping.
 
     :param timeout: seconds that the target may run, or 0 for no limit.
@@ -96,25 +96,25 @@ class Watch(Record):
 class Options(Record):
     """All that can be asked for, whatever the target.
 
-    :param wishes: where OpenGL is to come from, or None for no OpenGL.
+    :param opengl: where OpenGL is to come from, or None for no OpenGL.
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
     :param probe_timeout: seconds that the proof of one candidate may take; all of them may take three times as long.
     :param shim: whether ``import anatomist.headless`` is ours in the target.
     :param fresh: whether to prove OpenGL even where an earlier run has.
-    :param watch: the time limit, the log and the film.
+    :param limits: the time limit, the log and the film.
     :param supervise: whether to stay in front of the target, as is always done in a container's first process.
     """
 
     screen: Screen = Screen()
     dpi: int | None = None
-    wishes: Wishes | None = Wishes()
+    opengl: OpenGLRequest | None = OpenGLRequest()
     server_args: tuple[str, ...] = ()
     start_timeout: float = 30.0
     probe_timeout: float = 10.0
     shim: bool = True
     fresh: bool = False
-    watch: Watch = Watch()
+    limits: RunLimits = RunLimits()
     supervise: bool = False
     verbose: bool = False
 
@@ -163,11 +163,11 @@ _FLAGS: dict[str, dict[str, Any]] = {
 
 def _asked(name: str, value: str) -> dict[str, Any]:
     if name == "--gl" and value in BACKENDS:
-        return {"wishes": None if value == "none" else Wishes(value)}
+        return {"opengl": None if value == "none" else OpenGLRequest(value)}
     if name == "--screen":
         return {"screen": parse_screen(value)}
     if name == "--timeout":
-        return {"watch": Watch(parse_duration(value))}
+        return {"limits": RunLimits(parse_duration(value))}
     raise ValueError
 
 
@@ -226,7 +226,7 @@ def checked(
     for seconds in start_timeout, probe_timeout:
         if not 0 < seconds <= 3600:
             raise ValueError(f"A time limit has to be more than 0 and at most 3600 seconds, not {seconds}.")
-    wishes = None
+    request = None
     if gl != "none":
-        wishes = Wishes(gl, virtualgl, vgl_display=vgl_display, vgl_dlfaker=vgl_dlfaker)
-    return Options(parse_screen(screen), dpi, wishes, tuple(server_args), start_timeout, probe_timeout, shim)
+        request = OpenGLRequest(gl, virtualgl, vgl_display=vgl_display, vgl_dlfaker=vgl_dlfaker)
+    return Options(parse_screen(screen), dpi, request, tuple(server_args), start_timeout, probe_timeout, shim)

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, settings
 
 import anaheadless.session.keeper
 from anaheadless.session.discovery import parse_command
-from helpers import PROGRAMS, User, wait_until
-from namespaces import CAN_UNSHARE, PrivateTmp, private
+from tests.support.helpers import PROGRAMS, User, wait_until
+from tests.support.namespaces import CAN_UNSHARE, PrivateTmp, private
 
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")

@@ -15,10 +15,10 @@ from anaheadless.errors import LaunchError
 from anaheadless.launch import environment
 from anaheadless.launch import run as launch
 from anaheadless.opengl import candidates, hardware
-from anaheadless.opengl.candidates import Candidate, Proof
-from anaheadless.opengl.probe import prove
+from anaheadless.opengl.candidates import Candidate, ProbeResult
+from anaheadless.opengl.probe import run_probe
 from anaheadless.opengl.rendercheck import load_first
-from anaheadless.options import Options, Wishes
+from anaheadless.options import OpenGLRequest, Options
 from anaheadless.system import libraries
 from anaheadless.system.programs import this_python
 
@@ -73,9 +73,9 @@ def load(candidate: Candidate) -> None:
             ) from error
 
 
-def look_at_display(timeout: float) -> Proof:
+def look_at_display(timeout: float) -> ProbeResult:
     """What comes of a picture on the display that DISPLAY names, drawn with whatever a program here would draw with."""
-    return prove(Candidate("native"), this_python(), os.environ, timeout)
+    return run_probe(Candidate("native"), this_python(), os.environ, timeout)
 
 
 def start(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, without: str) -> launch.Launch:
@@ -85,17 +85,17 @@ def start(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, witho
     :raises LaunchError: there is none.
     """
     launch.check_proc()
-    wishes = None
+    request = None
     if need_opengl:
-        wishes = Wishes(
+        request = OpenGLRequest(
             virtualgl=allow_virtualgl,
             force_virtualgl=allow_virtualgl and force_virtualgl,
             preload=may_preload(),
         )
-    ready = launch.start(Options(wishes=wishes, shim=False), os.environ, without=without, running=True)
+    ready = launch.start(Options(opengl=request, shim=False), os.environ, without=without, running=True)
     try:
-        if ready.verdict is not None and ready.verdict.chosen is not None:
-            load(ready.verdict.chosen)
+        if ready.selection is not None and ready.selection.chosen is not None:
+            load(ready.selection.chosen)
     except BaseException:
         ready.session.end()
         raise
@@ -107,12 +107,12 @@ def virtualgl_for_display(timeout: float) -> dict[str, str] | None:
 
     :raises LaunchError: it has drawn in another process, but can't be loaded in this one.
     """
-    wishes = Wishes("virtualgl", preload=may_preload())
+    request = OpenGLRequest("virtualgl", preload=may_preload())
     # Not on DISPLAY itself, which a program would draw on without VirtualGL.
-    known = hardware.gather(os.environ).replace(outer_display=None)
-    for candidate in candidates.candidates(known, wishes):
+    known = hardware.detect(os.environ).replace(outer_display=None)
+    for candidate in candidates.candidates(known, request):
         tried = candidates.in_process(candidate)
-        if prove(tried, this_python(), environment.with_opengl(os.environ, tried), timeout).drawn:
+        if run_probe(tried, this_python(), environment.with_opengl(os.environ, tried), timeout).drawn:
             load(candidate)
             return environment.with_opengl(os.environ, candidate)
     return None

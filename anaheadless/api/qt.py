@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from anaheadless.errors import say
+from anaheadless.errors import print_stderr
 from anaheadless.system.light_stdlib import suppress
 
 BINDINGS = ("PyQt5", "PyQt6", "PySide2", "PySide6")
@@ -102,7 +102,7 @@ def _no_word_about_opengl(core: Any) -> Iterator[None]:
             if before is not None:
                 before(kind, context, message)
             else:
-                say(message)
+                print_stderr(message)
 
     before = core.qInstallMessageHandler(pass_on)
     try:

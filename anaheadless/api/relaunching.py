@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from anaheadless.errors import LaunchError, say
+from anaheadless.errors import LaunchError, print_stderr
 
 
 def relaunch(**options: Any) -> None:
@@ -45,7 +45,7 @@ def relaunch(**options: Any) -> None:
     try:
         launch.run(target, wanted, os.environ, sys.executable, without='gl="none"')
     except LaunchError as error:
-        say(str(error))
+        print_stderr(str(error))
         sys.exit(error.exit_code)
 
 

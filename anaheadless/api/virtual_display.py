@@ -58,9 +58,9 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) ->
         checked_call("virtual_display", options), os.environ if environ is None else environ, without='gl="none"'
     )
     try:
-        session, verdict = ready.session, ready.verdict
-        backend = verdict.chosen.name if verdict and verdict.chosen else "none"
-        renderer = verdict.proof.renderer if verdict and verdict.proof else None
+        session, selection = ready.session, ready.selection
+        backend = selection.chosen.name if selection and selection.chosen else "none"
+        renderer = selection.result.renderer if selection and selection.result else None
         yield VirtualDisplay(session.display, session.authority, ready.environ, backend, renderer)
     finally:
         ready.session.end()

@@ -16,10 +16,10 @@ import click
 from anaheadless import __version__, options
 from anaheadless.cli import config_file
 from anaheadless.cli.config_file import Setting
-from anaheadless.errors import LaunchError, printable, say
+from anaheadless.errors import LaunchError, print_stderr, printable
 from anaheadless.launch import run as launch
 from anaheadless.launch import target
-from anaheadless.options import BACKENDS, VGL_DISPLAY, Options, Screen, Wishes, parse_duration, parse_screen
+from anaheadless.options import BACKENDS, VGL_DISPLAY, OpenGLRequest, Options, Screen, parse_duration, parse_screen
 from anaheadless.session import leftovers, protocol
 from anaheadless.system import programs
 
@@ -203,7 +203,7 @@ _WATCH_OPTIONS: tuple[Decorator, ...] = (
     _option(
         "--grace",
         type=Duration(),
-        default=options.Watch.grace,
+        default=options.RunLimits.grace,
         show_default="10s",
         metavar="DURATION",
         help="How long it may take to end, after SIGTERM, before SIGKILL.",
@@ -256,7 +256,7 @@ class Command(click.Command):
                 error.message = printable(error.message)  # type: ignore[misc,unused-ignore]  # final since click 8.5
             with StringIO() as text:
                 error.show(text)
-                say(text.getvalue().rstrip("\n"))
+                print_stderr(text.getvalue().rstrip("\n"))
             sys.exit(error.exit_code)
         sys.exit(status)
 
@@ -575,7 +575,7 @@ def clean() -> None:
 
 @cli.command(context_settings=_SETTINGS)
 @click.argument("session", required=False)
-@click.option("--grace", type=Duration(), default=options.Watch.grace, show_default="10s", help="As for --timeout.")
+@click.option("--grace", type=Duration(), default=options.RunLimits.grace, show_default="10s", help="As for --timeout.")
 def stop(session: str | None, grace: float) -> None:
     """End a SESSION, and with it a program that was run: SIGTERM, then SIGKILL.
 
@@ -670,9 +670,9 @@ def _launch_options(
 ) -> Options:
     if no_virtualgl and gl == "virtualgl":
         raise click.UsageError("--gl virtualgl and --no-virtualgl contradict each other.")
-    wishes = None
+    request = None
     if gl != "none":
-        wishes = Wishes(gl, not no_virtualgl, vgl_display=vgl_display, vgl_dlfaker=not vgl_no_dlfaker)
+        request = OpenGLRequest(gl, not no_virtualgl, vgl_display=vgl_display, vgl_dlfaker=not vgl_no_dlfaker)
     source = click.get_current_context().get_parameter_source
     if not timeout and any(source(name) is ParameterSource.COMMANDLINE for name in ("grace", "screenshot_on_timeout")):
         raise click.UsageError("--grace and --screenshot-on-timeout need a --timeout.")
@@ -684,5 +684,5 @@ def _launch_options(
     if record and rest["screen"].depth not in (15, 16, 24):
         raise click.UsageError("--record needs a --screen of 15, 16 or 24 bits: ffmpeg reads no other.")
     film = _absolute(record) if record else ""
-    watch = options.Watch(timeout or 0.0, grace or options.Watch.grace, picture, log or "", film)
-    return Options(wishes=wishes, server_args=server_arg, shim=not no_shim, watch=watch, **rest)
+    limits = options.RunLimits(timeout or 0.0, grace or options.RunLimits.grace, picture, log or "", film)
+    return Options(opengl=request, server_args=server_arg, shim=not no_shim, limits=limits, **rest)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from anaheadless.errors import FAILED, LaunchError, say
+from anaheadless.errors import FAILED, LaunchError, print_stderr
 from anaheadless.system import programs
 
 # What a write to standard output may meet.
@@ -111,11 +111,11 @@ def _say_what_fails(command: Callable[[], None]) -> None:
     try:
         command()
     except LaunchError as error:
-        say(str(error))
+        print_stderr(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in _UNWRITABLE or error.filename:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would try, and fail, once more
-        say(f"anaheadless: the output can't be written: {error.strerror}")
+        print_stderr(f"anaheadless: the output can't be written: {error.strerror}")
         sys.exit(FAILED)

@@ -13,9 +13,9 @@ from anaheadless.diagnostics import inspection
 from anaheadless.errors import LaunchError
 from anaheadless.launch import run as launch
 from anaheadless.opengl import hardware, rendercheck
-from anaheadless.opengl.candidates import Candidate, Verdict, advice
-from anaheadless.opengl.probe import prove
-from anaheadless.options import Options, Wishes
+from anaheadless.opengl.candidates import Candidate, Selection, advice
+from anaheadless.opengl.probe import run_probe
+from anaheadless.options import OpenGLRequest, Options
 from anaheadless.system import png
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.programs import find_program
@@ -50,7 +50,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
     """
     if picture is not None:
         _check_writable(picture)
-    known = hardware.gather(environ)
+    known = hardware.detect(environ)
     report: dict[str, Any] = {
         "version": __version__,
         "tools": [_tool(name, environ, known) for name in _TOOLS],
@@ -80,11 +80,11 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
     try:
         report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.session.glx}
         report.update(_inspect(python, ready.environ, report["python"]))
-        if ready.verdict is not None:
-            add_verdict(report, ready.verdict, options.wishes or Wishes())
-            if picture is not None and ready.verdict.chosen is not None:
-                _save_picture(picture, ready.verdict.chosen, python, ready.environ, options.probe_timeout)
-        report["starts"] = ready.verdict is None or ready.verdict.chosen is not None
+        if ready.selection is not None:
+            add_selection(report, ready.selection, options.opengl or OpenGLRequest())
+            if picture is not None and ready.selection.chosen is not None:
+                _save_picture(picture, ready.selection.chosen, python, ready.environ, options.probe_timeout)
+        report["starts"] = ready.selection is None or ready.selection.chosen is not None
         report["works"] = report["starts"] and not _broken_bindings(report["qt"])
         report["advice"] += _qt_advice(report["qt"])
     finally:
@@ -95,7 +95,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
 def _save_picture(path: str, candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float) -> None:
     """:raises LaunchError: it can't be drawn once more, or not be saved."""
     with memory_file("picture") as pixels:
-        drawn = prove(candidate, python, environ, timeout, f"/proc/{os.getpid()}/fd/{pixels.fileno()}")
+        drawn = run_probe(candidate, python, environ, timeout, f"/proc/{os.getpid()}/fd/{pixels.fileno()}")
         if not drawn.drawn:
             raise LaunchError(f"the picture can't be drawn: {drawn.message or drawn}", hint=_RENDER_HINT)
         row = 3 * rendercheck.SIZE
@@ -167,7 +167,7 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("advice", None, line)
 
 
-def _tool(name: str, environ: Mapping[str, str], known: hardware.Facts) -> dict[str, Any]:
+def _tool(name: str, environ: Mapping[str, str], known: hardware.HostCapabilities) -> dict[str, Any]:
     version_option, required = _TOOLS[name]
     path = find_program(name, os.get_exec_path(environ))
     if name == "vglrun" and known.virtualgl is not None:
@@ -217,7 +217,7 @@ def _inspect(python: str, environ: dict[str, str], about: dict[str, Any]) -> dic
     }
 
 
-def add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> None:
+def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLRequest) -> None:
     """Add what was tried, what is chosen and why, and what would be better."""
     report["candidates"] = [
         {
@@ -226,20 +226,21 @@ def add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> Non
             "variables": dict(candidate.variables),
             "preload": list(candidate.preload),
             "library_path": list(candidate.library_path),
-            "hardware": proof.hardware,
+            "hardware": result.hardware,
+            "result": result.outcome,
             **{
-                name: getattr(proof, name)
-                for name in ("result", "message", "vendor", "renderer", "version", "direct", "seconds")
+                name: getattr(result, name)
+                for name in ("message", "vendor", "renderer", "version", "direct", "seconds")
             },
         }
-        for candidate, proof in verdict.attempts
+        for candidate, result in selection.attempts
     ]
-    if verdict.chosen is None or verdict.proof is None:
-        report["advice"].append(advice(verdict))
+    if selection.chosen is None or selection.result is None:
+        report["advice"].append(advice(selection))
         return
-    if wishes.backend != "auto":
+    if request.backend != "auto":
         why = "asked for, and it draws"
-    elif verdict.proof.hardware:
+    elif selection.result.hardware:
         why = "the first that draws on hardware"
     else:
         why = "the first that draws; none does on hardware"
@@ -250,9 +251,9 @@ def add_verdict(report: dict[str, Any], verdict: Verdict, wishes: Wishes) -> Non
                 "There is a GPU, but no GLX on it. VirtualGL would bring it to every program here; a program that can "
                 "draw through EGL by itself (VTK from 9.4 on) is faster with --gl none, or without anaheadless."
             )
-    if verdict.chosen.warning:
-        report["advice"].append(verdict.chosen.warning)
-    report["choice"] = {"name": verdict.chosen.name, "label": str(verdict.chosen), "why": why}
+    if selection.chosen.warning:
+        report["advice"].append(selection.chosen.warning)
+    report["choice"] = {"name": selection.chosen.name, "label": str(selection.chosen), "why": why}
 
 
 def _broken_bindings(bindings: list[dict[str, Any]]) -> list[str]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 
-from anaheadless.errors import say
+from anaheadless.errors import print_stderr
 from anaheadless.opengl import hardware
-from anaheadless.opengl.candidates import Candidate, Proof, Verdict, candidates, choose, in_process
-from anaheadless.opengl.hardware import Facts
-from anaheadless.options import Options, Wishes
+from anaheadless.opengl.candidates import Candidate, ProbeResult, Selection, candidates, choose, in_process
+from anaheadless.opengl.hardware import HostCapabilities
+from anaheadless.options import OpenGLRequest, Options
 from anaheadless.session.session import Session
 from anaheadless.x11 import authority
 from anaheadless.x11.display_number import socket_path
@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from anaheadless.opengl.cache import Place, Remembered
-    from anaheadless.opengl.probe import Trial
+    from anaheadless.opengl.cache import CacheEntry, CacheKey
+    from anaheadless.opengl.probe import RunningProbe
 
 
 class Search:
@@ -41,7 +41,7 @@ class Search:
         self,
         options: Options,
         environ: Mapping[str, str],
-        known: Facts,
+        known: HostCapabilities,
         server: str,
         python: str,
         environment_with: Callable[[Candidate, Session], dict[str, str]],
@@ -49,9 +49,9 @@ class Search:
     ) -> None:
         self._options, self._environ, self._known, self._running = options, environ, known, running
         self._server, self._python, self._environment_with = server, python, environment_with
-        self._place: Place | None = None
-        self._remembered: Remembered | None = None
-        self._begun: list[tuple[Candidate, Trial]] = []
+        self._place: CacheKey | None = None
+        self._remembered: CacheEntry | None = None
+        self._begun: list[tuple[Candidate, RunningProbe]] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -76,69 +76,69 @@ class Search:
         if _is_script(self._python):  # as pyenv's are: which interpreter it starts, it alone knows
             return None
         options, known = self._options, self._known
-        asked = (options.screen, options.dpi, options.wishes, options.server_args, self._running, known)
-        files = _opengl_files(known, self._environ, options.wishes)
-        self._place = cache.place(self._environ, (self._server, self._python), files, *asked)
+        asked = (options.screen, options.dpi, options.opengl, options.server_args, self._running, known)
+        files = _opengl_files(known, self._environ, options.opengl)
+        self._place = cache.key_for(self._environ, (self._server, self._python), files, *asked)
         if self._place is not None and not options.fresh:
-            self._remembered = cache.recall(self._place)
+            self._remembered = cache.load(self._place)
         found = self._remembered
-        if found is None and options.wishes is not None:
+        if found is None and options.opengl is not None:
             import anaheadless.opengl.probe  # noqa: F401  # no small import; it is needed when the keeper has started
-        return found.glx if eager and found is not None and found.is_prompt else None
+        return found.glx if eager and found is not None and found.accepts_early_clients else None
 
     def begin(self, started: Session) -> None:
         """Have the first candidate's interpreter start while the server does; it waits for that to draw."""
         self._stack.close()  # that of a server that could not be had
-        if self._options.wishes is not None and self._remembered is None:
+        if self._options.opengl is not None and self._remembered is None:
             from anaheadless.opengl.probe import trial  # only here: subprocess is no small import
 
             limit = self._options.start_timeout + self._options.probe_timeout
-            for candidate in islice(candidates(self._known, self._options.wishes), 1):
+            for candidate in islice(candidates(self._known, self._options.opengl), 1):
                 tried = self._as_tried(candidate)
                 drawing = trial(tried, self._python, self._environment_with(tried, started), limit)
                 self._begun = [(candidate, self._stack.enter_context(drawing))]
 
-    def verdict(self, started: Session) -> Verdict | None:
+    def selection(self, started: Session) -> Selection | None:
         """The verdict, or None where no OpenGL was asked for; proved on a server that is ready."""
         if self._remembered is not None:
-            return self._remembered.verdict
-        verdict = None
-        if self._options.wishes is not None:
+            return self._remembered.selection
+        selection = None
+        if self._options.opengl is not None:
             deadline = time.monotonic() + 3 * self._options.probe_timeout
-            verdict = choose(
+            selection = choose(
                 self._known,
-                self._options.wishes,
-                lambda candidate: self._prove(candidate, started, deadline),
-                lambda: hardware.gather_repairs(self._environ, running=self._running),
+                self._options.opengl,
+                lambda candidate: self._probe(candidate, started, deadline),
+                lambda: hardware.detect_workarounds(self._environ, running=self._running),
             )
         # Of a film, the keeper has said more than that the server is ready, which a later run would be told.
-        film = self._options.watch.film
-        lasts = verdict is None or (verdict.chosen is not None and not verdict.chosen.warning)
+        film = self._options.limits.film
+        lasts = selection is None or (selection.chosen is not None and not selection.chosen.warning)
         if self._place is not None and not film and lasts:
-            self._remember(self._place, started, verdict)
-        return verdict
+            self._remember(self._place, started, selection)
+        return selection
 
-    def _prove(self, candidate: Candidate, started: Session, deadline: float) -> Proof:
-        from anaheadless.opengl.probe import prove
+    def _probe(self, candidate: Candidate, started: Session, deadline: float) -> ProbeResult:
+        from anaheadless.opengl.probe import run_probe
 
         limit = min(self._options.probe_timeout, deadline - time.monotonic())
         for first, trial in self._begun:
             if first == candidate:
                 return trial.result(limit)
         tried = self._as_tried(candidate)
-        return prove(tried, self._python, self._environment_with(tried, started), limit)
+        return run_probe(tried, self._python, self._environment_with(tried, started), limit)
 
     def _as_tried(self, candidate: Candidate) -> Candidate:
         return in_process(candidate) if self._running else candidate
 
-    def _remember(self, place: Place, started: Session, verdict: Verdict | None) -> None:
+    def _remember(self, place: CacheKey, started: Session, selection: Selection | None) -> None:
         from anaheadless.opengl import cache
 
         try:
-            cache.remember(place, cache.Remembered(started.is_prompt(), started.glx, verdict))
+            cache.store(place, cache.CacheEntry(started.accepts_early_clients(), started.glx, selection))
         except OSError as error:
             if self._options.verbose:
-                say(f"anaheadless: can't keep the result of the OpenGL test: {error}")
+                print_stderr(f"anaheadless: can't keep the result of the OpenGL test: {error}")
 
 
 def _is_script(path: str) -> bool:
@@ -149,11 +149,11 @@ def _is_script(path: str) -> bool:
         return False
 
 
-def _opengl_files(known: Facts, environ: Mapping[str, str], wishes: Wishes | None) -> Iterator[str]:
+def _opengl_files(known: HostCapabilities, environ: Mapping[str, str], request: OpenGLRequest | None) -> Iterator[str]:
     """What else OpenGL depends on: VirtualGL may render on another X server, and needs its cookie for that."""
-    if known.virtualgl is not None and wishes is not None:
+    if known.virtualgl is not None and request is not None:
         yield from authority.authority_files(environ)
-        for display in wishes.vgl_display, environ.get("VGL_DISPLAY"), known.outer_display:
+        for display in request.vgl_display, environ.get("VGL_DISPLAY"), known.outer_display:
             number = (display or "").rpartition(":")[2].partition(".")[0]
             if number.isdecimal():
                 yield socket_path(int(number))  # a new one for each server

@@ -7,15 +7,15 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 
-from anaheadless.errors import LaunchError, say
+from anaheadless.errors import LaunchError, print_stderr
 from anaheadless.launch import environment
 from anaheadless.launch.find_opengl import Search
 from anaheadless.launch.target import Target
 from anaheadless.opengl import hardware
-from anaheadless.opengl.candidates import Candidate, Verdict, advice
-from anaheadless.options import Options, Wishes
+from anaheadless.opengl.candidates import Candidate, Selection, advice
+from anaheadless.options import OpenGLRequest, Options
 from anaheadless.session import protocol, session
-from anaheadless.session.discovery import Notes
+from anaheadless.session.discovery import SessionStatus
 from anaheadless.system import private_files
 from anaheadless.system.light_stdlib import Record
 from anaheadless.system.programs import cannot_execute, this_python
@@ -31,13 +31,13 @@ class Launch(Record):
     """A session that is ready for a target.
 
     :param environ: what the target is to get.
-    :param verdict: where its OpenGL comes from, or None where none was asked for.
+    :param selection: where its OpenGL comes from, or None where none was asked for.
     :param remembered: whether that is an earlier run's.
     """
 
     session: session.Session
     environ: dict[str, str]
-    verdict: Verdict | None
+    selection: Selection | None
     remembered: bool = False
 
 
@@ -68,8 +68,8 @@ def run(
         if say_keeper is not None:
             say_keeper(ready.session.keeper)
         if options.verbose:
-            say(f"anaheadless: target: {' '.join(target.argv)}")
-        if options.watch.timeout and not _has_terminal():
+            print_stderr(f"anaheadless: target: {' '.join(target.argv)}")
+        if options.limits.timeout and not _has_terminal():
             # As coreutils' timeout does it: the end of the time is for all that the target has started. Not on a
             # terminal, whose ^C would reach it no more.
             with suppress(OSError):  # the keeper was killed just now
@@ -100,11 +100,11 @@ def start(
     try:
         if options.verbose:
             for line in report(options, ready):
-                say(f"anaheadless: {line}")
-        if ready.verdict is not None and ready.verdict.chosen is None:
-            raise no_opengl(options, ready.verdict, without)
-        if ready.verdict is not None and ready.verdict.chosen is not None and ready.verdict.chosen.warning:
-            say(f"anaheadless: {ready.verdict.chosen.warning}")
+                print_stderr(f"anaheadless: {line}")
+        if ready.selection is not None and ready.selection.chosen is None:
+            raise no_opengl(options, ready.selection, without)
+        if ready.selection is not None and ready.selection.chosen is not None and ready.selection.chosen.warning:
+            print_stderr(f"anaheadless: {ready.selection.chosen.warning}")
     except BaseException:
         ready.session.end()
         raise
@@ -124,7 +124,7 @@ def prepare(
     """Start a session and find its OpenGL, if there is one.
 
     :param target: the PID of the process that it is to live as long as, or None for this one.
-    :param purpose: see :class:`anaheadless.session.discovery.Notes`.
+    :param purpose: see :class:`anaheadless.session.discovery.SessionStatus`.
     :param running: the target is this very process: what is preloaded in others, it will load by itself.
     :param eager: whether not to wait for an X server that is known to start, see
         :func:`anaheadless.session.session.start`.
@@ -135,23 +135,23 @@ def prepare(
     # Qt complains on stderr where there is none, and cron mails that.
     runtime_folder = None if private_files.is_private(environ.get("XDG_RUNTIME_DIR")) else next(iter(folders), None)
     ffmpeg = ""
-    if options.watch.film:
+    if options.limits.film:
         from anaheadless.session import recorder  # only here, as all that a run has seldom need of
 
         ffmpeg = recorder.find(environ)
-    known = hardware.gather(environ)
+    known = hardware.detect(environ)
     program = xvfb.find(environ)
     server = session.ServerOptions(
         program=program,
         screen=options.screen,
         dpi=options.dpi,
-        glx=options.wishes is not None,
+        glx=options.opengl is not None,
         extra=options.server_args,
         start_timeout=options.start_timeout,
         # VirtualGL renders on the caller's own display, whose cookie is in the file that ours is put in front of.
         further_authority=authority.read_authority(environ) if known.virtualgl is not None else b"",
         folders=folders,
-        watch=options.watch,
+        limits=options.limits,
         target=target,
         ffmpeg=ffmpeg,
     )
@@ -171,13 +171,13 @@ def prepare(
     try:
         with Search(options, environ, known, program, python or this_python(), environment_with, running) as search:
             started = session.start(server, environ, lambda: search.known_glx(eager), search.begin)
-            verdict = search.verdict(started)
-            chosen, proof = (verdict.chosen, verdict.proof) if verdict is not None else (None, None)
+            selection = search.selection(started)
+            chosen, result = (selection.chosen, selection.result) if selection is not None else (None, None)
             glx, backend, renderer = int(started.glx), "none", ""
-            if chosen is not None and proof is not None:
-                glx, backend, renderer = 2, chosen.name, proof.renderer
-            started.note(Notes(glx, backend, renderer, environ.get("DISPLAY", ""), purpose, search.source))
-            return Launch(started, environment_with(chosen, started), verdict, bool(search.source))
+            if chosen is not None and result is not None:
+                glx, backend, renderer = 2, chosen.name, result.renderer
+            started.note(SessionStatus(glx, backend, renderer, environ.get("DISPLAY", ""), purpose, search.source))
+            return Launch(started, environment_with(chosen, started), selection, bool(search.source))
     except BaseException:
         if started is not None:
             started.end()
@@ -220,23 +220,23 @@ def check_proc() -> None:
 
 def report(options: Options, ready: Launch) -> list[str]:
     """What was started and decided, a line each."""
-    started, verdict = ready.session, ready.verdict
+    started, selection = ready.session, ready.selection
     lines = [f"display {started.display}, {options.screen} (keeper {started.keeper})"]
-    if verdict is None:
+    if selection is None:
         return [*lines, "OpenGL: none, as asked for"]
-    for candidate, proof in verdict.attempts:
-        how = "remembered" if ready.remembered else f"{proof.seconds:.2f} s"
-        lines.append(f"tried {candidate}: {proof} ({how})")
-    return [*lines, f"OpenGL: {verdict.chosen or 'none could be proved'}"]
+    for candidate, result in selection.attempts:
+        how = "remembered" if ready.remembered else f"{result.seconds:.2f} s"
+        lines.append(f"tried {candidate}: {result} ({how})")
+    return [*lines, f"OpenGL: {selection.chosen or 'none could be proved'}"]
 
 
-def no_opengl(options: Options, verdict: Verdict, without: str) -> LaunchError:
+def no_opengl(options: Options, selection: Selection, without: str) -> LaunchError:
     """Why there is no OpenGL: a line for each candidate, and what to do."""
-    wishes = options.wishes or Wishes()
+    request = options.opengl or OpenGLRequest()
     return LaunchError(
-        "no OpenGL: nothing could be drawn" if verdict.attempts else f"no OpenGL: {wishes.backend} is not there",
-        details=tuple(f"{candidate}: {proof}" for candidate, proof in verdict.attempts),
-        hint=f"{advice(verdict)} To go without OpenGL: {without}. To see more: anaheadless doctor.",
+        "no OpenGL: nothing could be drawn" if selection.attempts else f"no OpenGL: {request.backend} is not there",
+        details=tuple(f"{candidate}: {result}" for candidate, result in selection.attempts),
+        hint=f"{advice(selection)} To go without OpenGL: {without}. To see more: anaheadless doctor.",
     )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from anaheadless import __version__
-from anaheadless.opengl.candidates import Candidate, Proof, Verdict
+from anaheadless.opengl.candidates import Candidate, ProbeResult, Selection
 from anaheadless.system.libraries import LIBRARY_FOLDERS
 from anaheadless.system.light_stdlib import Record
 
@@ -47,7 +47,7 @@ _LIBRARY_PLACES = (
 )
 
 
-class Place(Record):
+class CacheKey(Record):
     """Where something is remembered.
 
     :param key: all that it depends on, as text.
@@ -57,20 +57,23 @@ class Place(Record):
     key: str
 
 
-class Remembered(Record):
+class CacheEntry(Record):
     """What was found out.
 
-    :param is_prompt: whether the X server need not be waited for: it takes our sockets, and says that it is ready.
+    :param accepts_early_clients: whether the X server need not be waited for: it takes our sockets, and says when it is
+        ready.
     :param glx: whether it advertises GLX.
-    :param verdict: what has drawn, and its proof; or None where no OpenGL was asked for.
+    :param selection: what has drawn, and its proof; or None where no OpenGL was asked for.
     """
 
-    is_prompt: bool
+    accepts_early_clients: bool
     glx: bool
-    verdict: Verdict | None = None
+    selection: Selection | None = None
 
 
-def place(environ: Mapping[str, str], programs: Sequence[str], files: Iterable[str], *asked: object) -> Place | None:
+def key_for(
+    environ: Mapping[str, str], programs: Sequence[str], files: Iterable[str], *asked: object
+) -> CacheKey | None:
     """Where to remember what comes of a start; None: nowhere, no safe folder can be had, or no /proc/sys.
 
     :param environ: what the target is to inherit.
@@ -97,10 +100,10 @@ def place(environ: Mapping[str, str], programs: Sequence[str], files: Iterable[s
             sorted(item for item in environ.items() if item[0].startswith(_PREFIXES)),
         )
     )
-    return Place(os.path.join(cache, "anaheadless", f"{zlib.crc32(key.encode(errors='surrogateescape')):08x}"), key)
+    return CacheKey(os.path.join(cache, "anaheadless", f"{zlib.crc32(key.encode(errors='surrogateescape')):08x}"), key)
 
 
-def recall(place: Place) -> Remembered | None:
+def load(place: CacheKey) -> CacheEntry | None:
     """What is remembered there, if it still holds."""
     try:
         descriptor = os.open(place.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
@@ -115,25 +118,25 @@ def recall(place: Place) -> Remembered | None:
         said = json.loads(text)
         if said["key"] != place.key or any(stamp(path) != tuple(then) for path, then in said["libraries"]):
             return None
-        verdict = None
+        selection = None
         if said["candidate"]:
             candidate = Candidate(**_with_tuples(said["candidate"]))
-            verdict = Verdict(candidate, ((candidate, Proof(**_with_tuples(said["proof"]))),))
-        return Remembered(said["is_prompt"], said["glx"], verdict)
+            selection = Selection(candidate, ((candidate, ProbeResult(**_with_tuples(said["proof"]))),))
+        return CacheEntry(said["accepts_early_clients"], said["glx"], selection)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def remember(place: Place, found: Remembered) -> None:
+def store(place: CacheKey, found: CacheEntry) -> None:
     """Write it down; :raises OSError: that can't be done."""
-    candidate, proof = (found.verdict.chosen, found.verdict.proof) if found.verdict else (None, None)
+    candidate, result = (found.selection.chosen, found.selection.result) if found.selection else (None, None)
     said = {
         "key": place.key,
-        "is_prompt": found.is_prompt,
+        "accepts_early_clients": found.accepts_early_clients,
         "glx": found.glx,
         "candidate": candidate and {**candidate.as_dict(), "variables": dict(candidate.variables)},
-        "proof": proof and proof.replace(libraries=()).as_dict(),
-        "libraries": [(path, stamp(path)) for path in (proof.libraries if proof else ())],
+        "proof": result and result.replace(libraries=()).as_dict(),
+        "libraries": [(path, stamp(path)) for path in (result.libraries if result else ())],
     }
     text = json.dumps(said).encode()
     folder = os.path.dirname(place.path)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from anaheadless.opengl.hardware import Facts, Repairs, VirtualGl
-from anaheadless.options import Wishes
+from anaheadless.opengl.hardware import HostCapabilities, VirtualGl, Workarounds
+from anaheadless.options import OpenGLRequest
 from anaheadless.system.light_stdlib import Record
 
 # GL_RENDERER of what draws on the CPU. VirtualGL and the GLX vendor say nothing about it.
@@ -54,10 +54,10 @@ class Candidate(Record):
         return f"{self.name} ({self.detail})" if self.detail else self.name
 
 
-class Proof(Record):
+class ProbeResult(Record):
     """What came of a candidate's picture.
 
-    :param result: ``drawn``, or what failed: ``no display``, ``no library``, ``no GLX``, ``no config``, ``refused``,
+    :param outcome: ``drawn``, or what failed: ``no display``, ``no library``, ``no GLX``, ``no config``, ``refused``,
         ``wrong pixels``, ``not saved`` (a file for the picture), ``not loaded``, ``crashed``, ``ended``, ``hung``,
         ``missing file``, ``not tried``.
     :param message: the reason, in the words of the library where it has any.
@@ -65,7 +65,7 @@ class Proof(Record):
     :param libraries: the paths of all libraries that drew.
     """
 
-    result: str
+    outcome: str
     message: str = ""
     vendor: str = ""
     renderer: str = ""
@@ -76,7 +76,7 @@ class Proof(Record):
 
     @property
     def drawn(self) -> bool:
-        return self.result == "drawn"
+        return self.outcome == "drawn"
 
     @property
     def hardware(self) -> bool:
@@ -86,43 +86,43 @@ class Proof(Record):
     def __str__(self) -> str:
         if self.drawn:
             return f"{self.renderer}, {'hardware' if self.hardware else 'software'}"
-        return f"{self.result}: {self.message}" if self.message else self.result
+        return f"{self.outcome}: {self.message}" if self.message else self.outcome
 
 
-class Verdict(Record):
+class Selection(Record):
     """The candidate that the target gets, or None, and what was tried in which order."""
 
     chosen: Candidate | None
-    attempts: tuple[tuple[Candidate, Proof], ...] = ()
+    attempts: tuple[tuple[Candidate, ProbeResult], ...] = ()
 
     @property
-    def proof(self) -> Proof | None:
-        return next((proof for candidate, proof in self.attempts if candidate is self.chosen), None)
+    def result(self) -> ProbeResult | None:
+        return next((result for candidate, result in self.attempts if candidate is self.chosen), None)
 
 
-def candidates(facts: Facts, wishes: Wishes) -> Iterator[Candidate]:
+def candidates(host: HostCapabilities, request: OpenGLRequest) -> Iterator[Candidate]:
     """The ways to get OpenGL here, in the order in which they are to be tried."""
-    wanted = [wishes.backend] if wishes.backend != "auto" else ["virtualgl", "nvidia", "native", "mesa"]
-    if "virtualgl" in wanted and wishes.virtualgl and wishes.preload and facts.virtualgl is not None:
-        for display in _vgl_displays(facts, wishes):
-            yield virtualgl(facts.virtualgl, display, facts.user, dlfaker=wishes.vgl_dlfaker)
-    if "nvidia" in wanted and (facts.nvidia or wishes.backend == "nvidia"):
+    wanted = [request.backend] if request.backend != "auto" else ["virtualgl", "nvidia", "native", "mesa"]
+    if "virtualgl" in wanted and request.virtualgl and request.preload and host.virtualgl is not None:
+        for display in _vgl_displays(host, request):
+            yield virtualgl(host.virtualgl, display, host.user, dlfaker=request.vgl_dlfaker)
+    if "nvidia" in wanted and (host.nvidia or request.backend == "nvidia"):
         # libglvnd takes another vendor, without a word, where it can't load the one that is named.
         yield Candidate("nvidia", variables={"__GLX_VENDOR_LIBRARY_NAME": "nvidia"}, loads="libGLX_nvidia.so")
     if "native" in wanted:
         yield Candidate("native")
-    if "mesa" in wanted and (facts.mesa_vendor or wishes.backend == "mesa"):
+    if "mesa" in wanted and (host.mesa_vendor or request.backend == "mesa"):
         variables = {"__GLX_VENDOR_LIBRARY_NAME": "mesa", "LIBGL_ALWAYS_SOFTWARE": "1"}
         yield Candidate("mesa", "chosen by libglvnd", variables, loads="libGLX_mesa.so")
 
 
-def _vgl_displays(facts: Facts, wishes: Wishes) -> Sequence[str]:
-    asked = wishes.vgl_display or facts.user.get("VGL_DISPLAY")
+def _vgl_displays(host: HostCapabilities, request: OpenGLRequest) -> Sequence[str]:
+    asked = request.vgl_display or host.user.get("VGL_DISPLAY")
     if asked:
         return [asked]
-    found = [*(["egl"] if facts.gpus else []), *([facts.outer_display] if facts.outer_display else [])]
+    found = [*(["egl"] if host.gpus else []), *([host.outer_display] if host.outer_display else [])]
     # Without a GPU or a 3D X server, there is a software EGL device at most: only for who insists.
-    return found or (["egl"] if wishes.force_virtualgl or wishes.backend == "virtualgl" else [])
+    return found or (["egl"] if request.force_virtualgl or request.backend == "virtualgl" else [])
 
 
 def virtualgl(installed: VirtualGl, display: str, user: Mapping[str, str], *, dlfaker: bool) -> Candidate:
@@ -164,34 +164,36 @@ def in_process(candidate: Candidate) -> Candidate:
     return candidate.replace(preload=(), library_path=(), load=load)
 
 
-def fallbacks(attempts: Sequence[tuple[Candidate, Proof]], repairs: Repairs, wishes: Wishes) -> Iterator[Candidate]:
+def fallbacks(
+    attempts: Sequence[tuple[Candidate, ProbeResult]], workarounds: Workarounds, request: OpenGLRequest
+) -> Iterator[Candidate]:
     """What is left to try when none of the *attempts* has drawn.
 
     :param attempts: may grow while this runs, by the candidates that it yields: one may need several repairs.
     """
-    if wishes.preload and repairs.mesa_folder is not None and wishes.backend in ("auto", "mesa"):
-        library = os.path.join(repairs.mesa_folder, "libGL.so.1")
+    if request.preload and workarounds.mesa_folder is not None and request.backend in ("auto", "mesa"):
+        library = os.path.join(workarounds.mesa_folder, "libGL.so.1")
         yield Candidate(
             "mesa",
-            f"in {repairs.mesa_folder}",
+            f"in {workarounds.mesa_folder}",
             {"LIBGL_ALWAYS_SOFTWARE": "1"},
             # LD_PRELOAD knows no way to write a blank; LD_LIBRARY_PATH then has to do.
             preload=() if " " in library else (library,),
-            library_path=(repairs.mesa_folder,),
+            library_path=(workarounds.mesa_folder,),
             files=(library,),
-            loads=os.path.join(os.path.realpath(repairs.mesa_folder), "libGL.so"),
+            loads=os.path.join(os.path.realpath(workarounds.mesa_folder), "libGL.so"),
         )
-    for candidate, proof in attempts:
-        repaired = _without_cache(candidate, proof)
-        if repaired is None and wishes.preload and repairs.libstdcxx is not None:
-            repaired = _with_libstdcxx(candidate, proof, repairs.libstdcxx)
+    for candidate, result in attempts:
+        repaired = _without_cache(candidate, result)
+        if repaired is None and request.preload and workarounds.libstdcxx is not None:
+            repaired = _with_libstdcxx(candidate, result, workarounds.libstdcxx)
         if repaired is not None:
             yield repaired
 
 
-def _without_cache(candidate: Candidate, proof: Proof) -> Candidate | None:
+def _without_cache(candidate: Candidate, result: ProbeResult) -> Candidate | None:
     """*candidate* without Mesa's disk cache, if that may be why it crashed."""
-    if proof.result != "crashed" or not proof.message.startswith(_BUS_ERROR) or candidate.warning:
+    if result.outcome != "crashed" or not result.message.startswith(_BUS_ERROR) or candidate.warning:
         return None
     return candidate.replace(
         detail=", ".join(filter(None, [candidate.detail, "without Mesa's disk cache"])),
@@ -201,9 +203,9 @@ def _without_cache(candidate: Candidate, proof: Proof) -> Candidate | None:
     )
 
 
-def _with_libstdcxx(candidate: Candidate, proof: Proof, libstdcxx: str) -> Candidate | None:
+def _with_libstdcxx(candidate: Candidate, result: ProbeResult, libstdcxx: str) -> Candidate | None:
     """*candidate* with the system's libstdc++ in front, if an older one may be in its way."""
-    if libstdcxx in candidate.files or not any(word in proof.message for word in _LIBSTDCXX_WORDS):
+    if libstdcxx in candidate.files or not any(word in result.message for word in _LIBSTDCXX_WORDS):
         return None
     return candidate.replace(
         detail=", ".join(filter(None, [candidate.detail, f"with {libstdcxx}"])),
@@ -213,17 +215,17 @@ def _with_libstdcxx(candidate: Candidate, proof: Proof, libstdcxx: str) -> Candi
 
 
 def choose(
-    facts: Facts,
-    wishes: Wishes,
-    prove: Callable[[Candidate], Proof],
-    repairs: Callable[[], Repairs],
-) -> Verdict:
+    host: HostCapabilities,
+    request: OpenGLRequest,
+    run_probe: Callable[[Candidate], ProbeResult],
+    workarounds: Callable[[], Workarounds],
+) -> Selection:
     """Hardware that proves itself before software that proves itself, and nothing that does not.
 
     :param prove: draws a picture with a candidate; asked for as few as will do.
     :param repairs: asked only when nothing has drawn.
     """
-    attempts: list[tuple[Candidate, Proof]] = []
+    attempts: list[tuple[Candidate, ProbeResult]] = []
     software: list[Candidate] = []
 
     def hardware_among(tried: Iterator[Candidate]) -> Candidate | None:
@@ -231,27 +233,27 @@ def choose(
             # Another software renderer is no gain; VirtualGL on one only adds a layer.
             if candidate.name == "mesa" and software:
                 continue
-            proof = prove(candidate)
-            attempts.append((candidate, proof))
-            if proof.hardware or (proof.drawn and candidate.name == "virtualgl" and wishes.force_virtualgl):
+            result = run_probe(candidate)
+            attempts.append((candidate, result))
+            if result.hardware or (result.drawn and candidate.name == "virtualgl" and request.force_virtualgl):
                 return candidate
-            if proof.drawn:
+            if result.drawn:
                 software.append(candidate)
         return None
 
-    chosen = hardware_among(candidates(facts, wishes))
+    chosen = hardware_among(candidates(host, request))
     if chosen is None and not software:
-        chosen = hardware_among(fallbacks(attempts, repairs(), wishes))
+        chosen = hardware_among(fallbacks(attempts, workarounds(), request))
     if chosen is None and software:
         chosen = next((candidate for candidate in software if candidate.name != "virtualgl"), software[0])
-    return Verdict(chosen, tuple(attempts))
+    return Selection(chosen, tuple(attempts))
 
 
-def advice(verdict: Verdict) -> str:
+def advice(selection: Selection) -> str:
     """What would help, in a sentence or two, when nothing has drawn."""
-    results = {proof.result for _, proof in verdict.attempts}
-    words = " ".join(proof.message for _, proof in verdict.attempts)
-    if not verdict.attempts:  # only virtualgl has nothing to try
+    results = {result.outcome for _, result in selection.attempts}
+    words = " ".join(result.message for _, result in selection.attempts)
+    if not selection.attempts:  # only virtualgl has nothing to try
         return "VirtualGL is looked for on PATH, in /opt/VirtualGL and where ld.so looks. Choose another, or --gl auto."
     if any(word in words for word in ("GLIBCXX", "CXXABI", "libstdc++.so")):
         return (

@@ -31,7 +31,7 @@ class VirtualGl(Record):
     vglrun: str | None = None
 
 
-class Facts(Record):
+class HostCapabilities(Record):
     """What the choice of an OpenGL depends on, and is cheap to know.
 
     :param gpus: accessible device files of GPUs, as in ``/dev/dri/card0`` and ``/dev/nvidia0``.
@@ -48,7 +48,7 @@ class Facts(Record):
     user: Mapping[str, str] = MappingProxyType({})
 
 
-class Repairs(Record):
+class Workarounds(Record):
     """What helps where nothing was drawn, and costs more to find.
 
     :param mesa_folder: a folder with a Mesa of its own, see :func:`find_mesa`.
@@ -59,8 +59,8 @@ class Repairs(Record):
     libstdcxx: str | None = None
 
 
-def gather(environ: Mapping[str, str]) -> Facts:
-    return Facts(
+def detect(environ: Mapping[str, str]) -> HostCapabilities:
+    return HostCapabilities(
         virtualgl=find_virtualgl(os.get_exec_path(environ)),
         gpus=tuple(path for path in gpu_devices() if os.access(path, os.R_OK | os.W_OK)),
         outer_display=_outer_display(environ),
@@ -70,10 +70,10 @@ def gather(environ: Mapping[str, str]) -> Facts:
     )
 
 
-def gather_repairs(environ: Mapping[str, str], *, running: bool = False) -> Repairs:
+def detect_workarounds(environ: Mapping[str, str], *, running: bool = False) -> Workarounds:
     """:param running: the program runs already: what it has loaded can't be replaced."""
     late = running and any("libstdc++.so" in path for path in loaded_libraries())
-    return Repairs(find_mesa(environ), None if late else find_library("libstdc++.so.6"))
+    return Workarounds(find_mesa(environ), None if late else find_library("libstdc++.so.6"))
 
 
 def gpu_devices() -> list[str]:

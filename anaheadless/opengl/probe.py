@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from anaheadless.opengl import rendercheck
-from anaheadless.opengl.candidates import Candidate, Proof
+from anaheadless.opengl.candidates import Candidate, ProbeResult
 from anaheadless.system.light_stdlib import Record
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.programs import cannot_execute
@@ -24,30 +24,32 @@ if TYPE_CHECKING:
 _WORDS = 4  # lines of a library's own
 
 
-class Trial(Record):
+class RunningProbe(Record):
     """A candidate that is drawing.
 
     :param running: the drawing itself, or what came of the candidate before there was one.
     """
 
     candidate: Candidate
-    running: Running | Proof
+    running: Running | ProbeResult
     start: float
 
-    def result(self, timeout: float) -> Proof:
+    def result(self, timeout: float) -> ProbeResult:
         """What comes of it, if that comes within *timeout* seconds; else it counts as hung."""
-        if isinstance(self.running, Proof):
+        if isinstance(self.running, ProbeResult):
             return self.running
         ended = self.running.end(timeout)
         if ended.status is None:
-            return Proof("hung", _join(f"no picture within {round(timeout, 3):g} s", ended.errors), seconds=timeout)
+            return ProbeResult(
+                "hung", _join(f"no picture within {round(timeout, 3):g} s", ended.errors), seconds=timeout
+            )
         return read(self.candidate, ended.output, ended.errors, ended.status, time.monotonic() - self.start)
 
 
 @contextmanager
 def trial(
     candidate: Candidate, python: str, environ: Mapping[str, str], limit: float, picture: str | None = None
-) -> Iterator[Trial]:
+) -> Iterator[RunningProbe]:
     """Have *candidate* draw a picture, meanwhile; at the end, it has ended.
 
     :param python: the interpreter that is to draw.
@@ -58,7 +60,7 @@ def trial(
     """
     missing = next((path for path in candidate.files if not os.path.isfile(path)), None)
     if missing is not None:
-        yield Trial(candidate, Proof("missing file", missing), 0.0)
+        yield RunningProbe(candidate, ProbeResult("missing file", missing), 0.0)
         return
     # Its own alarm; or where a library that hangs as it is preloaded would keep it from that, one that survives the
     # exec. (Not with threads, where Python warns of code after a fork.)
@@ -71,18 +73,18 @@ def trial(
             process = stack.enter_context(running(command, environ, alarm=seconds if alone else 0))
         except OSError as error:
             raise cannot_execute(python, error) from error
-        yield Trial(candidate, process, start)
+        yield RunningProbe(candidate, process, start)
 
 
-def prove(
+def run_probe(
     candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float, picture: str | None = None
-) -> Proof:
+) -> ProbeResult:
     """What comes of a picture drawn by *candidate*; as of :func:`trial`.
 
     :param timeout: seconds, after which it counts as hung.
     """
     if timeout <= 0:
-        return Proof("not tried", "the time for all proofs was used up")
+        return ProbeResult("not tried", "the time for all proofs was used up")
     with trial(candidate, python, environ, timeout, picture) as drawing:
         return drawing.result(timeout)
 
@@ -167,18 +169,18 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
         os.close(pidfd)
 
 
-def read(candidate: Candidate, output: str, errors: str, status: int, seconds: float = 0.0) -> Proof:
+def read(candidate: Candidate, output: str, errors: str, status: int, seconds: float = 0.0) -> ProbeResult:
     """What a rendercheck that has said *output* and *errors*, and left with *status*, has proved; a pure function."""
     said = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
     if "result" not in said:
         if status < 0:
-            return Proof("crashed", _join(signal.strsignal(-status) or str(-status), errors), seconds=seconds)
-        return Proof("ended", _join(f"status {status}", errors), seconds=seconds)
+            return ProbeResult("crashed", _join(signal.strsignal(-status) or str(-status), errors), seconds=seconds)
+        return ProbeResult("ended", _join(f"status {status}", errors), seconds=seconds)
     result, message = said["result"], said.get("message", "")
     libraries = tuple(filter(None, said.get("libraries", "").split(":")))
     if result == "drawn" and candidate.loads is not None and not any(candidate.loads in path for path in libraries):
         result, message = "not loaded", f"{candidate.loads} was ignored"
-    return Proof(
+    return ProbeResult(
         result,
         "" if result == "drawn" else _join(message, errors),
         vendor=said.get("vendor", ""),

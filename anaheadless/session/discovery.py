@@ -21,7 +21,7 @@ LIMIT = 1 << 16  # bytes of notes, or of a renderer's name and the like
 PURPOSES = ("run", "start", "display")
 
 
-class Notes(Record):
+class SessionStatus(Record):
     """What launcher and keeper know of a session.
 
     :param glx: 2: OpenGL has drawn; 1: GLX is advertised, no more is known; 0: there is none.
@@ -52,12 +52,12 @@ class Notes(Record):
 _WORDS = ("backend", "renderer", "original_display", "purpose", "remembered")
 
 
-def parse_notes(text: str) -> Notes:
-    """What :meth:`Notes.as_text` and the keeper have written; :raises ValueError: it was something else."""
+def parse_status(text: str) -> SessionStatus:
+    """What :meth:`SessionStatus.as_text` and the keeper have written; :raises ValueError: it was something else."""
     said = dict(line.partition(": ")[::2] for line in text.split("\n"))
     try:
         words = {name: said[name] for name in _WORDS}
-        notes = Notes(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
+        notes = SessionStatus(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in these notes") from missing
     known = notes.backend in BACKENDS[1:] and notes.purpose in PURPOSES
@@ -73,7 +73,7 @@ class LiveSession(Record):
         likewise.
     :param target: the process that it lives as long as.
     :param has_target: whether that is alive.
-    :param notes: None while the launcher has nothing to say yet.
+    :param status: None while the launcher has nothing to say yet.
     """
 
     display: str
@@ -82,11 +82,11 @@ class LiveSession(Record):
     target: int
     target_start: str
     has_target: bool
-    notes: Notes | None
+    status: SessionStatus | None
 
     def is_run(self) -> bool:
         """Whether the target is what the launcher became."""
-        return self.notes is not None and self.notes.purpose == "run"
+        return self.status is not None and self.status.purpose == "run"
 
     def is_same(self, other: LiveSession | None) -> bool:
         """Whether *other* is this very session, looked at at another time."""
@@ -98,21 +98,21 @@ def current(environ: Mapping[str, str]) -> LiveSession | None:
     match = re.fullmatch(r"(:\d{1,9}),(\d{1,9})", environ.get("ANAHEADLESS_SESSION", ""), re.ASCII)
     if not match or environ.get("DISPLAY", "").partition(".")[0] != match[1]:
         return None
-    found = look(int(match[2]))
+    found = inspect_keeper(int(match[2]))
     return found if found is not None and found.display == match[1] else None
 
 
 def sessions() -> list[LiveSession]:
     """All sessions of this user, by their displays."""
     found: dict[str, LiveSession] = {}
-    each = (look(int(name)) for name in os.listdir("/proc") if name.isdecimal())
+    each = (inspect_keeper(int(name)) for name in os.listdir("/proc") if name.isdecimal())
     # A keeper that is only starting is two processes for a moment. And whoever claims a display later is not believed.
-    for session in sorted(filter(None, each), key=lambda each: (each.notes is None, int(each.keeper_start))):
+    for session in sorted(filter(None, each), key=lambda each: (each.status is None, int(each.keeper_start))):
         found.setdefault(session.display, session)
     return sorted(found.values(), key=lambda session: int(session.display[1:]))
 
 
-def look(pid: int) -> LiveSession | None:
+def inspect_keeper(pid: int) -> LiveSession | None:
     """The session that process *pid* keeps, or None where it keeps none, or is not ours."""
     try:
         folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)  # from here on, it is one and the same process
@@ -132,7 +132,7 @@ def look(pid: int) -> LiveSession | None:
         # In a container, what it calls its target is another process here.
         if re.search(r"^NSpid:\s+\d+\s+\d", status, re.MULTILINE):
             return None
-        notes = _read_notes(folder)
+        notes = _read_status(folder)
         start = _read("stat", folder).rpartition(")")[2].split()[19]
         return LiveSession(call[0], pid, start, *call[1:], _has_target(folder, *call[1:]), notes)
     except OSError:
@@ -168,19 +168,19 @@ def _has_target(folder: int, target: int, start: str) -> bool:
     return processes.is_alive(target, start)
 
 
-def _read_notes(folder: int) -> Notes | None:
+def _read_status(folder: int) -> SessionStatus | None:
     """What there is in a keeper's notes, whose *folder* in /proc is open; None: nothing yet.
 
     :raises OSError: there never will be: the process only looks like a keeper.
     """
     # Without blocking: such a process may have anything there.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-    descriptor = os.open(f"fd/{protocol.NOTES}", flags, dir_fd=folder)
+    descriptor = os.open(f"fd/{protocol.STATUS}", flags, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink or status.st_uid != os.geteuid():
             raise FileNotFoundError(errno.ENOENT, "these are no notes")
-        return parse_notes(os.fsdecode(os.pread(descriptor, LIMIT, 0)))
+        return parse_status(os.fsdecode(os.pread(descriptor, LIMIT, 0)))
     except ValueError:
         return None
     finally:

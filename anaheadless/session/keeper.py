@@ -1,9 +1,9 @@
 """The resident process of a session: starts the X server, ends it when the target has ended, leaves nothing.
 
-It runs alone, as ``python -I -S -c KEEP keeper.py DISPLAY TARGET_PID TARGET_START TARGET_PIDFD SOCKET COOKIE_FILE
-LISTENERS START_TIMEOUT TIMEOUT GRACE PICTURE WORDS [RECORDER]... SERVER [ARGUMENT]...``, on the standard library and
-little of it, since it stays for as long as the target. Whoever starts it gives it these descriptors and reaps its first
-process; the second one is in nobody's way.
+It runs alone, as ``python -I -S -c KEEPER_BOOTSTRAP keeper.py DISPLAY TARGET_PID TARGET_START TARGET_PIDFD SOCKET
+COOKIE_FILE LISTENERS START_TIMEOUT TIMEOUT GRACE PICTURE WORDS [RECORDER]... SERVER [ARGUMENT]...``, on the standard
+library and little of it, since it stays for as long as the target. Whoever starts it gives it these descriptors and
+reaps its first process; the second one is in nobody's way.
 
 ====  ==========================================================================================
 0     /dev/null
@@ -45,20 +45,20 @@ import time
 from anaheadless.session.protocol import (
     CONTROL,
     COOKIE,
-    DEAF_TO,
     END,
     FINISH,
     FIRST_LISTENER,
     GROUP,
     HOLD,
+    IGNORED_SIGNALS,
     LATE,
     LOG,
     MESSAGES,
-    NOTES,
     READY,
     RECORDER,
     RELEASE,
     SAYS_READY,
+    STATUS,
     STDERR,
     STOP,
     STOPPED,
@@ -77,13 +77,13 @@ if TYPE_CHECKING:
 XKBCOMP = ("The XKEYBOARD keymap compiler", "> ", "Errors from xkbcomp are not fatal")
 
 POLL_SECONDS = 0.1
-ASIDE_SECONDS = 5.0
+HELPER_SECONDS = 5.0
 SAY_SECONDS = 1.0
 RECORDER_SECONDS = 3.0
 
 # Not as a script, which Python would compile each time. What the launcher waits for is done first. The package is a
 # makeshift: to look for it, Python would list a folder with all that is installed.
-KEEP = """\
+KEEPER_BOOTSTRAP = """\
 import sys
 sys.path[:] = filter(None, sys.path)  # with PYTHONHOME, the working directory is in it
 import os
@@ -104,15 +104,15 @@ except OSError as error:  # on standard error, where the launcher finds it
 """
 
 # What is no small import, or may hang as the server does, is done in a process of its own.
-ASIDE = """\
+HELPER_BOOTSTRAP = """\
 import sys
 sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
 import signal
 signal.alarm(10)
 """
-CAMERA = ASIDE + "from anaheadless.x11 import screenshot; screenshot.save(*sys.argv[1:])"
-SPOKESMAN = ASIDE + "from anaheadless.session import session; session.explain(*sys.argv[1:])"
-RECORDING = """\
+SCREENSHOT_CODE = HELPER_BOOTSTRAP + "from anaheadless.x11 import screenshot; screenshot.save(*sys.argv[1:])"
+REPORT_FAILURE_CODE = HELPER_BOOTSTRAP + "from anaheadless.session import session; session.explain(*sys.argv[1:])"
+RECORDER_CODE = """\
 import sys
 sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]
 from anaheadless.session import recorder
@@ -122,7 +122,7 @@ recorder.become(*sys.argv[1:])
 
 def main(argv: list[str]) -> None:
     # Whoever started us has blocked these, so that none could come before we are deaf, or STOP before we can obey.
-    for number in DEAF_TO:
+    for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(STOP, stop)
     keeper = Keeper(argv)
@@ -142,8 +142,9 @@ class Keeper:
     """A session: what it is to be, by our command line, and what has become of it.
 
     *own_group*: the target leads a process group that was made for it. *is_ready*: the server is, or was.
-    *is_alone*: the launcher has become the target, or is gone. *is_late*: the server was not ready in time.
-    *is_held*: the launcher is not the target, and its end is the session's. *has_failed*: the server has, or may have.
+    *launcher_gone*: the launcher has become the target, or is gone. *ready_timed_out*: the server was not ready in
+    time. *launcher_holds_session*: the launcher is not the target, and its end is the session's. *has_failed*: the
+    server has, or may have.
     """
 
     def __init__(self, argv: list[str]) -> None:
@@ -155,7 +156,7 @@ class Keeper:
         self.recording, self.command = rest[: int(words)], rest[int(words) :]
         self.mask = os.umask(0o077)
         os.chdir("/")
-        private = {CONTROL, NOTES, LOG, STDERR} | ({TARGET} if pidfd else set())
+        private = {CONTROL, STATUS, LOG, STDERR} | ({TARGET} if pidfd else set())
         passed_on = {0, MESSAGES, COOKIE} | ({FIRST_LISTENER, FIRST_LISTENER + 1} if self.activated else set())
         if self.recording:
             passed_on.add(RECORDER)
@@ -170,12 +171,14 @@ class Keeper:
         self.identity = server_process.file_identity(self.socket_path) if self.activated else None
         self.server: int | None = None
         self.recorder: int | None = None
-        self.own_group = self.is_ready = self.is_alone = self.is_late = self.is_held = self.has_failed = False
+        self.own_group = self.is_ready = self.launcher_gone = self.ready_timed_out = self.launcher_holds_session = (
+            self.has_failed
+        ) = False
 
     def keep(self) -> None:
         """The story, to its end, whichever that is."""
         try:
-            self.server, readiness = server_process.start(self.command, self.activated, MESSAGES, DEAF_TO)
+            self.server, readiness = server_process.start(self.command, self.activated, MESSAGES, IGNORED_SIGNALS)
         except OSError as error:  # no process is to be had
             os.write(MESSAGES, f"{self.command[0]}: {error.strerror}\n".encode(errors="surrogateescape"))
         if self.activated:
@@ -185,27 +188,29 @@ class Keeper:
             self.server_has_failed()
             return
         log(f"display {self.display} for process {self.target.pid}: X server {self.server}, keeper {os.getpid()}")
-        os.write(NOTES, b"server: %d\n" % self.server)
+        os.write(STATUS, b"server: %d\n" % self.server)
         word, deadline = b"", time.monotonic() + self.start_timeout
         server = processes.open_process(self.server)
         for word in wait_for_end(self.target, server, readiness, deadline):
-            self.heed(word)
-            if not word and self.is_held:
+            self.handle(word)
+            if not word and self.launcher_holds_session:
                 word = END
                 break
-            if self.is_late and self.is_alone:  # as long as the launcher is there, it is the launcher's to say so
+            if (
+                self.ready_timed_out and self.launcher_gone
+            ):  # as long as the launcher is there, it is the launcher's to say so
                 break
         if word == END:
             log("given up by the launcher")
             self.has_failed = not self.is_ready
-        elif processes.is_running(self.server) and not (self.is_late and self.is_alone):
+        elif processes.is_running(self.server) and not (self.ready_timed_out and self.launcher_gone):
             log("the target has ended")
             if processes.has_failed(self.target):
                 forget()
         else:
             self.server_has_failed()
 
-    def heed(self, word: bytes) -> None:
+    def handle(self, word: bytes) -> None:
         """Do what is to be done when *word* comes, see :func:`wait_for_end`."""
         if word == SAYS_READY:
             with suppress(OSError):  # the launcher is gone
@@ -215,17 +220,17 @@ class Keeper:
             if not self.timeout:
                 os.close(STDERR)
         if word == READY and self.recording:
-            self.recorder = spawn(RECORDING, [str(os.getpid()), *self.recording], RECORDER)
+            self.recorder = spawn(RECORDER_CODE, [str(os.getpid()), *self.recording], RECORDER)
             with suppress(OSError):  # the launcher is gone
                 os.write(CONTROL, b"%d" % self.recorder)
         if word == GROUP:
             self.own_group = True
         if word in (HOLD, RELEASE):
-            self.is_held = word == HOLD
+            self.launcher_holds_session = word == HOLD
         if not word:
-            self.is_alone = True
+            self.launcher_gone = True
             self.limit_the_target()
-        self.is_late = not self.is_ready and (self.is_late or word == LATE)
+        self.ready_timed_out = not self.is_ready and (self.ready_timed_out or word == LATE)
 
     def limit_the_target(self) -> None:
         """The launcher has become the target: its time runs."""
@@ -239,18 +244,18 @@ class Keeper:
     def server_has_failed(self) -> None:
         """Have it said, by the launcher or for it; and if the target's time is limited, wait for its end."""
         self.has_failed = True
-        log("the X server was not ready in time" if self.is_late else "the X server has ended")
-        if not self.is_alone and (self.timeout if self.is_ready else self.activated):
+        log("the X server was not ready in time" if self.ready_timed_out else "the X server has ended")
+        if not self.launcher_gone and (self.timeout if self.is_ready else self.activated):
             self.close_display()
             words = last_words()
             self.own_group = self.own_group or GROUP in words
-            self.is_alone = END not in words
-            if self.is_alone:
+            self.launcher_gone = END not in words
+            if self.launcher_gone:
                 self.limit_the_target()
         forget()  # only now: it is the launcher that notes what was remembered
-        if self.is_alone and not self.is_ready:
+        if self.launcher_gone and not self.is_ready:
             self.say_why()
-        if self.is_alone and self.timeout:  # the target has to end in time all the same
+        if self.launcher_gone and self.timeout:  # the target has to end in time all the same
             server_process.end(self.server, self.lock, self.socket_path, self.identity)
             self.server = self.identity = None
             self.close_display()
@@ -260,14 +265,14 @@ class Keeper:
 
     def say_why(self) -> None:
         """Have the launcher's standard error say what the launcher can't any more."""
-        program, late = self.command[0], self.start_timeout if self.is_late else 0.0
-        if not aside(SPOKESMAN, [program, f"/proc/{os.getpid()}/fd/{MESSAGES}", str(late)], STDERR):
+        program, late = self.command[0], self.start_timeout if self.ready_timed_out else 0.0
+        if not run_helper(REPORT_FAILURE_CODE, [program, f"/proc/{os.getpid()}/fd/{MESSAGES}", str(late)], STDERR):
             from anaheadless.errors import LIMITS_HINT, LaunchError  # only here: the keeper stays for hours
 
             # No process is to be had, or it has waited for a reader in vain: we don't.
             message = f"the X server {'was not ready in time' if late else 'ended before it was ready'}: {program}"
             lines = os.pread(MESSAGES, 1 << 10, 0).decode(errors="replace").splitlines()
-            say(str(LaunchError(message, details=tuple(lines), hint=LIMITS_HINT)))
+            print_stderr(str(LaunchError(message, details=tuple(lines), hint=LIMITS_HINT)))
         if not self.timeout:
             os.close(STDERR)
 
@@ -295,7 +300,7 @@ def last_words() -> bytes:
     words = b""
     poll = select.poll()
     poll.register(CONTROL, select.POLLIN)
-    while poll.poll(ASIDE_SECONDS * 1000):
+    while poll.poll(HELPER_SECONDS * 1000):
         with suppress(ConnectionResetError):  # it has not read all that we said; what it said itself comes after this
             word = os.read(CONTROL, 1)
             words += word
@@ -336,7 +341,7 @@ def limit(
             return
         event = f"PID {target.pid} was still running after {in_words(seconds)}: {name}"
         log(event)
-        say(f"anaheadless: {event}")
+        print_stderr(f"anaheadless: {event}")
         for each in number, signal.SIGCONT:  # it may be stopped
             try:
                 send(target, own_group, each)
@@ -345,7 +350,7 @@ def limit(
             except PermissionError as error:  # it has become another user's
                 event = f"PID {target.pid} can't be ended: {error.strerror}"
                 log(event)
-                say(f"anaheadless: {event}")
+                print_stderr(f"anaheadless: {event}")
                 break
         if steps:
             due = time.monotonic() + grace
@@ -386,13 +391,13 @@ def photograph(display: str, picture: str, mask: int, is_wanted: Callable[[], bo
             return
     os.umask(mask)
     try:
-        taken = aside(CAMERA, [display, f"/proc/{os.getpid()}/fd/{COOKIE}", picture], LOG, is_wanted)
+        taken = run_helper(SCREENSHOT_CODE, [display, f"/proc/{os.getpid()}/fd/{COOKIE}", picture], LOG, is_wanted)
     finally:
         os.umask(0o077)
     log(f"the screen is saved as {picture}" if taken else "the screen could not be saved")
 
 
-def aside(code: str, words: list[str], output: int, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+def run_helper(code: str, words: list[str], output: int, is_wanted: Callable[[], bool] = lambda: True) -> bool:
     """Run Python *code* in a process of its own, for ASIDE_SECONDS and while it *is_wanted*; whether that went well.
 
     :param output: the descriptor for what it has to say.
@@ -402,7 +407,7 @@ def aside(code: str, words: list[str], output: int, is_wanted: Callable[[], bool
     except OSError as error:  # no memory, or the interpreter is there no more
         log(f"{sys.executable} can't be executed: {error.strerror}")
         return False
-    return await_end(child, ASIDE_SECONDS, is_wanted) == 0
+    return await_end(child, HELPER_SECONDS, is_wanted) == 0
 
 
 def spawn(code: str, words: list[str], output: int) -> int:
@@ -441,7 +446,7 @@ def finish(recorder: int, film: str) -> None:
         log_messages(RECORDER, "recorder")
 
 
-def say(text: str) -> None:
+def print_stderr(text: str) -> None:
     """Put *text* on the launcher's standard error, from a process of its own: the reader may keep it waiting."""
     data = f"{text}\n".encode(errors="surrogateescape")
     with suppress(OSError):  # nobody reads it
@@ -544,7 +549,7 @@ def wait_for_end(
 
 def forget() -> None:
     """Have the next run prove what this one remembered: it may have been wrong."""
-    for line in os.pread(NOTES, 1 << 16, 0).splitlines():
+    for line in os.pread(STATUS, 1 << 16, 0).splitlines():
         name, _, path = line.partition(b": ")
         if name == b"remembered" and path:
             log("the next run will test OpenGL again")

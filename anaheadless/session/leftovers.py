@@ -82,6 +82,6 @@ def _wake_keeper(cookie_file: str) -> None:
         if pid <= 0 or processes.state(pid)[0] != "T":
             return
         with closing(processes.open_process(pid)) as process:
-            session = discovery.look(pid)  # only now is it the right one
+            session = discovery.inspect_keeper(pid)  # only now is it the right one
             if session is not None and not session.has_target:
                 process.send(signal.SIGCONT)

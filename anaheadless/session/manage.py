@@ -21,7 +21,7 @@ END_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Row:
+class SessionInfo:
     """A session as ``anaheadless list`` shows it.
 
     :param state: ``running``; ``starting``: the launcher is still at work; ``stale``: the target has ended, the keeper
@@ -46,13 +46,13 @@ class Row:
         return asdict(self)
 
 
-def rows() -> list[Row]:
+def rows() -> list[SessionInfo]:
     """All sessions of this user."""
     return [row for row in map(_row, discovery.sessions()) if row is not None]
 
 
-def _row(session: LiveSession) -> Row | None:
-    notes = session.notes
+def _row(session: LiveSession) -> SessionInfo | None:
+    notes = session.status
     state = "running" if notes is not None else "starting"
     if not session.has_target:
         state = "stale"
@@ -66,7 +66,7 @@ def _row(session: LiveSession) -> Row | None:
         age = time.time() - psutil.Process(session.keeper).create_time()
     except psutil.Error:  # it has ended just now
         return None
-    return Row(
+    return SessionInfo(
         session=session.display,
         state=state,
         purpose=notes.purpose if notes else "",
@@ -146,7 +146,7 @@ def stop(session: LiveSession, grace: float, environ: Mapping[str, str]) -> None
         kept = stack.enter_context(closing(processes.open_process(session.keeper)))
         target = stack.enter_context(closing(processes.open_process(session.target)))
         # Only now: if the session is still the same, these are its processes, and not others with reused numbers.
-        seen = discovery.look(session.keeper)
+        seen = discovery.inspect_keeper(session.keeper)
         if seen is None or not session.is_same(seen):
             return
         if seen.is_run() and seen.has_target:

@@ -60,7 +60,7 @@ def become(parent: str, *words: str) -> NoReturn:
     # Its standard streams are set up; what else there is would be open for as long as it runs.
     processes.close_descriptors_except({0, 1, 2})
     # It would heed them, when a batch system or service manager signals every process.
-    signal.pthread_sigmask(signal.SIG_BLOCK, set(protocol.DEAF_TO) - {protocol.FINISH})
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(protocol.IGNORED_SIGNALS) - {protocol.FINISH})
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     processes.end_with(int(parent))
     _refuse_shared_memory()

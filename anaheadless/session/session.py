@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 
-from anaheadless.errors import LIMITS_HINT, LaunchError, say
-from anaheadless.options import Screen, Watch
+from anaheadless.errors import LIMITS_HINT, LaunchError, print_stderr
+from anaheadless.options import RunLimits, Screen
 from anaheadless.session import keeper, leftovers, protocol
-from anaheadless.session.discovery import Notes
+from anaheadless.session.discovery import SessionStatus
 from anaheadless.system import private_files, processes
 from anaheadless.system.light_stdlib import Record
 from anaheadless.system.memfile import memory_file
@@ -59,7 +59,7 @@ class ServerOptions(Record):
     start_timeout: float
     further_authority: bytes
     folders: tuple[str, ...] = ()
-    watch: Watch = Watch()
+    limits: RunLimits = RunLimits()
     target: int | None = None
     ffmpeg: str = ""
 
@@ -80,13 +80,13 @@ class Session(Record):
     glx: bool
     starter: int
 
-    def note(self, notes: Notes) -> None:
+    def note(self, notes: SessionStatus) -> None:
         """Have the keeper say *notes* to whoever looks at the session, see :mod:`anaheadless.session.discovery`.
 
         :raises LaunchError: there is no keeper any more.
         """
         try:
-            with open(f"/proc/{self.keeper}/fd/{protocol.NOTES}", "ab") as file:
+            with open(f"/proc/{self.keeper}/fd/{protocol.STATUS}", "ab") as file:
                 file.write(notes.as_text().encode("utf-8", "surrogateescape"))
         except OSError as error:
             if _was_stopped(self.control):
@@ -100,7 +100,7 @@ class Session(Record):
         with suppress(OSError):  # the keeper has ended: whoever has been told of the display finds out
             self.control.send(protocol.RELEASE, socket.MSG_NOSIGNAL)
 
-    def is_prompt(self) -> bool:
+    def accepts_early_clients(self) -> bool:
         """Whether the server took our sockets, and says that it is ready: the next one need not be waited for.
 
         Asked of one that is ready, and takes PROMPT_SECONDS when it does not say so.
@@ -182,14 +182,14 @@ def _start(
         messages = stack.enter_context(memory_file("messages")).fileno()
         notes = stack.enter_context(memory_file("notes")).fileno()
         fcntl.fcntl(notes, fcntl.F_SETFL, os.O_APPEND)
-        log = stack.enter_context(_open_output("log", options.watch.log)).fileno()
-        is_new_film = options.watch.film != "" and not os.path.lexists(options.watch.film)
-        film = stack.enter_context(_open_output("film", options.watch.film)).fileno()
+        log = stack.enter_context(_open_output("log", options.limits.log)).fileno()
+        is_new_film = options.limits.film != "" and not os.path.lexists(options.limits.film)
+        film = stack.enter_context(_open_output("film", options.limits.film)).fileno()
         if is_new_film:
-            stack.push(lambda kind, *_: None if kind is None else server_process.remove(options.watch.film))
-        if options.watch.film and not stat.S_ISREG(os.fstat(film).st_mode):
+            stack.push(lambda kind, *_: None if kind is None else server_process.remove(options.limits.film))
+        if options.limits.film and not stat.S_ISREG(os.fstat(film).st_mode):
             raise LaunchError(
-                f"can't write the film: {options.watch.film}: it is not a regular file",
+                f"can't write the film: {options.limits.film}: it is not a regular file",
                 hint="Choose another --record FILE.mp4.",
             )
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
@@ -210,11 +210,11 @@ def _start(
             descriptors = {
                 protocol.MESSAGES: messages,
                 protocol.COOKIE: cookie_descriptor,
-                protocol.NOTES: notes,
+                protocol.STATUS: notes,
                 protocol.LOG: log,
             }
             descriptors[protocol.STDERR] = _stderr(stack)
-            if options.watch.film:
+            if options.limits.film:
                 descriptors[protocol.RECORDER] = stack.enter_context(memory_file("recorder")).fileno()
             if known_glx is not None:
                 descriptors.update(enumerate((s.fileno() for s in claim.listeners), protocol.FIRST_LISTENER))
@@ -238,10 +238,10 @@ def _start(
             pid = _await_keeper(control, first, deadline)
             path = cookie_file or f"/proc/{pid}/fd/{protocol.COOKIE}"
             session = Session(f":{claim.number}", path, pid, control, bool(glx), os.getpid())
-            if glx is None or options.watch.film:
+            if glx is None or options.limits.film:
                 began(session)
                 glx = _await_ready(address, cookie, control, deadline)
-                if options.watch.film:
+                if options.limits.film:
                     os.ftruncate(film, 0)  # whatever it was; that there is something in it says that ffmpeg films
                 control.send(protocol.READY, socket.MSG_NOSIGNAL)
         except (OSError, client.RefusedError, _NoKeeperError) as error:
@@ -255,12 +255,12 @@ def _start(
             if b"keyboard" in said and display_number.has_foreign_keymap(claim.number):
                 raise _DisplayInUseError(by_sockets=False) from error
             raise _not_ready(error, said, options.program, options.start_timeout) from error
-        if options.watch.film and not _films(control, film, deadline):
+        if options.limits.film and not _films(control, film, deadline):
             words = os.pread(descriptors[protocol.RECORDER], 1 << 16, 0).decode(errors="replace")
             raise LaunchError(
                 f"can't record the screen with {options.ffmpeg}",
                 details=tuple(words.splitlines()[-8:]) or ("(it said nothing)",),
-                hint=_film_hint(words, options.watch.film),
+                hint=_film_hint(words, options.limits.film),
             )
     return session.replace(glx=glx)
 
@@ -336,26 +336,26 @@ def _spawn_keeper(
     options: ServerOptions,
 ) -> tuple[socket.socket, Process]:
     """Start the keeper; return the control socket, and its first process, which is to be reaped."""
-    watch = options.watch
+    limits = options.limits
     keeper_environ = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
     isolated = "-I"
     if "PYTHONHOME" in os.environ and not sys.flags.ignore_environment:
         # An interpreter that was moved finds its own library only through this, and -I would have it ignored.
         isolated, keeper_environ["PYTHONHOME"] = "-s", os.environ["PYTHONHOME"]
     recording = []
-    if watch.film:
+    if limits.film:
         from anaheadless.session import recorder  # only here, as all that a run has seldom need of
 
-        recording = recorder.command(options.ffmpeg, number, watch.film)
+        recording = recorder.command(options.ffmpeg, number, limits.film)
     with ExitStack() as stack:
         target = stack.enter_context(closing(processes.open_process(options.target or os.getpid())))
         if target.pidfd is not None:
             descriptors = {**descriptors, protocol.TARGET: target.pidfd}
         arguments = [
-            *(this_python(), isolated, "-S", "-c", keeper.KEEP, keeper.__file__),
+            *(this_python(), isolated, "-S", "-c", keeper.KEEPER_BOOTSTRAP, keeper.__file__),
             *(f":{number}", str(target.pid), target.start, str(protocol.TARGET if target.pidfd is not None else "")),
             *(display_number.socket_path(number), cookie_file, str(2 if protocol.FIRST_LISTENER in descriptors else 0)),
-            *(str(options.start_timeout), str(watch.timeout), str(watch.grace), watch.picture),
+            *(str(options.start_timeout), str(limits.timeout), str(limits.grace), limits.picture),
             *(str(len(recording)), *recording),
             *command,
         ]
@@ -376,7 +376,7 @@ def _spawn_keeper(
             arguments,
             keeper_environ,
             file_actions=actions,
-            setsigmask=(*protocol.DEAF_TO, protocol.STOP),
+            setsigmask=(*protocol.IGNORED_SIGNALS, protocol.STOP),
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
     return ours, processes.open_process(first)
@@ -384,7 +384,7 @@ def _spawn_keeper(
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, protocol.DEAF_TO)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, protocol.IGNORED_SIGNALS)
     try:
         yield
     finally:
@@ -492,7 +492,7 @@ def explain(program: str, messages: str, start_timeout: str) -> None:
     said = b""
     with suppress(OSError), open(messages, "rb") as file:  # the keeper may have been killed meanwhile
         said = file.read(1 << 16)
-    say(str(_not_ready(error, said, program, float(start_timeout))))
+    print_stderr(str(_not_ready(error, said, program, float(start_timeout))))
 
 
 def _abandon(control: socket.socket, first: Process) -> None:

@@ -1,0 +1,43 @@
+"""OpenGL libraries that fail, each in its own way: real ones, made by gcc from programs/broken_gl.c."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.support.helpers import PROGRAMS, gcc
+
+HANG = "for (;;) pause()"
+# How a libGL.so.1 may fail: the arguments for gcc, and what is then said of each candidate that loads it.
+BROKEN = {
+    "refuses": (["-DIN_CREATE=return NULL"], "refused: glXCreateContext gave none"),
+    "crashes": (["-DIN_CREATE=*(volatile int *)NULL = 0"], "crashed: Segmentation fault"),
+    "crashes when loaded": (["-DON_LOAD=abort()"], "crashed: Aborted"),
+    "draws nothing": ([], "wrong pixels: corner: (0, 0, 0) was read back where (51, 102, 153) was drawn"),
+    "exits": (['-DIN_QUERY=fputs("no licence left\\n", stderr); exit(1)'], "ended: status 1; no licence left"),
+    "says it drew, and exits": (['-DIN_CREATE=puts("renderer: GeForce"), exit(0)'], "ended: status 0"),
+}
+HANGS = {
+    "when loaded": [f"-DON_LOAD={HANG}"],
+    "in glXQueryExtension": [f'-DIN_QUERY=fputs("waiting for the GPU\\n", stderr); {HANG}'],
+}
+
+
+def library(path: Path, source: Path | None, *arguments: str) -> Path:
+    """A shared library that gcc makes from *source*, or from nothing; its soname is its file's name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    gcc("-shared", "-fPIC", f"-Wl,-soname,{path.name}", *arguments, "-o", path, "-x", "c", source or os.devnull)
+    return path
+
+
+def broken_gl(folder: Path, *arguments: str) -> Path:
+    return library(folder / "libGL.so.1", PROGRAMS / "broken_gl.c", *arguments)
+
+
+def lacking_vendor(folder: Path) -> dict[str, str]:
+    """The variables for a Mesa whose drivers are not there: its GLX library needs one that is gone."""
+    driver = library(folder / "libgallium-gone.so", None)
+    for name in "libGLX_mesa.so.0", "libGLX_indirect.so.0":  # the second is libglvnd's own fallback
+        library(folder / name, None, "-Wl,--no-as-needed", str(driver))
+    driver.unlink()
+    return {"LD_LIBRARY_PATH": str(folder)}
