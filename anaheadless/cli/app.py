@@ -423,7 +423,7 @@ def python(args: tuple[str, ...], python: str, environ: dict[str, str], **settin
 
 
 @cli.command(cls=Configured, context_settings=_SETTINGS)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, as docs/doctor.rst describes it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 @click.option(
     "--render", type=click.Path(dir_okay=False, writable=True), metavar="FILE.png", help="Save the proof's picture."
 )

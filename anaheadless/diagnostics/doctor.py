@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 
 
 def examine(options: Options, environ: Mapping[str, str], python: str, picture: str | None = None) -> dict[str, Any]:
-    """The findings, as documented in docs/doctor.rst; all of it can be written as JSON.
+    """The findings, as documented in docs/reference/doctor-json.rst; all of it can be written as JSON.
 
     :param picture: where to save what the chosen candidate drew, as PNG.
     :raises LaunchError: the picture can't be saved.
