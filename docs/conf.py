@@ -13,7 +13,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx_click", "sphinx_copybutton"]
 html_theme = "furo"
 html_title = f"anaheadless {release}"
 html_static_path = ["_static"]
-html_css_files = ["phone.css"]
+html_css_files = ["custom.css"]
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
@@ -34,14 +34,20 @@ def show_files_of_the_repository(_app: Any, _path: Any, _parent: str, text: list
     text[0] = re.sub(r"^(\.\. figure:: )docs/", r"\1/", text[0], flags=re.MULTILINE)
 
 
-def leave_variables_to_their_page(_app: Any, _context: Any, lines: list[str]) -> None:
-    """Leave out the list of variables that sphinx-click adds to each command: reference/variables.rst has them once."""
+def leave_out(_app: Any, _context: Any, lines: list[str]) -> None:
+    """Leave out what has a page of its own: variables, and the examples and exit statuses at the end of a help."""
     lines.clear()
 
 
+def close_bracket(_app: Any, _context: Any, lines: list[str]) -> None:
+    """Give a placeholder such as WIDTHxHEIGHT[xDEPTH] its last bracket back: sphinx-click strips it."""
+    lines[:] = [re.sub(r"<([^<>\]]+\[[^<>\]]+)>$", r"<\1]>", line) for line in lines]
+
+
 def setup(app: Any) -> None:
-    app.connect("include-read", show_files_of_the_repository)
-    app.connect("sphinx-click-process-envvars", leave_variables_to_their_page)
-    # sphinx-click 6.2 registers the event under the name above, and emits it under this one.
+    # sphinx-click 6.2 registers the event for variables under one name, and emits it under another one.
     app.add_event("sphinx-click-process-envars")
-    app.connect("sphinx-click-process-envars", leave_variables_to_their_page)
+    for event in "envars", "envvars", "epilog":
+        app.connect(f"sphinx-click-process-{event}", leave_out)
+    app.connect("sphinx-click-process-options", close_bracket)
+    app.connect("include-read", show_files_of_the_repository)

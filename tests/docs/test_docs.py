@@ -12,6 +12,7 @@ import pytest
 
 import anaheadless
 from anaheadless import options
+from anaheadless.cli.app import cli
 from tests.support.documentation import BLOCKS, assert_well, shell
 from tests.support.helpers import ANAHEADLESS, CHECKOUT, DOUBLES
 
@@ -50,6 +51,13 @@ def test_coming_from_brainvisa(name: str, said: str, home: Path) -> None:
 def test_every_public_name_is_on_the_api_page() -> None:
     shown = re.findall(r"^\.\. (?:autofunction|autoclass|autoexception|data):: anaheadless\.(\w+)", API, re.MULTILINE)
     assert sorted(shown) == sorted(anaheadless.__all__)
+
+
+def test_every_command_is_on_its_page() -> None:
+    """Those of a directive are in an order that is chosen, and others would be left out without a word."""
+    page = (DOCS / "reference" / "command-line.rst").read_text()
+    (listed,) = re.findall("^   :commands: (.*)$", page, re.MULTILINE)
+    assert sorted(listed.split(", ")) == sorted(cli.commands)
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "VirtualDisplay.screenshot", "HeadlessInfo", "VirtualDisplay"])
