@@ -20,7 +20,6 @@ html_show_sphinx = False
 pygments_style = "friendly"
 # Options begin with two dashes, which typography would make one of.
 smartquotes = False
-autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
 # What is copied is the command, without its prompt; nothing of what it prints.
 copybutton_prompt_text = "$ "
