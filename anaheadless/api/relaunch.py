@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
+from anaheadless.api.keywords import with_keywords
 from anaheadless.errors import LaunchError, print_stderr
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-def relaunch(**options: Any) -> None:
+    from anaheadless.options import Keywords
+
+
+@with_keywords
+def relaunch(**options: Unpack[Keywords]) -> None:
     """Start this program again with a display, as ``anaheadless run`` would; call this at the top of a script.
 
     If the program already runs under anaheadless, the call does nothing. Otherwise the program starts again from its
@@ -27,10 +34,10 @@ def relaunch(**options: Any) -> None:
         return
     from anaheadless.launch import run as launch
     from anaheadless.launch.target import Target
-    from anaheadless.options import checked_call
+    from anaheadless.options import from_keywords
     from anaheadless.session import discovery
 
-    wanted = checked_call("relaunch", options)
+    wanted = from_keywords("relaunch", options)
     if discovery.current({**os.environ, "DISPLAY": os.environ.get("ANAHEADLESS_SESSION", "").partition(",")[0]}):
         return
     if any(session.target == os.getpid() and session.is_run() for session in discovery.sessions()):

@@ -6,7 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+from anaheadless.api.keywords import with_keywords
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from anaheadless.options import Keywords
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,9 @@ class VirtualDisplay:
         screenshot.save(self.display, self.authority, os.fspath(path))
 
 
+@with_keywords
 @contextmanager
-def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) -> Iterator[VirtualDisplay]:
+def virtual_display(environ: Mapping[str, str] | None = None, **options: Unpack[Keywords]) -> Iterator[VirtualDisplay]:
     """Start a display for programs that you start in a ``with`` block; it ends with the block, or with this process.
 
     You can have several at a time, in any threads. This process itself stays as it is.
@@ -52,10 +60,10 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) ->
     :raises ValueError: an option has a wrong value; likewise TypeError.
     """
     from anaheadless.launch import run as launch
-    from anaheadless.options import checked_call
+    from anaheadless.options import from_keywords
 
     ready = launch.start(
-        checked_call("virtual_display", options), os.environ if environ is None else environ, without='gl="none"'
+        from_keywords("virtual_display", options), os.environ if environ is None else environ, without='gl="none"'
     )
     try:
         session, selection = ready.session, ready.selection

@@ -112,7 +112,7 @@ class Search:
                 lambda: hardware.detect_workarounds(self._environ, running=self._running),
             )
         # Of a film, the keeper has said more than that the server is ready, which a later run would be told.
-        film = self._options.limits.film
+        film = self._options.limits.recording
         lasts = selection is None or (selection.chosen is not None and not selection.chosen.warning)
         if self._place is not None and not film and lasts:
             self._remember(self._place, started, selection)

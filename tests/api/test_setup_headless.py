@@ -79,7 +79,7 @@ def test_display_with_opengl(original: str | None) -> None:
     sys.stdin.readline()
     """
     with reporting(code, env=bare(**display)) as session:
-        said = session.host
+        said = session.facts
         assert (said["same"], said["kind"], said["poll"], said["glx"]) == (True, True, None, True)
         assert said["DISPLAY"] == session.display
         assert said["loaded"] == []
@@ -261,7 +261,7 @@ def test_session_ends_with_its_process_whatever_a_forked_child_does() -> None:
     sys.stdin.readline()
     """
     with reporting(code) as session:
-        child = psutil.Process(session.host["child"])
+        child = psutil.Process(session.facts["child"])
         try:
             assert finish(session) == (0, "", "")
             session.wait_until_nothing_is_left()
@@ -576,7 +576,7 @@ def test_inside_a_launched_program(options: tuple[str, ...], glx: int, server_ha
     with subprocess.Popen(command, text=True, env=bare(DISPLAY=display), **streams) as process:  # type: ignore[call-overload]
         try:
             session = Session(process)
-            said = session.host
+            said = session.facts
             assert (said["same"], said["child"]) == (True, None)
             assert "dimensions:" in said["shown"]
             assert ("GLX" in said["shown"]) is server_has_glx
@@ -607,8 +607,8 @@ def test_session_that_has_ended() -> None:
     ended = json.loads(run("run", "--gl", "none", "-c", code, env=bare()).stdout)
     with reporting(SETS_UP, env=bare(**ended)) as session:
         assert f",{session.keeper.pid}" not in ended["ANAHEADLESS_SESSION"]
-        assert session.host["info"]["original_display"] == ended["DISPLAY"]
-        assert session.host["info"]["headless"] is True
+        assert session.facts["info"]["original_display"] == ended["DISPLAY"]
+        assert session.facts["info"]["headless"] is True
         assert finish(session) == (0, "", "")
 
 

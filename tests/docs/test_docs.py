@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from pathlib import Path
@@ -72,6 +71,9 @@ def test_parameters_are_those_of_the_signature(name: str) -> None:
         found = getattr(found, part)
     parameters = [parameter for parameter in inspect.signature(found).parameters if parameter != "self"]
     described = re.findall(r":param (\w+):", found.__doc__)
+    if "options" in described:  # which stand for all that the table has
+        described += [option.field for option in options.TABLE if option.in_python]
+        described.remove("options")
     assert set(described) <= set(parameters)
     # What is not described on its own is named in the description of another, or stands for all the rest.
     assert all(
@@ -82,11 +84,12 @@ def test_parameters_are_those_of_the_signature(name: str) -> None:
 def test_options_are_those_of_the_functions() -> None:
     """Names and defaults, in the docstring of virtual_display() and in the table."""
     doc = inspect.getdoc(anaheadless.virtual_display) or ""
-    for name, parameter in inspect.signature(options.checked).parameters.items():
-        row = re.search(rf"^``{name}`` +\S.*", API, re.MULTILINE)
-        assert row, name
-        assert str(parameter.default).split("x")[0] in row[0], name
-        assert f"``{name}" in doc, name
+    for option in options.TABLE:
+        if option.in_python:
+            row = re.search(rf"^``{option.field}`` +\S.*", API, re.MULTILINE)
+            assert row, option
+            assert str(option.default).split("x")[0] in row[0], option
+            assert f"``{option.field}" in doc, option
 
 
 def test_links_are_to_pages() -> None:
@@ -96,48 +99,3 @@ def test_links_are_to_pages() -> None:
     assert set(re.findall(r"^   ([\w-]+)$", (DOCS / "index.rst").read_text(), re.MULTILINE)) == {
         page.stem for page in DOCS.glob("*.rst")
     } - {"index"}
-
-
-WINGS = ("cli", "api", "diagnostics", "launch", "session", "opengl", "x11", "system")
-FOR_ALL = ("options", "errors", "packages")
-
-
-def wing_of(module: str) -> str:
-    """The wing of a module, as ``session.keeper``; the face of the API is in that one."""
-    first = module.partition(".")[0]
-    return "api" if first == "headless" else first
-
-
-def imports_of(path: Path) -> set[str]:
-    """The modules of ours that a file imports, wherever in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {each.name for each in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            found |= {f"{node.module}.{each.name}" for each in node.names}
-    return {name.partition(".")[2] for name in found if name.startswith("anaheadless.")}
-
-
-def test_wings_import_only_what_is_below_them() -> None:
-    package = CHECKOUT / "anaheadless"
-    wrong = []
-    for wing in (*WINGS, *(f"{name}.py" for name in FOR_ALL)):
-        for path in sorted((package / wing).rglob("*.py")) or [package / wing]:
-            # What is for all of them stands below the launch, and above what it is made of.
-            place = WINGS.index(wing) if wing in WINGS else WINGS.index("system") - 1
-            for name in sorted(imports_of(path)):
-                imported = wing_of(name)
-                if imported in WINGS and WINGS.index(imported) < place:
-                    wrong.append(f"{path.relative_to(package)} imports {name}")
-    assert wrong == []
-
-
-def test_every_module_is_described() -> None:
-    text = (CHECKOUT / "docs" / "architecture.rst").read_text()
-    described = dict(re.findall(r"^``(\w+)``: .*\n\n((?:(?:=|``).*\n)+)", text, re.MULTILINE))
-    assert tuple(described) == WINGS
-    for wing, table in described.items():
-        folder = CHECKOUT / "anaheadless" / wing
-        modules = [str(path.relative_to(folder)) for path in folder.rglob("*.py") if path.stem != "__init__"]
-        assert sorted(re.findall(r"^``([\w/]+\.py)``", table, re.MULTILINE)) == sorted(modules)

@@ -69,9 +69,9 @@ def test_surroundings_are_those_of_a_direct_call(options: tuple[str, ...]) -> No
     launched = surroundings(ANAHEADLESS, "run", *options, **settings)
     os.close(read)
     os.close(write)
-    for host in direct, launched:
+    for said in direct, launched:
         for number in "12":  # pipes of each call's own
-            host["descriptors"].pop(number)
+            said["descriptors"].pop(number)
     assert launched["environ"].pop("PYTHONPATH") == SHIM
     assert (launched.pop("parent") == direct.pop("parent")) == (not options)
     assert launched == direct

@@ -15,16 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.helpers import (
-    ANAHEADLESS,
-    PATIENCE,
-    PROGRAMS,
-    SOCKETS,
-    holding,
-    is_running,
-    run,
-    wait_until,
-)
+from tests.support.helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, holding, is_running, run, wait_until
 from tests.support.namespaces import in_namespaces, namespaces, needs_namespaces
 
 BOTH = pytest.mark.parametrize("pid_1", [False, pytest.param(True, marks=needs_namespaces)], ids=["asked", "PID 1"])

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import product
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from anaheadless import options
 from anaheadless.launch import environment
@@ -931,3 +933,10 @@ def test_a_mesa_in_a_folder_with_a_blank_is_searched_only() -> None:
         "LD_PRELOAD": "mine.so",
         "LD_LIBRARY_PATH": "/my programs/mesa",
     }
+
+
+@given(st.text(), st.text(), st.integers(-64, 255))
+@example("result: drawn\n", "", 0)
+def test_odd_answers_of_a_proof(output: str, errors: str, status: int) -> None:
+    found = probe.parse_result(Candidate("native"), output, errors, status)
+    assert (found.outcome == "drawn") == ("result: drawn" in output.splitlines())

@@ -14,24 +14,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 from PyQt5.QtGui import QImage
 
-from anaheadless.cli.app import Duration
 from anaheadless.session import keeper, protocol
-from tests.support.helpers import ANAHEADLESS, BIN, PATIENCE, PROGRAMS, Session, holding, is_running, run, wait_until
+from tests.support.helpers import (
+    ANAHEADLESS,
+    BIN,
+    PATIENCE,
+    PROGRAMS,
+    Session,
+    holding,
+    is_running,
+    log_lines,
+    run,
+    wait_until,
+    wrapped_xvfb,
+)
 
 EXEC = ("exec", "--gl", "none")
 FOREVER = "1000"  # seconds, or until it is ended
 SLEEP = ("sleep", FOREVER)
-
-
-def said(log: Path) -> list[str]:
-    """The lines of a log, without their times, and whether or not the launch relied on an earlier one."""
-    lines = log.read_text().splitlines()
-    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d anaheadless: ", line) for line in lines), lines
-    return [text for line in lines if (text := line.split(": ", 1)[1]) != "the next run will test OpenGL again"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,14 +64,6 @@ def blocking_term() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
-def wrapped_xvfb(folder: Path, lines: str) -> dict[str, str]:
-    """An environment with an Xvfb that does *lines* first."""
-    program = folder / "Xvfb"
-    program.write_text(f'#!/bin/sh\n{lines}\nexec {shutil.which("Xvfb")} "$@"\n')
-    program.chmod(0o755)
-    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
-
-
 def test_sigterm_ends_the_target() -> None:
     with holding("--gl", "none", "--timeout", ".3") as session:
         assert session.process.wait(PATIENCE) == -signal.SIGTERM
@@ -91,9 +86,9 @@ def test_sigkill_ends_the_target_that_ignores_sigterm(tmp_path: Path) -> None:
     output = run(*EXEC, *words, *SLEEP, preexec_fn=ignoring_term)
     assert (output.returncode, output.stdout) == (-signal.SIGKILL, "")
     assert re.fullmatch(struck("0.1s", "SIGTERM") + struck("0.2s", "SIGKILL"), output.stderr)
-    wait_until(lambda: "nothing is left" in said(log))
+    wait_until(lambda: "nothing is left" in log_lines(log))
     events = [line.partition(": ")[2] for line in output.stderr.splitlines()]
-    assert said(log)[1:] == [*events, "the target has ended", "nothing is left"]
+    assert log_lines(log)[1:] == [*events, "the target has ended", "nothing is left"]
 
 
 @pytest.mark.parametrize(
@@ -139,8 +134,8 @@ def test_target_that_ends_in_time_is_left_alone(status: int, tmp_path: Path) -> 
     words = ("--timeout", "1d", "--screenshot-on-timeout", str(picture), "--log", str(log))
     output = run(*EXEC, *words, "sh", "-c", f"exit {status}")
     assert (output.returncode, output.stdout, output.stderr) == (status, "", "")
-    wait_until(lambda: "nothing is left" in said(log))
-    assert said(log)[1:] == ["the target has ended", "nothing is left"]
+    wait_until(lambda: "nothing is left" in log_lines(log))
+    assert log_lines(log)[1:] == ["the target has ended", "nothing is left"]
     assert not picture.exists()
 
 
@@ -228,7 +223,7 @@ def test_stray_alarm_ends_nothing_early(tmp_path: Path) -> None:
         session.keeper.send_signal(signal.SIGALRM)
         session.keeper.send_signal(protocol.STOP)  # comes after it
         session.wait_until_nothing_is_left()
-        assert said(log)[1:] == ["stopped", "nothing is left"]
+        assert log_lines(log)[1:] == ["stopped", "nothing is left"]
         assert is_running(session.target)
 
 
@@ -239,7 +234,7 @@ def test_limit_holds_when_the_server_has_died(tmp_path: Path) -> None:
         session.server.kill()
         assert session.process.wait(PATIENCE / 3) == -signal.SIGTERM
         session.wait_until_nothing_is_left()
-    assert "the X server has ended" in said(log)
+    assert "the X server has ended" in log_lines(log)
 
 
 def test_screen_is_saved_when_the_time_is_up(tmp_path: Path) -> None:
@@ -261,8 +256,8 @@ def test_screen_is_saved_when_the_time_is_up(tmp_path: Path) -> None:
     assert (image.width(), image.height()) == (321, 123)
     assert {image.pixelColor(*place).name() for place in ((0, 0), (320, 0), (160, 60), (320, 122))} == {"#ff8001"}
     assert [path.stat().st_mode & 0o777 for path in (picture, log)] == [0o640] * 2
-    wait_until(lambda: "nothing is left" in said(log))
-    first, *rest = said(log)
+    wait_until(lambda: "nothing is left" in log_lines(log))
+    first, *rest = log_lines(log)
     assert re.fullmatch(rf"display :\d+ for process {process.pid}: X server \d+, keeper \d+", first)
     assert rest == [
         f"the screen is saved as {picture}",
@@ -312,101 +307,6 @@ def test_picture_of_a_target_that_has_ended_is_not_waited_for(tmp_path: Path) ->
         wait_until(lambda: not any(map(is_running, children)), "no camera left", timeout=5)
 
 
-@pytest.mark.needs("xdpyinfo")
-def test_log_has_what_the_server_says(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("before\n")
-    environ = wrapped_xvfb(tmp_path, "echo what it says; echo and more >&2")
-    for _ in range(2):
-        assert run(*EXEC, "--log", str(log), "xdpyinfo", env=environ).returncode == 0
-    wait_until(lambda: log.read_text().count("nothing is left") == 2)
-    before, *lines = log.read_text().splitlines()
-    assert before == "before"
-    for part in lines[: len(lines) // 2], lines[len(lines) // 2 :]:
-        assert re.search(r" anaheadless: display :\d+ for process \d+: X server \d+, keeper \d+$", part[0])
-        assert [line.split("anaheadless: ")[1] for line in part[1:] if "Warning" not in line] == [
-            "the target has ended",
-            "X server: what it says",
-            "X server: and more",
-            "nothing is left",
-        ]
-
-
-WARNINGS = [
-    "The XKEYBOARD keymap compiler (xkbcomp) reports:",
-    "> Warning:          Could not resolve keysym XF86CameraAccessEnable",
-    "Errors from xkbcomp are not fatal to the X server",
-]
-
-
-@pytest.mark.parametrize("fails", [False, True], ids=["works", "fails"])
-@pytest.mark.needs("xdpyinfo")
-def test_log_has_the_warnings_of_xkbcomp_only_when_the_server_fails(fails: bool, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    says = "; ".join(f"echo '{line}' >&2" for line in ("before", *WARNINGS, "after"))
-    environ = wrapped_xvfb(tmp_path, f"{says}; {'exit 1' if fails else ''}")
-    assert run(*EXEC, "--log", str(log), "xdpyinfo", env=environ).returncode == (125 if fails else 0)
-    wait_until(lambda: said(log)[-1] == "nothing is left")
-    # The real server may have warnings of its own.
-    passed_on = [line for line in said(log) if line.startswith("X server: ")]
-    assert passed_on == [f"X server: {line}" for line in ("before", *(WARNINGS if fails else []), "after")]
-
-
-def test_log_says_that_the_server_was_killed(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    with holding("--gl", "none", "--log", str(log)) as session:
-        session.server.kill()
-        session.wait_until_nothing_is_left()
-        # A server that has failed is quoted: xkbcomp may have warned.
-        own = [line for line in said(log) if not line.startswith("X server: ")]
-        assert own[1:] == ["the X server has ended", "nothing is left"]
-        assert is_running(session.target)
-
-
-def test_log_of_a_server_that_does_not_start(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    output = run(*EXEC, "--log", str(log), "--server-arg=-nonsense", "true")
-    assert output.returncode == 125
-    assert any(line.startswith("X server: ") and "-nonsense" in line for line in said(log))
-    assert said(log)[-1] == "nothing is left"
-
-
-def test_log_that_is_full_is_in_nobodys_way() -> None:
-    output = run(*EXEC, "--log", "/dev/full", "sh", "-c", "exit 3")
-    assert (output.returncode, output.stdout, output.stderr) == (3, "", "")
-    with holding("--gl", "none", "--timeout", ".3", "--log", "/dev/full") as session:
-        assert session.process.wait(PATIENCE) == -signal.SIGTERM
-
-
-def test_log_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    output = run(*EXEC, "--log", str(fifo), "echo", "started")
-    assert (output.returncode, output.stdout) == (125, "")
-    assert str(fifo) in output.stderr
-
-
-def test_log_that_loses_its_reader(tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    with holding("--gl", "none", "--timeout", "1", "--log", str(fifo)) as session:
-        assert f"display {session.display} for".encode() in os.read(reader, 4096)
-        os.close(reader)
-        assert session.process.wait(PATIENCE) == -signal.SIGTERM
-
-
-@pytest.mark.parametrize("name", ["gone/log", "."])
-def test_log_that_can_not_be_written_is_refused(name: str, tmp_path: Path) -> None:
-    environ = wrapped_xvfb(tmp_path, f"touch {tmp_path}/started")
-    output = run(*EXEC, "--log", name, "echo", "started", cwd=tmp_path, env=environ)
-    assert output.returncode == (2 if name == "." else 125)
-    assert output.stdout == ""
-    assert "log" in output.stderr
-    assert name in output.stderr
-    assert not (tmp_path / "started").exists()
-
-
 @pytest.mark.parametrize("how", ["run", "exec", "anaheadless-python"])
 def test_options_come_from_variables(how: str, tmp_path: Path) -> None:
     environ = {
@@ -427,44 +327,6 @@ def test_options_come_from_variables(how: str, tmp_path: Path) -> None:
     assert output.returncode == -signal.SIGKILL
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert re.search(struck("0.3s", "SIGTERM"), output.stderr)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        *[("90", 90), ("90s", 90), ("1.5m", 90), (".5h", 1800), ("2.h", 7200), ("1d", 86400)],
-        *[("0.25", 0.25), ("366d", 366 * 86400), (".000001", 1e-6)],
-    ],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert Duration().convert(text, None, None) == pytest.approx(seconds)
-
-
-REFUSED = (
-    "0",
-    "0.0d",
-    "-1",
-    "1w",
-    "nan",
-    "inf",
-    "1e3",
-    "",
-    ".",
-    "s",
-    " 1",
-    "1 s",
-    "1M",
-    "1_0",
-    "٣",
-    "367d",
-    "999999999d",
-)
-
-
-@pytest.mark.parametrize("text", REFUSED)
-def test_durations_that_are_none(text: str) -> None:
-    with pytest.raises(click.BadParameter, match=r"is not a duration such as 90, 90s, 1\.5m, 2h or 1d"):
-        Duration().convert(text, None, None)
 
 
 @pytest.mark.parametrize(
@@ -529,7 +391,7 @@ def test_server_that_hangs_keeps_nothing_alive(hung: tuple[Session, Path]) -> No
     session, log = hung
     assert session.process.wait(PATIENCE) == -signal.SIGTERM
     session.wait_until_nothing_is_left()
-    assert said(log)[1:] == [
+    assert log_lines(log)[1:] == [
         "the screen could not be saved",
         f"PID {session.process.pid} was still running after 1s: SIGTERM",
         "the target has ended",

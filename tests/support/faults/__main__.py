@@ -1,4 +1,4 @@
-"""``python -m tests.support.trust MODE SEED COUNT``: COUNT rounds, from that seed on; a line of JSON for each."""
+"""``python -m tests.support.faults MODE SEED COUNT``: COUNT rounds, from that seed on; a line of JSON for each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from anaheadless.x11.display_number import NUMBERS
-from tests.support.trust.ground import (
+from tests.support.faults.ground import (
     SOCKETS,
     Stranger,
     User,
@@ -26,7 +26,7 @@ from tests.support.trust.ground import (
     take_over,
     wait_until,
 )
-from tests.support.trust.trial import LIMIT, MOMENTS, SIGNALS, STARTS, VICTIMS, Trial, let_go_on
+from tests.support.faults.trial import LIMIT, MOMENTS, SIGNALS, STARTS, VICTIMS, Trial, let_go_on
 
 STORM, SESSIONS = 20, 5  # signals, and sessions at a time
 FREE, NOBODY = 12, 65534

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import rfb
+from tests.support import vnc_client
 from tests.support.helpers import ANAHEADLESS, PATIENCE, hanging, holding, is_running, run, shared_memory_of, wait_until
 
 needs_x11vnc = pytest.mark.needs("x11vnc")
@@ -61,9 +61,9 @@ def test_viewer_sees_the_screen_of_a_target_that_hangs(depth: int, pixel: int, c
     with (
         hanging("--screen", f"321x123x{depth}", pixel=pixel) as process,
         viewing(str(process.pid), HOME=str(tmp_path)) as view,
-        rfb.connect(view.port, view.password) as viewer,
+        vnc_client.connect(view.port, view.password) as viewer,
     ):
-        width, height, colours = rfb.look(viewer)
+        width, height, colours = vnc_client.look(viewer)
         assert (width, height) == (321, 123)
         assert colour in colours
         viewer.close()
@@ -79,12 +79,12 @@ def test_others_are_kept_out() -> None:
         for process in view.server, psutil.Process(view.process.pid):
             assert view.password not in str((process.cmdline(), process.environ()))
         for wrong in "", view.password[:-1], view.password.swapcase():
-            with pytest.raises(rfb.WrongPasswordError):
-                rfb.connect(view.port, wrong)
-        with rfb.connect(view.port, view.password) as viewer:
-            rfb.look(viewer)
+            with pytest.raises(vnc_client.WrongPasswordError):
+                vnc_client.connect(view.port, wrong)
+        with vnc_client.connect(view.port, view.password) as viewer:
+            vnc_client.look(viewer)
             with pytest.raises((AssertionError, ConnectionError)):  # it is good for once
-                rfb.connect(view.port, view.password)
+                vnc_client.connect(view.port, view.password)
             assert shared_memory_of(view.server) == []
         assert view.end() == (0, "The viewer was closed.\n", "")
 
@@ -95,7 +95,7 @@ def test_view_ends_with_the_session(connected: bool) -> None:
     with holding("--gl", "none") as session, viewing(session.display) as view:
         assert f"To see display {session.display}, " in view.said
         assert f"ssh -L {view.port}:127.0.0.1:{view.port} {socket.gethostname()}\n" in view.said
-        with rfb.connect(view.port, view.password) if connected else contextlib.nullcontext():
+        with vnc_client.connect(view.port, view.password) if connected else contextlib.nullcontext():
             session.process.kill()
             assert view.end() == (0, "The session has ended.\n", "")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.faults.ground import namespaces
 from tests.support.helpers import CHECKOUT
-from tests.support.trust.ground import namespaces
 
 # The share that each mode has of the faults, those of a round of it, and the rounds on one machine.
 MODES = {"faults": (0.7, 1, 50), "storm": (0.2, 20, 10), "reused PIDs": (0.05, 1, 25), "users": (0.05, 1, 25)}
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(can_unshare.returncode != 0, reason="this machin
 
 def rounds(mode: str, seed: int, count: int) -> list[dict[str, Any]]:
     """What has come of *count* rounds, from *seed* on."""
-    command = [*namespaces(), sys.executable, "-m", "tests.support.trust", mode, str(seed), str(count)]
+    command = [*namespaces(), sys.executable, "-m", "tests.support.faults", mode, str(seed), str(count)]
     environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     output = subprocess.run(command, env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert (output.returncode, output.stderr) == (0, ""), (mode, seed, output.stderr)

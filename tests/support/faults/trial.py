@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.trust.ground import PATIENCE, WORK, Process, User, command_of, home_of, processes, wait_until
+from tests.support.faults.ground import PATIENCE, WORK, Process, User, command_of, home_of, processes, wait_until
 
 STARTS = ("run", "exec", "supervise", "timeout", "start", "display")
 VICTIMS = ("target", "front", "keeper", "server", "helper", "all", "group")

@@ -12,16 +12,7 @@ import pytest
 from PyQt5.QtGui import QImage
 
 from anaheadless.session import protocol, recorder
-from tests.support.helpers import (
-    BIN,
-    Session,
-    hanging,
-    holding,
-    is_running,
-    run,
-    shared_memory_of,
-    wait_until,
-)
+from tests.support.helpers import BIN, Session, hanging, holding, is_running, run, shared_memory_of, wait_until
 
 EXEC = ("exec", "--gl", "none")
 SMALL = ("--gl", "none", "--screen", "64x48")

@@ -24,16 +24,7 @@ from anaheadless.opengl.cache import CacheEntry, CacheKey
 from anaheadless.opengl.candidates import Candidate, ProbeResult, Selection
 from anaheadless.session import discovery, keeper
 from anaheadless.system.libraries import LIBRARY_FOLDERS
-from tests.support.helpers import (
-    ANAHEADLESS,
-    BIN,
-    PATIENCE,
-    PROGRAMS,
-    User,
-    owner,
-    run,
-    wait_until,
-)
+from tests.support.helpers import ANAHEADLESS, BIN, PATIENCE, PROGRAMS, User, owner, run, wait_until
 from tests.support.namespaces import PrivateTmp
 
 MESA = Candidate("mesa", "somewhere", {"A": "b"}, ("/lib/x.so",), ("/lib",), ("/lib/x.so",), "x.so")
