@@ -14,7 +14,6 @@ html_theme = "alabaster"
 html_theme_options = {"description": "Graphical programs on machines without screens", "page_width": "1100px"}
 html_copy_source = False
 html_show_copyright = False
-autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 # The standard library has its documentation elsewhere.
 nitpick_ignore_regex = [("py:.*", r"(collections\.abc|os|subprocess)\..*")]
