@@ -31,7 +31,7 @@ lint: .venv/installed-for-tests
 	$(BIN)/mypy
 
 docs: .venv/installed-for-tests
-	$(BIN)/sphinx-build -q -W --keep-going -n -d build/doctrees docs build/docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -n -d build/doctrees docs build/docs
 
 # What is missing is asked of anaheadless itself; only Python has to be there for that.
 system:

@@ -1,1 +1,1 @@
-"""A benchmark of anaheadless and similar tools: `make bench` runs it on this machine, docs/speed.rst shows results."""
+"""A benchmark of anaheadless and similar tools; `make bench` runs it for docs/explanation/speed.rst."""

@@ -17,7 +17,7 @@ from bench.contenders import HELD, RUN, SCENARIOS, Contender
 from bench.results import Results
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "speed.rst"
+PAGE = HERE.parent / "docs" / "explanation" / "speed.rst"
 ROUNDS = 21
 
 

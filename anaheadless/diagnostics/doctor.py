@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 
 
 def examine(options: Options, environ: Mapping[str, str], python: str, picture: str | None = None) -> dict[str, Any]:
-    """Make the report that docs/doctor.rst describes; it can be written as JSON.
+    """Make the report that docs/reference/doctor-json.rst describes; it can be written as JSON.
 
     :param picture: where to save the test picture of the chosen candidate, as PNG.
     :raises LaunchError: the picture can't be saved.
