@@ -35,7 +35,7 @@ def test_every_block_is_one_that_is_tested() -> None:
 
 @pytest.mark.parametrize("command", [line[2:] for line in OURS["from-xvfb-run"].splitlines()])
 @pytest.mark.needs("xdpyinfo")
-def test_coming_from_xvfb_run(command: str, home: Path) -> None:
+def test_commands_for_those_who_come_from_xvfb_run_work(command: str, home: Path) -> None:
     output = shell(command, home)
     assert_well(output)
     if "--screen" in command:
@@ -44,7 +44,7 @@ def test_coming_from_xvfb_run(command: str, home: Path) -> None:
 
 @pytest.mark.parametrize(("name", "last"), [("from-pyvirtualdisplay", "800x600"), ("from-xvfbwrapper", "1280x720")])
 @pytest.mark.needs("xdpyinfo")
-def test_coming_from_a_package(name: str, last: str, home: Path) -> None:
+def test_code_for_those_who_come_from_a_package_works(name: str, last: str, home: Path) -> None:
     (home / "script.py").write_text(OURS[name])
     output = shell("python script.py", home)
     assert_well(output)
@@ -52,7 +52,7 @@ def test_coming_from_a_package(name: str, last: str, home: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "said"), [("from-soma", "xcb\n"), ("from-anatomist", "True 2\n")])
-def test_coming_from_brainvisa(name: str, said: str, home: Path) -> None:
+def test_code_for_those_who_come_from_brainvisa_works(name: str, said: str, home: Path) -> None:
     (home / "script.py").write_text(OURS[name])
     output = shell(f"PYTHONPATH={DOUBLES} {ANAHEADLESS} run script.py", home)
     assert_well(output)
@@ -65,7 +65,7 @@ def test_every_public_name_is_on_the_api_page() -> None:
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "VirtualDisplay.screenshot", "HeadlessInfo", "VirtualDisplay"])
-def test_parameters_are_those_of_the_signature(name: str) -> None:
+def test_described_parameters_are_those_of_the_signature(name: str) -> None:
     found: Any = anaheadless
     for part in name.split("."):
         found = getattr(found, part)
@@ -78,7 +78,7 @@ def test_parameters_are_those_of_the_signature(name: str) -> None:
     )
 
 
-def test_options_are_those_of_the_functions() -> None:
+def test_described_options_are_those_of_the_functions() -> None:
     """Names and defaults, in the docstring of virtual_display() and in the table."""
     doc = inspect.getdoc(anaheadless.virtual_display) or ""
     for name, parameter in inspect.signature(options.checked).parameters.items():
@@ -88,7 +88,7 @@ def test_options_are_those_of_the_functions() -> None:
         assert f"``{name}" in doc, name
 
 
-def test_links_are_to_pages() -> None:
+def test_links_lead_to_pages() -> None:
     for page in DOCS.glob("*.rst"):
         for target in re.findall(r"<([\w/-]+\.rst)>`_", page.read_text()):
             assert (page.parent / target).is_file(), (page, target)
