@@ -37,7 +37,7 @@ hooks: .venv/installed-for-tests ## have git check each commit as lint does, see
 	$(BIN)/pre-commit install
 
 docs: .venv/installed-for-tests ## make HTML of the documentation, in build/docs
-	$(BIN)/sphinx-build -q -W --keep-going -n -d build/doctrees docs build/docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -n -d build/doctrees docs build/docs
 
 bench: bench-system $(BENCH)/installed ## measure how fast it is, beside other tools; ARGS are those of python -m bench
 	$(BENCH)/bin/python -m bench $(ARGS)

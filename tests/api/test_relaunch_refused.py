@@ -16,15 +16,15 @@ from tests.support.plain import answer, bare, buffered, python
 # --- options that make no sense
 
 WRONG = {
-    "gl='nonsense'": "ValueError: gl is 'nonsense', but has to be one of auto, virtualgl,",
-    "gl=None": "ValueError: gl is None, but has to be one of auto, ",
-    "screen='big'": "ValueError: 'big' is not WIDTHxHEIGHT",
-    "screen='640x480x7'": "ValueError: '640x480x7': the depth has to be 8, 15,",
-    "screen='0x480'": "ValueError: '0x480': width and height have to be 1 to",
-    "screen=(640, 480)": "TypeError: ",
-    "start_timeout=0": "ValueError: A time limit has to be more than 0 and at most 3600 seconds, not 0",
-    "probe_timeout=-1": "ValueError: A time limit has to be more than 0 and at most 3600 seconds, not -1",
-    "probe_timeout=float('nan')": "ValueError: A time limit has to be more than 0 and at most 3600 seconds, not nan",
+    "gl='nonsense'": "ValueError: gl: 'nonsense' is not one of 'auto', 'virtualgl',",
+    "gl=None": "TypeError: gl has to be a string, not None",
+    "screen='big'": "ValueError: screen: 'big' is not WIDTHxHEIGHT",
+    "screen='640x480x7'": "ValueError: screen: '640x480x7': the depth has to be 8, 15,",
+    "screen='0x480'": "ValueError: screen: '0x480': width and height have to be 1 to",
+    "screen=(640, 480)": "TypeError: screen has to be a string, not (640, 480)",
+    "start_timeout=0": "ValueError: start_timeout: '0' is not a number of seconds: more than 0, and at most 3600",
+    "probe_timeout=-1": "ValueError: probe_timeout: '-1' is not a number of seconds: more than 0, and at most 3600",
+    "probe_timeout=float('nan')": "ValueError: probe_timeout: 'nan' is not a number of seconds: more than 0, and at",
     "start_timeout='soon'": "TypeError: ",
     "dpi=0": "ValueError: ",
     "dpi=-96": "ValueError: ",
@@ -58,7 +58,9 @@ def test_options_that_make_no_sense_are_refused_in_a_session_too() -> None:
     code = "import anaheadless; anaheadless.relaunch(screen='big')"
     output = run("run", "--gl", "none", "-c", code, env=bare())
     assert output.returncode == 1
-    assert output.stderr.endswith("ValueError: 'big' is not WIDTHxHEIGHT or WIDTHxHEIGHTxDEPTH, as in 1280x1024x24.\n")
+    assert output.stderr.endswith(
+        "ValueError: screen: 'big' is not WIDTHxHEIGHT or WIDTHxHEIGHTxDEPTH, as in 1280x1024x24.\n"
+    )
 
 
 # --- programs that can't be started again

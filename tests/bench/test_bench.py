@@ -17,7 +17,7 @@ from bench.results import Results, Timed, ratios
 from tests.support.helpers import CHECKOUT
 
 RESULTS = CHECKOUT / "bench" / "results.json"
-PAGE = CHECKOUT / "docs" / "speed.rst"
+PAGE = CHECKOUT / "docs" / "explanation" / "speed.rst"
 
 
 def timed(*seconds: float | None) -> Timed:

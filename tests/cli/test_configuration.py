@@ -412,7 +412,7 @@ def test_commands_without_a_script_take_their_settings_from_config_toml(
         ('\nscreen = "0x0"', [":4: ", "screen: '0x0'", "width and height have to be 1 to 32767 pixels"]),
         ("screen = [1, 1]", [":3: ", "screen has to be a string or a number"]),
         ('gl = "magic"', [":3: ", "gl: 'magic' is not one of 'auto', "]),
-        ("dpi = 0", [":3: ", "dpi: 0 is not in the range 1<=x<=1000"]),
+        ("dpi = 0", [":3: ", "dpi: '0' is not a whole number from 1 to 1000"]),
         ("dpi = true", [":3: ", "dpi has to be"]),
         ("timeout = -1", [":3: ", "timeout: '-1' is not a duration"]),
         ("timeout = 1979-05-27", [":3: ", "timeout has to be"]),

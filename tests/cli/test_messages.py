@@ -20,8 +20,8 @@ from tests.support.namespaces import in_namespaces, needs_namespaces
 XVFB = shutil.which("Xvfb") or "Xvfb"
 RUN = "Usage: anaheadless run [OPTIONS] [SCRIPT] [ARGS]...\nTry 'anaheadless run --help' for help.\n\nError: "
 SETTINGS = """\
-python, screen, dpi, gl, no-virtualgl, vgl-display, vgl-no-dlfaker, server-arg, start-timeout, probe-timeout, fresh, \
-no-shim, verbose, timeout, grace, screenshot-on-timeout, log, record, supervise, env."""
+screen, dpi, server-arg, start-timeout, gl, no-virtualgl, vgl-display, vgl-no-dlfaker, probe-timeout, fresh, timeout, \
+grace, screenshot-on-timeout, log, record, python, no-shim, supervise, verbose, env."""
 
 # Arguments, status, standard error: all of it, or words that are in it.
 TABLE: list[tuple[list[str], int, str | list[str]]] = [
@@ -53,7 +53,11 @@ TABLE: list[tuple[list[str], int, str | list[str]]] = [
         2,
         ["Invalid value for '--gl': 'opengl' is not one of 'auto', 'virtualgl', "],
     ),
-    (["run", "--dpi", "abc", "hello.py"], 2, ["Invalid value for '--dpi': 'abc' is not a valid whole number."]),
+    (
+        ["run", "--dpi", "abc", "hello.py"],
+        2,
+        ["Invalid value for '--dpi': 'abc' is not a whole number from 1 to 1000."],
+    ),
     (["run"], 2, f"{RUN}Nothing to run: give a SCRIPT, -m MODULE or -c CODE."),
     (
         ["run", "--timeout", "5x", "hello.py"],

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from anaheadless.cli import app
-from anaheadless.cli.app import Duration
-from anaheadless.options import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_screen
+from anaheadless.cli import sessions
+from anaheadless.options import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_duration, parse_screen
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def converted(kind: click.ParamType[Any], text: str) -> Any:
 
 @given(st.floats(0.001, 365), st.sampled_from(["s", "m", "h", "d", ""]))
 def test_durations_are_read_as_they_are_written(number: float, unit: str) -> None:
-    seconds = converted(app.Duration(), f"{number:.3f}{unit}")
+    seconds = parse_duration(f"{number:.3f}{unit}")
     scale = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
     assert seconds == pytest.approx(round(number, 3) * scale)
 
@@ -69,13 +68,13 @@ def test_durations_are_read_as_they_are_written(number: float, unit: str) -> Non
 @example("1e3")
 @example("1s\n")
 def test_all_other_durations_are_refused(text: str) -> None:
-    seconds = converted(app.Duration(), text)
-    assert seconds is None or 0 < seconds <= 366 * 86400
+    with contextlib.suppress(ValueError):
+        assert 0 < parse_duration(text) <= 366 * 86400
 
 
 @given(st.one_of(st.text(), st.from_regex(r"[0-9x+-]{0,20}")))
 def test_a_part_of_a_screen_has_a_size_or_is_refused(text: str) -> None:
-    area = converted(app.Area(), text)
+    area = converted(sessions.Area(), text)
     assert area is None or (area[0] > 0 and area[1] > 0)
 
 
@@ -87,7 +86,7 @@ def test_a_part_of_a_screen_has_a_size_or_is_refused(text: str) -> None:
     ],
 )
 def test_durations_have_units(text: str, seconds: float) -> None:
-    assert Duration().convert(text, None, None) == pytest.approx(seconds)
+    assert parse_duration(text) == pytest.approx(seconds)
 
 
 REFUSED = (
@@ -113,5 +112,5 @@ REFUSED = (
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_durations_that_make_no_sense_are_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match=r"is not a duration such as 90, 90s, 1\.5m, 2h or 1d"):
-        Duration().convert(text, None, None)
+    with pytest.raises(ValueError, match=r"is not a duration such as 90, 90s, 1\.5m, 2h or 1d"):
+        parse_duration(text)

@@ -32,7 +32,7 @@ def test_the_users_own_arguments_have_the_last_word() -> None:
 def test_any_file_is_a_lock_of_ours_or_not(folder: Path, text: bytes) -> None:
     lock = folder / "lock"
     lock.write_bytes(text)
-    assert not server_process.names(str(lock), 999999999)
+    assert not server_process.is_locked_by(str(lock), 999999999)
 
 
 @pytest.fixture(scope="module")

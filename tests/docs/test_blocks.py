@@ -1,4 +1,4 @@
-"""What README.rst shows is what happens: its commands are run as they stand there."""
+"""What the documentation shows is what happens: its commands are run as they stand there."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from docutils import nodes
 from PyQt5.QtCore import QSize
 from PyQt5.QtGui import QImage
 
+from anaheadless.options import TABLE
 from anaheadless.session import viewer
-from tests.support.documentation import BLOCKS, README, assert_well, shell
+from tests.support.documentation import BLOCKS, PAGES, assert_well, shell
 from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, holding, run
 from tests.support.namespaces import namespaces, needs_namespaces
 
@@ -28,24 +29,102 @@ def commands(name: str) -> list[str]:
 
 def test_every_block_is_one_that_is_tested() -> None:
     assert set(BLOCKS) == {
-        *("checkout", "install", "hello", "use", "doctor"),
-        *("shebang", "shebang-options", "cron", "cron-timeout", "github", "github-start", "gitlab", "container"),
+        *("install", "install-pipx", "install-conda", "install-dnf", "packages", "own-python"),
+        *("checkout", "contribute"),
+        *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
+        *("github", "github-start", "gitlab", "container", "window-manager"),
+        *("notebook", "notebook-picture", "notebook-server"),
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "record", "start", "clean"),
         *("relaunch", "setup", "displays", "anatomist"),
+        *(f"from-{name}" for name in ("xvfb-run", "pyvirtualdisplay", "xvfbwrapper", "soma", "anatomist")),
     }
-    assert len(BLOCKS) == len(list(README.findall(nodes.literal_block)))
 
 
-def test_checkout_commands_are_targets_of_make() -> None:
-    for command in commands("checkout"):
+def test_every_block_that_can_be_run_has_a_name_of_its_own() -> None:
+    """Those without a language are drawings, or what a program prints."""
+    blocks = [block for page in PAGES.values() for block in page.findall(nodes.literal_block)]
+    assert [block.astext() for block in blocks if "code" in block["classes"] and not block["names"]] == []
+    assert len(BLOCKS) == sum(bool(block["names"]) for block in blocks)
+
+
+@pytest.mark.parametrize("name", ["checkout", "contribute"])
+def test_commands_for_a_checkout_are_targets_of_make(name: str) -> None:
+    for command in commands(name):
         subprocess.run(["make", "--dry-run", command.split()[1]], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
 def test_install(home: Path) -> None:
+    """Each command in a shell of its own: pip is not to be that of the new environment, which would use the network."""
+    (home / "venv").unlink()
     for command in commands("install"):
         assert_well(shell(command, home))
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_install_as_a_tool(home: Path) -> None:
+    (home / "anaheadless").symlink_to(CHECKOUT)
+    assert_well(shell("\n".join(commands("install-pipx")), home))
+
+
+@pytest.mark.parametrize("name", ["install-conda", "install-dnf", "packages"])
+def test_install_elsewhere(name: str, home: Path) -> None:
+    for command in commands(name):
+        output = shell(command, home)
+        assert output.returncode in ((0, 1) if name == "packages" else (0,))
+        assert output.stderr == ""
+
+
+@pytest.mark.parametrize("command", commands("own-python"))
+def test_python_of_a_project(command: str, home: Path) -> None:
+    assert_well(shell(command, home))
+    assert (home / "hello.png").exists()
+
+
+def test_batch(home: Path) -> None:
+    (command,) = commands("batch")
+    output = shell(command, home)
+    assert_well(output)
+    assert sorted(output.stdout.split()) == ["a", "b", "c", "d"]
+
+
+def test_slurm(home: Path) -> None:
+    (home / "hello.py").rename(home / "render.py")
+    (home / "job").write_text(BLOCKS["slurm"])
+    assert_well(shell("bash job", home))
+    assert (home / "hello.png").exists()
+
+
+@pytest.mark.needs("openbox", "xprop")
+def test_window_manager(home: Path) -> None:
+    """It is there when a window manager has said so, as the specification has it, on the root window."""
+    (home / "tests" / "test_display.py").write_text(
+        "import subprocess, time\n"
+        "def test() -> None:\n"
+        "    while '0x' not in subprocess.run(['xprop', '-root', '_NET_SUPPORTING_WM_CHECK'],\n"
+        "                                     capture_output=True, text=True, check=True).stdout:\n"
+        "        time.sleep(0.01)\n"
+    )
+    (command,) = commands("window-manager")
+    output = shell(command, home)
+    assert output.returncode == 0, output
+    assert " 1 passed" in output.stdout
+
+
+def test_notebook(home: Path) -> None:
+    (home / "notebook.ipy").write_text(BLOCKS["notebook"] + "\n" + BLOCKS["notebook-picture"])
+    output = shell("python -m IPython --no-banner notebook.ipy", home)
+    assert_well(output)
+    assert re.fullmatch(r":\d+ \w+ .+\n<IPython.core.display.Image object>\n", output.stdout)
+    assert (home / "hello.png").exists()
+
+
+def test_notebook_server(home: Path) -> None:
+    (command,) = commands("notebook-server")
+    output = shell(command, home)
+    assert_well(output)
+    assert re.fullmatch(r"lab on display :\d+\n", output.stdout)
 
 
 @pytest.mark.parametrize("command", commands("use") + commands("doctor"))
@@ -218,9 +297,20 @@ def test_gitlab_job(home: Path) -> None:
         assert (home / path).exists()
 
 
+def image() -> list[str]:
+    return BLOCKS["container"].replace("\\\n", "").splitlines()
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_making_of_an_image(home: Path) -> None:
+    for line in image():
+        if line.startswith("RUN "):
+            assert_well(shell(line[4:], home))
+
+
 @needs_namespaces
 def test_entry_point_of_a_container(home: Path) -> None:
-    instructions = dict(line.split(" ", 1) for line in BLOCKS["container"].splitlines())
+    instructions = dict(line.split(" ", 1) for line in image())
     words = [*json.loads(instructions["ENTRYPOINT"]), *json.loads(instructions["CMD"])]
     assert_well(shell(shlex.join([*namespaces(), *words]), home))
     assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
@@ -230,24 +320,14 @@ def test_options_are_those_of_the_help() -> None:
     for command in "run", "exec":
         shown = run(command, "--help").stdout
         described: set[str] = set()
-        for row in next(iter(README.findall(nodes.table))).findall(nodes.row):
+        for row in next(iter(PAGES["docs/reference/variables.rst"].findall(nodes.table))).findall(nodes.row):
             cells = [literal.astext() for entry in row.findall(nodes.entry) for literal in entry.findall(nodes.literal)]
             options = [cell.split()[0] for cell in cells if cell.startswith("-")]
             if options in (["--python"], ["--show-config"]) and command == "exec":
                 continue
             described.update(options)
+            assert all(word in shown for word in options), options
             variables = [cell for cell in cells if cell.startswith("ANAHEADLESS_")]
-            assert all(word in shown for word in options + variables), (options, variables)
+            assert set(variables) <= {option.variable for option in TABLE}, variables
         # -m and -c are the target's, and told in the text.
         assert set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", shown, re.MULTILINE)) - {"--help"} == described - {"-v"}
-
-
-def test_picture_is_there() -> None:
-    for image in README.findall(nodes.image):
-        assert (CHECKOUT / image["uri"]).read_bytes().startswith(b"\x89PNG")
-
-
-def test_links_are_to_files_of_the_repository() -> None:
-    for link in README.findall(nodes.reference):
-        if "refuri" in link and "://" not in link["refuri"]:
-            assert (CHECKOUT / link["refuri"]).is_file(), link["refuri"]
