@@ -208,7 +208,7 @@ def test_sessions(home: Path) -> None:
 
 
 def test_view() -> None:
-    """What it does is in test_view.py."""
+    """What it does is in tests/session/test_viewer.py."""
     command, *said = BLOCKS["view"].splitlines()
     assert "Usage: anaheadless view " in run(*command.split()[2:], "--help").stdout
     assert viewer.invitation(":4711", 5901, "h7Kd2mPq", "node17").splitlines() == said
