@@ -1,1 +1,1 @@
-"""How long a display takes, here and with others; `make bench` measures it for docs/explanation/speed.rst."""
+"""A benchmark of anaheadless and similar tools: `make bench` writes its results to docs/explanation/speed.rst."""

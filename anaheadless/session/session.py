@@ -23,7 +23,8 @@ from anaheadless.system.light_stdlib import Record
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.processes import Process
 from anaheadless.system.programs import this_python
-from anaheadless.x11 import authority, client, display_number, server_process
+from anaheadless.x11 import authority, display_number, server_process
+from anaheadless.x11.connection import RefusedError, connect, has_extension
 from anaheadless.x11.servers import xvfb
 
 TYPE_CHECKING = False
@@ -219,7 +220,7 @@ def _start(
             if known_glx is not None:
                 descriptors.update(enumerate((s.fileno() for s in claim.listeners), protocol.FIRST_LISTENER))
             else:
-                claim.withdraw()
+                claim.release()
             control, first = _spawn_keeper(claim.number, cookie_file, command, descriptors, environ, options)
             stack.callback(first.close)
             # Whatever goes wrong from here on, a ^C too: without this, the keeper would see the launcher go, and stay.
@@ -244,7 +245,7 @@ def _start(
                 if options.limits.recording:
                     os.ftruncate(film, 0)  # whatever it was; that there is something in it says that ffmpeg films
                 control.send(protocol.READY, socket.MSG_NOSIGNAL)
-        except (OSError, client.RefusedError, _NoKeeperError) as error:
+        except (OSError, RefusedError, _NoKeeperError) as error:
             was_stopped = _was_stopped(control)
             _abandon(control, first)
             said = os.pread(messages, 1 << 16, 0)
@@ -415,8 +416,8 @@ def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: 
     """Whether the server has GLX; OSError or RefusedError when it does not become ready."""
     while True:
         try:
-            with client.connect(address, cookie, deadline) as connection:
-                return client.has_extension(connection, "GLX")
+            with connect(address, cookie, deadline) as connection:
+                return has_extension(connection, "GLX")
         except (FileNotFoundError, ConnectionRefusedError):
             # Not there yet (a server that makes its own sockets), or no more: then the keeper ends. But our own socket
             # was there from the start: the keeper has closed it, and may be waiting for us.
@@ -454,7 +455,7 @@ def _not_ready(error: Exception, messages: bytes, program: str, start_timeout: f
     elif isinstance(error, _NoKeeperError):
         message = "the keeper could not be started"
         hint = LIMITS_HINT
-    elif isinstance(error, client.RefusedError):
+    elif isinstance(error, RefusedError):
         message = f"the X server refused the launcher's own connection: {error}"
         hint = "Check --server-arg: something there keeps clients out."
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anaheadless.api import seed
+from anaheadless.api import anatomist_headless
 from tests.support.helpers import DOUBLES, run
 
 ENVIRON = {**os.environ, "PYTHONPATH": str(DOUBLES)}
@@ -164,13 +164,13 @@ print(server.ppid() == keeper, a.headless_info.virtual_display_proc.poll(), qapp
 def test_setting_is_what_is_taken_without_an_argument(given: str, forced: bool) -> None:
     """It matters where the session has ended; so it is looked at where it is passed on."""
     code = f"""
-import anaheadless.headless
+import anaheadless.api.setup
 import anatomist.headless as hana
-original = anaheadless.headless.setup_headless
+original = anaheadless.api.setup.setup_headless
 def setup_headless(allow_virtualgl, force_virtualgl, need_opengl, *, qapp=False):
     print(force_virtualgl)
     return original(need_opengl=False)
-anaheadless.headless.setup_headless = setup_headless
+anaheadless.api.setup.setup_headless = setup_headless
 hana.force_virtualgl = True
 hana.HeadlessAnatomist({given})
 """
@@ -422,7 +422,7 @@ modules = anatomist, anatomist.api, anatomist.base, anatomist.direct.api, anatom
 print(*(module.__file__ for module in modules), sep='\\n')
 """
     ours, *files = printed(code, "--gl", "none").splitlines()
-    assert ours == f"True {seed.__file__}"
+    assert ours == f"True {anatomist_headless.__file__}"
     expected = ["__init__", "api", "base", "direct/api", "notebook/__init__", "notebook/api"]
     assert files == [str(DOUBLES / "anatomist" / f"{name}.py") for name in expected]
 

@@ -31,7 +31,7 @@ try:
 except ImportError as error:
     print(error)
 """
-OURS, THEIRS, NONE = "anaheadless.api.seed\n", "anatomist.headless\n", "No module named 'anatomist'\n"
+OURS, THEIRS, NONE = "anaheadless.api.anatomist_headless\n", "anatomist.headless\n", "No module named 'anatomist'\n"
 
 # Of an interpreter: what the shim could change.
 STATE = """
@@ -125,7 +125,7 @@ def test_children_see_the_session(path: str | None, script: Path) -> None:
         "    import anatomist.headless as ana\n"
         "    return f'{ana.__name__} {ana.setup_headless().display}'\n"
         "if __name__ == '__main__':\n"
-        "    expected = f'anaheadless.api.seed {os.environ[\"DISPLAY\"]}'\n"
+        "    expected = f'anaheadless.api.anatomist_headless {os.environ[\"DISPLAY\"]}'\n"
         "    found = {subprocess.check_output([sys.executable, '-c', CHILD], text=True).strip()}\n"
         "    for method in multiprocessing.get_all_start_methods():\n"
         "        with multiprocessing.get_context(method).Pool(1) as pool:\n"
@@ -224,9 +224,10 @@ def test_start_up_loads_the_shim_and_nothing_else(empty_venv: Path) -> None:
         # __future__ is next to nothing; the modules of importlib, typing and the like are not.
         extra = set(launched["modules"]) - set(plain["modules"]) - {"__future__"}
         assert extra == {"anaheadless_shim", "sitecustomize"} - set(plain["modules"])  # Debian's has one
-        finders = launched["finders"]
-        assert (finders[0], finders[-1]) == ("<anaheadless_shim.First object", "<anaheadless_shim.Last object")
-        assert finders[1:-1] == plain["finders"]
+        first, *others, last = launched["finders"]
+        assert first == "<anaheadless_shim.FirstFinder object"
+        assert last == "<anaheadless_shim.LastFinder object"
+        assert others == plain["finders"]
 
 
 def test_nothing_to_warn_of() -> None:

@@ -100,7 +100,7 @@ def test_set_up_is_the_session(code: str) -> None:
     assert said == {
         "platform": "xcb",
         "children": [],
-        "kept": "anaheadless.headless",
+        "kept": "anaheadless.api.setup",
         "headless": True,
         "glx": 2,
     }
@@ -237,7 +237,7 @@ def test_after_ours(code: str) -> None:
     """As the Anatomist that is wrapped does it: its Qt comes from soma."""
     before = "import anatomist.headless\nanatomist.headless.setup_headless()\n"
     said = json.loads(launched(before + code + REPORT, "--gl", "none")[0])
-    assert (said["platform"], said["children"], said["kept"]) == ("xcb", [], "anaheadless.headless")
+    assert (said["platform"], said["children"], said["kept"]) == ("xcb", [], "anaheadless.api.setup")
 
 
 @pytest.mark.parametrize("code", [BACKEND, HEADLESS], ids=["qt_backend", "headless"])

@@ -53,7 +53,7 @@ def test_launch_imports_little(tmp_path: Path) -> None:
             *("launch", "launch.environment", "launch.find_opengl", "launch.run", "launch.target"),
             *("session", "session.discovery", "session.keeper", "session.leftovers", "session.protocol"),
             *("session.session", "opengl", "opengl.cache", "opengl.candidates", "opengl.hardware"),
-            *("x11", "x11.authority", "x11.client", "x11.display_number", "x11.server_process"),
+            *("x11", "x11.authority", "x11.connection", "x11.display_number", "x11.server_process"),
             *("x11.servers", "x11.servers.xvfb", "system", "system.libraries", "system.light_stdlib"),
             *("system.memfile", "system.private_files", "system.processes", "system.programs"),
         )

@@ -253,7 +253,7 @@ def test_all_proofs_together_are_limited(surroundings: dict[str, str], tmp_path:
     *hung, last = outcome.tried.values()
     assert len(hung) == 3
     assert all(said.startswith("hung: no picture within 0.") for said in hung)
-    assert last == "not tried: the time for all proofs was used up"
+    assert last == "not tried: the time for all probes was used up"
     assert list(outcome.tried)[-1].startswith("mesa (chosen by libglvnd, with ")
 
 

@@ -333,11 +333,11 @@ def test_no_home() -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    place = CacheKey(str(tmp_path / "anaheadless" / "x"), "key")
+    key = CacheKey(str(tmp_path / "anaheadless" / "x"), "key")
     for found in FOUND, CacheEntry(accepts_early_clients=False, glx=False):
-        cache.store(place, found)
-        assert cache.load(place) == found
-    assert cache.load(place.replace(key="another")) is None
+        cache.store(key, found)
+        assert cache.load(key) == found
+    assert cache.load(key.replace(text="another")) is None
     assert cache.load(CacheKey(str(tmp_path / "nowhere"), "key")) is None
 
 
@@ -366,15 +366,15 @@ def test_folder_that_no_note_can_name(environ: dict[str, str], tmp_path: Path) -
 
 def test_many_writers(tmp_path: Path) -> None:
     """Whoever reads finds one of what they write, whole."""
-    place = CacheKey(str(tmp_path / "x"), "key")
+    key = CacheKey(str(tmp_path / "x"), "key")
     mesas = [MESA.replace(detail=f"{number}" * 1000) for number in range(8)]
     candidates = [FOUND.replace(selection=Selection(mesa, ((mesa, ProbeResult("drawn")),))) for mesa in mesas]
-    cache.store(place, candidates[0])
+    cache.store(key, candidates[0])
 
     def write(found: CacheEntry) -> bool:
         for _ in range(50):
-            cache.store(place, found)
-            if cache.load(place) not in candidates:
+            cache.store(key, found)
+            if cache.load(key) not in candidates:
                 return False
         return True
 
@@ -425,25 +425,25 @@ def test_key(tmp_path: Path) -> None:
     program.write_text("1")
     environ = {"HOME": "/home/x"}
 
-    def place(*asked: object, **more: str) -> CacheKey | None:
+    def key(*asked: object, **more: str) -> CacheKey | None:
         return cache.key_for({**environ, **more}, (str(program),), (), *asked)
 
-    first = place(1)
+    first = key(1)
     assert first is not None
     assert first.path.startswith("/home/x/.cache/anaheadless/")
-    assert place(1) == first
-    assert place(1, UNRELATED="1") == first
-    different = [place(2), place(1, 1), place(1, LIBGL_DEBUG="1"), place(1, LD_LIBRARY_PATH=str(tmp_path))]
-    different += [place(1, VK_ICD_FILENAMES="/x"), place(1, GLIBC_TUNABLES="glibc.rtld.nns=1")]
+    assert key(1) == first
+    assert key(1, UNRELATED="1") == first
+    different = [key(2), key(1, 1), key(1, LIBGL_DEBUG="1"), key(1, LD_LIBRARY_PATH=str(tmp_path))]
+    different += [key(1, VK_ICD_FILENAMES="/x"), key(1, GLIBC_TUNABLES="glibc.rtld.nns=1")]
     (tmp_path / "lib").mkdir()
-    different.append(place(1))
+    different.append(key(1))
     program.write_text("22")
-    different.append(place(1))
+    different.append(key(1))
     assert len({first, *different}) == 9
-    elsewhere = place(1, XDG_CACHE_HOME="/var/x")
+    elsewhere = key(1, XDG_CACHE_HOME="/var/x")
     assert elsewhere is not None
     assert os.path.dirname(elsewhere.path) == "/var/x/anaheadless"
-    assert place(1, XDG_CACHE_HOME="relative") == place(1)
+    assert key(1, XDG_CACHE_HOME="relative") == key(1)
 
 
 @pytest.mark.parametrize("value", [":/nonexistent", "/nonexistent;", "libraries"])

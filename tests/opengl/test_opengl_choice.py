@@ -623,18 +623,18 @@ FOLDER_CANDIDATE = next(candidates.fallbacks([], MESA_FOLDER, OpenGLRequest()))
 def test_reading_a_proof(
     candidate: Candidate, output: str, errors: str, status: int, result: str, message: str
 ) -> None:
-    seen = probe.read(candidate, output, errors, status, 1.5)
+    seen = probe.parse_result(candidate, output, errors, status, 1.5)
     assert (seen.outcome, seen.message, seen.seconds) == (result, message, 1.5)
     assert seen.drawn == (result == "drawn")
 
 
 def test_the_systems_libgl_drew_in_the_place_of_the_mesa_folders() -> None:
     """ld.so ignores a library for another architecture."""
-    assert probe.read(FOLDER_CANDIDATE, SAID_NATIVE, IGNORED, 0).outcome == "not loaded"
+    assert probe.parse_result(FOLDER_CANDIDATE, SAID_NATIVE, IGNORED, 0).outcome == "not loaded"
 
 
 def test_facts_of_a_proof() -> None:
-    assert probe.read(FORCED, SAID, "", 0, 0.25).replace(libraries=()) == ProbeResult(
+    assert probe.parse_result(FORCED, SAID, "", 0, 0.25).replace(libraries=()) == ProbeResult(
         "drawn",
         vendor="VirtualGL",
         renderer="llvmpipe (LLVM 15.0.6, 256 bits)",
@@ -642,8 +642,8 @@ def test_facts_of_a_proof() -> None:
         direct=True,
         seconds=0.25,
     )
-    assert probe.read(NATIVE, SAID_NATIVE, "", 0).direct is False
-    assert probe.read(NATIVE, "result: no GLX\n", "", 1).direct is None
+    assert probe.parse_result(NATIVE, SAID_NATIVE, "", 0).direct is False
+    assert probe.parse_result(NATIVE, "result: no GLX\n", "", 1).direct is None
 
 
 @pytest.mark.parametrize(
@@ -938,5 +938,5 @@ def test_a_mesa_in_a_folder_with_a_blank_is_searched_only() -> None:
 @given(st.text(), st.text(), st.integers(-64, 255))
 @example("result: drawn\n", "", 0)
 def test_odd_answers_of_a_proof(output: str, errors: str, status: int) -> None:
-    found = probe.read(Candidate("native"), output, errors, status)
+    found = probe.parse_result(Candidate("native"), output, errors, status)
     assert (found.outcome == "drawn") == ("result: drawn" in output.splitlines())

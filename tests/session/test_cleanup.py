@@ -257,6 +257,6 @@ def test_descriptors_of_the_caller_are_not_kept() -> None:
 
 
 def test_what_a_proof_has_started_ends_with_it() -> None:
-    ended = probe.run(["sh", "-c", "sleep 600 & echo $!; exit 3"], os.environ, PATIENCE)
+    ended = probe.run_command(["sh", "-c", "sleep 600 & echo $!; exit 3"], os.environ, PATIENCE)
     assert ended.status == 3
     wait_until(lambda: not processes.is_alive(int(ended.output)), "it has ended, too")

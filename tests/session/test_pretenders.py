@@ -77,7 +77,7 @@ def test_pretender_without_a_cookie_shows_nothing(cookie: str, tmp_path: Path) -
         assert listed()[NAME]["state"] == "stale"
         output = run("screenshot", NAME, tmp_path / "picture.png")
         assert output.returncode == 125
-        assert f"can't take a picture of display {NAME}" in output.stderr
+        assert f"can't take a screenshot of display {NAME}" in output.stderr
         assert process.poll() is None
 
 

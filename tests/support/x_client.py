@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from anaheadless import VirtualDisplay
-from anaheadless.x11 import client
 from anaheadless.x11.authority import find_cookie
+from anaheadless.x11.connection import connect
 from anaheadless.x11.display_number import abstract_name
 from anaheadless.x11.screenshot import parse_setup
 from tests.support.helpers import PATIENCE
@@ -28,7 +28,7 @@ class Painter:
     def __init__(self, display: VirtualDisplay) -> None:
         number = int(display.display[1:])
         cookie = find_cookie(Path(display.environ["XAUTHORITY"]).read_bytes(), number)
-        self.connection = client.connect(abstract_name(number), cookie, time.monotonic() + PATIENCE)
+        self.connection = connect(abstract_name(number), cookie, time.monotonic() + PATIENCE)
         self.screen = parse_setup(self.connection.setup)
         (self.context,) = struct.unpack_from("<4xI", self.connection.setup)  # the first identifier that is ours
         self._send(CREATE_GC, "<IIII", self.context, self.screen.root, FOREGROUND, 0)

@@ -32,7 +32,7 @@ def test_server_command_gives_the_user_the_last_word() -> None:
 def test_odd_locks(folder: Path, text: bytes) -> None:
     lock = folder / "lock"
     lock.write_bytes(text)
-    assert not server_process.names(str(lock), 999999999)
+    assert not server_process.is_locked_by(str(lock), 999999999)
 
 
 @pytest.fixture(scope="module")

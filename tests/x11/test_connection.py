@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anaheadless.x11 import client
+from anaheadless.x11.connection import RefusedError, connect, has_extension
 
 
 @contextlib.contextmanager
@@ -42,16 +42,16 @@ def answering(answer: bytes) -> Iterator[str]:
 @settings(max_examples=50)
 @given(st.one_of(st.binary(), st.binary().map(lambda body: b"\1\0\0\0\0\0\0\0\1" + body)))
 def test_odd_answers_of_a_server(answer: bytes) -> None:
-    with answering(answer) as address, contextlib.suppress(OSError, client.RefusedError):
-        connection = client.connect(address, bytes(16), time.monotonic() + 30)
+    with answering(answer) as address, contextlib.suppress(OSError, RefusedError):
+        connection = connect(address, bytes(16), time.monotonic() + 30)
         with connection:
-            client.has_extension(connection, "GLX")
+            has_extension(connection, "GLX")
 
 
 def test_answer_of_a_server_that_takes_too_much_memory() -> None:
     """Sixteen gigabytes."""
     setup, reply = bytes([1, *bytes(7)]), struct.pack("<BBHI24x", 1, 0, 0, 0xFFFFFFFF)
     with answering(setup + reply) as address:
-        connection = client.connect(address, bytes(16), time.monotonic() + 30)
-        with connection, pytest.raises(client.RefusedError, match="17179869180 bytes, and not 0"):
-            client.has_extension(connection, "GLX")
+        connection = connect(address, bytes(16), time.monotonic() + 30)
+        with connection, pytest.raises(RefusedError, match="17179869180 bytes, and not 0"):
+            has_extension(connection, "GLX")

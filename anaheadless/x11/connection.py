@@ -1,4 +1,4 @@
-"""As much of the X protocol as it takes to know that a server is ready, lets us in, and has an extension.
+"""Connections to X servers, and requests to them: as much of the X protocol as anaheadless needs.
 
 Source: X Window System Protocol, X Version 11, Encoding (connection setup; errors; QueryExtension).
 """
@@ -17,14 +17,14 @@ COOKIE_NAME = b"MIT-MAGIC-COOKIE-1"
 
 
 class RefusedError(Exception):
-    """The server answered, and refused the connection or a request; the text is its reason."""
+    """A connection or a request that the server has refused; the text is the server's reason."""
 
 
 class Connection(Record):
-    """A connection to an X server; as a context, it is closed at the end.
+    """A connection to an X server; a ``with`` block closes it.
 
-    :param setup: what the server said of itself, from the release number on.
-    :param deadline: of all that is asked of it, in seconds of :func:`time.monotonic`.
+    :param setup: the server's description of itself, from the release number on.
+    :param deadline: the time limit for all requests, in seconds of :func:`time.monotonic`.
     """
 
     socket: socket.socket
@@ -38,12 +38,12 @@ class Connection(Record):
         self.socket.close()
 
     def ask(self, opcode: int, data: int, body: bytes, limit: int = 0) -> bytes:
-        """The reply to a request: its first 32 bytes, and what comes after them.
+        """Send a request and return the whole reply.
 
         :param data: the request's second byte.
-        :param limit: how many bytes may come after the first 32.
-        :raises OSError: as :func:`connect` does.
-        :raises RefusedError: the server answered with an error, or with more than that.
+        :param limit: how many bytes may follow the first 32 bytes of the reply.
+        :raises OSError: the same as for :func:`connect`.
+        :raises RefusedError: the server answered with an error, or with more bytes than *limit* allows.
         """
         _limit(self.socket, self.deadline)
         self.socket.sendall(struct.pack("<BBH", opcode, data, 1 + len(body) // 4) + body)
@@ -57,15 +57,14 @@ class Connection(Record):
 
 
 def connect(address: str, cookie: bytes, deadline: float) -> Connection:
-    """A connection that the server behind a socket's *address* has accepted.
+    """Connect to the X server that listens on the socket *address*, and wait until it has accepted the connection.
 
-    A listening socket takes connections before its server runs: this waits for the server's own answer, which is
-    its first when it is ready.
+    A listening socket takes connections before its server runs. The server's own answer comes when it is ready.
 
-    :param deadline: in seconds of :func:`time.monotonic`.
-    :raises OSError: nobody listens, or the server went away (``ConnectionError``), or time is up
+    :param deadline: the time limit, in seconds of :func:`time.monotonic`.
+    :raises OSError: nothing listens there, or the server has gone (``ConnectionError``), or the time is up
         (``socket.timeout``).
-    :raises RefusedError: the server does not know the cookie, or is full.
+    :raises RefusedError: the server does not know the cookie, or has no room for another client.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -85,7 +84,7 @@ def connect(address: str, cookie: bytes, deadline: float) -> Connection:
 
 
 def has_extension(connection: Connection, name: str) -> bool:
-    """Whether the server advertises the extension *name*; raises as :meth:`Connection.ask` does."""
+    """Ask whether the server advertises the extension *name*; raise the same errors as :meth:`Connection.ask`."""
     return bool(connection.ask(QUERY_EXTENSION, 0, struct.pack("<Hxx", len(name)) + _pad(name.encode()))[8])
 
 

@@ -1,4 +1,4 @@
-"""A script that was started plainly, and launches itself."""
+"""Scripts that start themselves again under anaheadless."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @with_keywords
 def relaunch(**options: Unpack[Keywords]) -> None:
-    """Start this program again by the launcher, unless it is in a session already: one line at the top of a script.
+    """Start this program again with a display, as ``anaheadless run`` would; call this at the top of a script.
 
-    It is the same process, with the same arguments, from the beginning: what stands before the call is run
-    twice. What goes wrong is said, and is the status, as by the launcher's own command. On systems other than Linux
-    nothing is done.
+    If the program already runs under anaheadless, the call does nothing. Otherwise the program starts again from its
+    beginning, in the same process and with the same arguments: lines before the call run twice. On failure, it prints
+    the error and exits with the status that ``anaheadless run`` would use. On systems other than Linux, it does
+    nothing.
 
-    :param options: as of :func:`anaheadless.virtual_display`.
-    :raises LaunchError: this is not a program that could be started again: an interactive or embedded interpreter, a
-        Jupyter kernel, a worker of multiprocessing, a script from standard input, or one that has changed its
-        arguments.
-    :raises ValueError: an option makes no sense, and likewise TypeError.
+    :param options: see :func:`anaheadless.virtual_display`.
+    :raises LaunchError: this program can't be started again: it is an interactive or embedded interpreter, a Jupyter
+        kernel, a worker of multiprocessing, a script from standard input, or one that has changed its arguments.
+    :raises ValueError: an option has a wrong value; likewise TypeError.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -57,21 +57,25 @@ def relaunch(**options: Unpack[Keywords]) -> None:
 
 
 def _arguments() -> list[str]:
-    """What came after the interpreter on the command line; :raises LaunchError: it can't be used, or be known."""
-    words = getattr(sys, "orig_argv", None)
-    if words is None:  # Python 3.9
+    """Return the arguments of the interpreter.
+
+    :raises LaunchError: they are not known, or the program can't be started again with them.
+    """
+    argv = getattr(sys, "orig_argv", None)
+    if argv is None:  # Python 3.9
         with open("/proc/self/cmdline", "rb") as file:
-            words = os.fsdecode(file.read()).split("\0")[:-1]
-    reason = _why_not(words)
+            argv = os.fsdecode(file.read()).split("\0")[:-1]
+    reason = _why_not(argv)
     if reason is not None:
         raise LaunchError(
             f"this program can't be relaunched: {reason}",
             hint="Start it with 'anaheadless run', or use anaheadless.setup_headless() in it.",
         )
-    return list(words[1:])
+    return list(argv[1:])
 
 
-def _why_not(words: Sequence[str]) -> str | None:
+def _why_not(argv: Sequence[str]) -> str | None:
+    """Return why the program can't be started again with the command line *argv*, or None."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
     workers = getattr(sys.modules.get("multiprocessing"), "parent_process", None)
     if shell is not None and shell() is not None:
@@ -86,7 +90,7 @@ def _why_not(words: Sequence[str]) -> str | None:
         return "it was read from standard input"
     if os.path.exists(sys.argv[0]) and not (os.path.isfile(sys.argv[0]) or os.path.isdir(sys.argv[0])):
         return "it was read from a pipe"
-    if words[len(words) - len(sys.argv) + 1 :] != sys.argv[1:]:
+    if argv[len(argv) - len(sys.argv) + 1 :] != sys.argv[1:]:
         return "its arguments have been changed"
     return None
 
