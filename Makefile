@@ -41,7 +41,7 @@ system:
 	[ -z "$$missing" ] || $(call apt-install,$$missing) || { $(PYTHON) -m anaheadless.packages; exit 1; }
 
 test-system: system
-	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth,gcc libc6-dev x11-utils x11vnc ffmpeg xauth)
+	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth openbox,gcc libc6-dev x11-utils x11vnc ffmpeg xauth openbox)
 	@$(call for-tests,chromium,chromium)
 
 bench-system: system
