@@ -1,1 +1,1 @@
-"""A benchmark of anaheadless and similar tools: `make bench` writes its results to docs/explanation/speed.rst."""
+"""A benchmark of anaheadless and similar tools; `make bench` runs it for docs/explanation/speed.rst."""
