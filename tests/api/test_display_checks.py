@@ -41,24 +41,24 @@ def without_glx() -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize(("drivers", "grade"), [(True, 2), (False, 1)], ids=["OpenGL", "no drivers"])
-def test_glx_is_proved(drivers: bool, grade: int, regular: dict[str, str], tmp_path: Path) -> None:
+def test_glx_is_graded_by_what_can_be_drawn(drivers: bool, grade: int, regular: dict[str, str], tmp_path: Path) -> None:
     environ = regular if drivers else {**regular, **lacking_vendor(tmp_path)}
     said = answer("say(glx=anaheadless.test_glx(), loaded=libraries('libGL', 'libX11'))", env=environ)
     assert said == {"glx": grade, "loaded": []}
 
 
-def test_display_without_glx(without_glx: dict[str, str]) -> None:
+def test_a_display_without_glx_has_grade_0(without_glx: dict[str, str]) -> None:
     assert answer("say(glx=anaheadless.test_glx())", env=without_glx) == {"glx": 0}
 
 
 @pytest.mark.parametrize("display", ["unset", "nowhere", "empty"])
-def test_no_display(display: str) -> None:
+def test_no_display_has_grade_0(display: str) -> None:
     environ = bare(**{"unset": {}, "nowhere": {"DISPLAY": nobody()}, "empty": {"DISPLAY": ""}}[display])
     code = "say(glx=[anaheadless.test_glx(timeout=seconds) for seconds in (0, 0.2)])"
     assert answer(code, env=environ) == {"glx": [0, 0]}
 
 
-def test_display_that_does_not_answer() -> None:
+def test_a_display_that_does_not_answer_has_grade_0() -> None:
     with x_server() as frozen:
         frozen.process.suspend()
         wait_until(lambda: frozen.process.status() == psutil.STATUS_STOPPED, "the server stands still")
@@ -111,7 +111,9 @@ def started(tmp_path: Path, name: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("glxinfo", "xdpyinfo", "grade"), COMMANDS.values(), ids=COMMANDS)
-def test_commands(glxinfo: list[str] | None, xdpyinfo: list[str] | None, grade: int, tmp_path: Path) -> None:
+def test_commands_of_the_caller_are_asked(
+    glxinfo: list[str] | None, xdpyinfo: list[str] | None, grade: int, tmp_path: Path
+) -> None:
     """A string is a program, whatever is in it; a list has arguments."""
     strings, lists = {}, {}
     for name, lines in ("glxinfo", glxinfo), ("xdpyinfo", xdpyinfo):
@@ -123,7 +125,7 @@ def test_commands(glxinfo: list[str] | None, xdpyinfo: list[str] | None, grade: 
     assert said == {"glx": [grade, grade]}
 
 
-def test_arguments_by_position(tmp_path: Path) -> None:
+def test_arguments_by_position_are_in_the_order_of_soma(tmp_path: Path) -> None:
     """In the orders of soma-base up to 6.0.15, and since 6.0.17."""
     lists, has = command(tmp_path, "glxinfo", GLXINFO), command(tmp_path, "xdpyinfo", XDPYINFO)
     calls = {
@@ -143,7 +145,7 @@ def test_arguments_by_position(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["1, 2, 3, 4, 5", "'a', 'b', 1, 2", "'a', glxinfo_cmd='b'", "magic=1"])
-def test_arguments_that_make_no_sense(arguments: str) -> None:
+def test_arguments_that_make_no_sense_are_refused(arguments: str) -> None:
     code = f"""
     try:
         anaheadless.test_glx({arguments})
@@ -153,14 +155,14 @@ def test_arguments_that_make_no_sense(arguments: str) -> None:
     assert "test_glx" in answer(code)["words"]
 
 
-def test_command_is_looked_for_on_path(tmp_path: Path) -> None:
+def test_a_command_is_looked_for_on_path(tmp_path: Path) -> None:
     command(tmp_path, "my-glxinfo", GLXINFO)
     environ = bare(PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
     assert answer("say(glx=anaheadless.test_glx(glxinfo_cmd='my-glxinfo'))", env=environ) == {"glx": 2}
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_real_xdpyinfo(regular: dict[str, str], without_glx: dict[str, str]) -> None:
+def test_xdpyinfo_can_be_the_command(regular: dict[str, str], without_glx: dict[str, str]) -> None:
     for environ, grade in (regular, 1), (without_glx, 0):
         assert answer("say(glx=anaheadless.test_glx(xdpyinfo_cmd='xdpyinfo'))", env=environ) == {"glx": grade}
     assert answer("say(glx=anaheadless.test_glx(xdpyinfo_cmd='xdpyinfo', timeout=0))", env=bare(DISPLAY=nobody())) == {
@@ -169,13 +171,13 @@ def test_real_xdpyinfo(regular: dict[str, str], without_glx: dict[str, str]) -> 
 
 
 @pytest.mark.needs("glxinfo")
-def test_real_glxinfo(regular: dict[str, str], without_glx: dict[str, str]) -> None:
+def test_glxinfo_can_be_the_command(regular: dict[str, str], without_glx: dict[str, str]) -> None:
     for environ, grade in (regular, 2), (without_glx, 0):
         assert answer("say(glx=anaheadless.test_glx(glxinfo_cmd='glxinfo'))", env=environ) == {"glx": grade}
 
 
 @pytest.mark.parametrize("missing", ["no-such-command", "/nonexistent/command", "/dev/null"])
-def test_missing_commands(missing: str, tmp_path: Path) -> None:
+def test_missing_commands_are_passed_over(missing: str, tmp_path: Path) -> None:
     there = command(tmp_path, "xdpyinfo", XDPYINFO)
     said = answer(
         f"""
@@ -189,14 +191,14 @@ def test_missing_commands(missing: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "lines", "grade"), [("glxinfo", GLXINFO, 2), ("xdpyinfo", XDPYINFO, 1)])
-def test_server_that_only_starts_is_awaited(name: str, lines: list[str], grade: int, tmp_path: Path) -> None:
+def test_a_server_that_is_starting_is_awaited(name: str, lines: list[str], grade: int, tmp_path: Path) -> None:
     path = command(tmp_path, name, [f"if test $(wc -l <{tmp_path}/{name}.pids) -lt 4; then", *UNABLE, "fi", *lines])
     assert answer(f"say(glx=anaheadless.test_glx(timeout=50, {name}_cmd={path!r}))") == {"glx": grade}
     assert len(started(tmp_path, name)) == 4
 
 
 @pytest.mark.parametrize("name", ["glxinfo", "xdpyinfo"])
-def test_server_that_is_never_there(name: str, tmp_path: Path) -> None:
+def test_a_server_that_never_comes_is_given_up(name: str, tmp_path: Path) -> None:
     path = command(tmp_path, name, UNABLE)
     assert answer(f"say(glx=anaheadless.test_glx(timeout=0, {name}_cmd={path!r}))") == {"glx": 0}
     assert len(started(tmp_path, name)) == 1
@@ -208,7 +210,7 @@ def test_server_that_is_never_there(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stubborn", ["", "trap '' TERM INT HUP"], ids=["", "stubborn"])
 @pytest.mark.parametrize("names", [["glxinfo"], ["xdpyinfo"], ["glxinfo", "xdpyinfo"]], ids=" ".join)
-def test_command_that_hangs(names: list[str], stubborn: str, tmp_path: Path) -> None:
+def test_a_command_that_hangs_is_given_up(names: list[str], stubborn: str, tmp_path: Path) -> None:
     """It is given up, and with it all that it has started."""
     commands = {}
     for name in names:
@@ -228,7 +230,7 @@ def test_command_that_hangs(names: list[str], stubborn: str, tmp_path: Path) -> 
 # --- test_opengl
 
 
-def test_libgl_of_this_process() -> None:
+def test_libraries_of_this_process_are_found() -> None:
     said = answer(
         f"""
         before = anaheadless.test_opengl()
@@ -244,7 +246,7 @@ def test_libgl_of_this_process() -> None:
 
 
 @pytest.mark.parametrize("loads", [False, True])
-def test_libgl_of_another_process(loads: bool) -> None:
+def test_libraries_of_another_process_are_found(loads: bool) -> None:
     other = f"{LOADS if loads else ''}\nprint(flush=True)\n__import__('sys').stdin.read()"
     command = [sys.executable, "-c", other]
     with subprocess.Popen(command, env=bare(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -261,7 +263,7 @@ def test_libgl_of_another_process(loads: bool) -> None:
     assert "It has ended, or it is another user's." in gone
 
 
-def test_libgl_is_said_on_stderr() -> None:
+def test_found_libraries_are_said_on_stderr() -> None:
     code = f"{LOADS}; found = anaheadless.test_opengl(verbose=True); print(*found)"
     output = python(code)
     assert output.returncode == 0
@@ -282,7 +284,7 @@ APPLICATIONS = {
 
 
 @pytest.mark.parametrize(("before", "expected"), APPLICATIONS.values(), ids=APPLICATIONS)
-def test_qapp_with_pyqt5(before: str, expected: str | None, tmp_path: Path) -> None:
+def test_an_application_of_pyqt5_is_found(before: str, expected: str | None, tmp_path: Path) -> None:
     code = f"""
     {before}
     anaheadless.test_qapp()
@@ -313,14 +315,14 @@ KINDS: dict[tuple[str, ...], str | None] = {
 
 @pytest.mark.parametrize("beside", ["", "import PyQt5.QtCore"], ids=["alone", "beside PyQt5"])
 @pytest.mark.parametrize("binding", ["PyQt6", "PySide2", "PySide6"])
-def test_qapp_with_other_bindings(binding: str, beside: str) -> None:
+def test_an_application_of_other_bindings_is_found(binding: str, beside: str) -> None:
     stand_in = STAND_IN.format(binding=binding)
     asks = [f"kinds = {kinds}\n{stand_in}\nfound.append(anaheadless.test_qapp())\n" for kinds in KINDS]
     code = f"{beside}\nfound = []\n{''.join(asks)}say(found=found)"
     assert answer(code) == {"found": list(KINDS.values())}
 
 
-def test_qapp_while_qt_is_only_being_imported() -> None:
+def test_no_application_is_found_while_qt_is_being_imported() -> None:
     code = "import types; sys.modules['PySide6.QtCore'] = types.ModuleType('QtCore'); say(said=anaheadless.test_qapp())"
     assert answer(code) == {"said": None}
 
@@ -329,7 +331,7 @@ def test_qapp_while_qt_is_only_being_imported() -> None:
 
 
 @pytest.mark.parametrize("place", ["lib/mesa", "lib/mesalib/lib", "mesalib/lib"])
-def test_mesa_of_its_own(place: str, tmp_path: Path) -> None:
+def test_a_mesa_in_the_library_path_is_found(place: str, tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     environ = bare(LD_LIBRARY_PATH=f"/nonexistent:{tmp_path}/lib")
     code = "say(found=anaheadless.find_mesa())"
@@ -367,14 +369,14 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize(("before", "display"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
-def test_virtualgl_that_is_not_possible(before: str, display: bool, regular: dict[str, str]) -> None:
+def test_virtualgl_is_not_set_up_where_it_can_not_draw(before: str, display: bool, regular: dict[str, str]) -> None:
     said = answer(f"{before}\n{FAKED}", env=regular if display else bare())
     assert said["found"] == [False, False]
     assert (said["changed"], said["fakers"], said["vendor"], said["same"]) == ([], [], False, True)
 
 
 @pytest.mark.skipif(VGLRUN is not None, reason="VirtualGL is installed")
-def test_virtualgl_that_is_not_installed(regular: dict[str, str]) -> None:
+def test_virtualgl_that_is_not_installed_is_not_set_up(regular: dict[str, str]) -> None:
     assert answer(FAKED, env=regular)["found"] == [False, False]
 
 
@@ -388,7 +390,7 @@ def assert_faked(said: dict[str, Any]) -> None:
 
 
 @needs_virtualgl
-def test_virtualgl(regular: dict[str, str], tmp_path: Path) -> None:
+def test_virtualgl_draws_where_it_gains_something(regular: dict[str, str], tmp_path: Path) -> None:
     """On the first GPU, or a software EGL device: on the display itself it would be no gain."""
     said = answer(FAKED, f"{tmp_path}/out.png", env=regular)
     assert_faked(said)
@@ -396,7 +398,7 @@ def test_virtualgl(regular: dict[str, str], tmp_path: Path) -> None:
 
 
 @needs_virtualgl
-def test_virtualgl_on_a_3d_server(without_glx: dict[str, str], tmp_path: Path) -> None:
+def test_virtualgl_draws_on_a_3d_server(without_glx: dict[str, str], tmp_path: Path) -> None:
     with x_server() as server:
         said = answer(FAKED, f"{tmp_path}/out.png", env={**without_glx, "VGL_DISPLAY": server.display})
     assert_faked(said)
@@ -411,11 +413,11 @@ def found_in_a_session(backend: str) -> dict[str, bool]:
     return said
 
 
-def test_virtualgl_in_a_session_without_it() -> None:
+def test_virtualgl_is_not_set_up_in_a_session_without_it() -> None:
     for backend in "native", "none":
         assert found_in_a_session(backend) == {"found": False, "same": True}
 
 
 @needs_virtualgl
-def test_virtualgl_in_a_session_with_it() -> None:
+def test_virtualgl_is_there_in_a_session_with_it() -> None:
     assert found_in_a_session("virtualgl") == {"found": True, "same": True}

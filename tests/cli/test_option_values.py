@@ -22,7 +22,7 @@ from anaheadless.options import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_dura
         ("32767x16383x30", Screen(32767, 16383, 30)),
     ],
 )
-def test_screen(text: str, expected: Screen) -> None:
+def test_known_screens_are_read(text: str, expected: Screen) -> None:
     assert parse_screen(text) == expected
 
 
@@ -42,7 +42,7 @@ def test_screens_are_read_as_they_are_written(width: int, height: int, depth: in
 @given(st.one_of(st.text(), st.from_regex(r"[0-9x+-]{0,20}")))
 @example("٣x٣")
 @example("1x1x1\n")
-def test_odd_screens_are_refused(text: str) -> None:
+def test_all_other_screens_are_refused(text: str) -> None:
     with contextlib.suppress(ValueError):
         screen = parse_screen(text)
         assert [int(number) for number in text.split("x")][:2] == [screen.width, screen.height]
@@ -57,7 +57,7 @@ def converted(kind: click.ParamType[Any], text: str) -> Any:
 
 
 @given(st.floats(0.001, 365), st.sampled_from(["s", "m", "h", "d", ""]))
-def test_durations(number: float, unit: str) -> None:
+def test_durations_are_read_as_they_are_written(number: float, unit: str) -> None:
     seconds = parse_duration(f"{number:.3f}{unit}")
     scale = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
     assert seconds == pytest.approx(round(number, 3) * scale)
@@ -67,13 +67,13 @@ def test_durations(number: float, unit: str) -> None:
 @example("nan")
 @example("1e3")
 @example("1s\n")
-def test_odd_durations_are_refused(text: str) -> None:
+def test_all_other_durations_are_refused(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert 0 < parse_duration(text) <= 366 * 86400
 
 
 @given(st.one_of(st.text(), st.from_regex(r"[0-9x+-]{0,20}")))
-def test_parts_of_a_screen(text: str) -> None:
+def test_a_part_of_a_screen_has_a_size_or_is_refused(text: str) -> None:
     area = converted(sessions.Area(), text)
     assert area is None or (area[0] > 0 and area[1] > 0)
 
@@ -85,7 +85,7 @@ def test_parts_of_a_screen(text: str) -> None:
         *[("0.25", 0.25), ("366d", 366 * 86400), (".000001", 1e-6)],
     ],
 )
-def test_known_durations(text: str, seconds: float) -> None:
+def test_durations_have_units(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
@@ -111,6 +111,6 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_durations_that_are_none(text: str) -> None:
+def test_durations_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a duration such as 90, 90s, 1\.5m, 2h or 1d"):
         parse_duration(text)

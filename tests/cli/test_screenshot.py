@@ -15,7 +15,7 @@ from tests.support.helpers import ANAHEADLESS, hanging, holding, run, wait_until
     ("depth", "pixel", "colour"),
     [(24, 0xFF8001, "#ff8001"), (16, 0b11111_100000_00001, "#ff8208"), (30, 0x3FF, "#0000ff")],
 )
-def test_screenshot_of_a_target_that_hangs(depth: int, pixel: int, colour: str, tmp_path: Path) -> None:
+def test_a_program_that_hangs_can_be_looked_at(depth: int, pixel: int, colour: str, tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     with hanging("--screen", f"321x123x{depth}", pixel=pixel) as process:
         output = run("screenshot", str(process.pid), picture)
@@ -25,7 +25,7 @@ def test_screenshot_of_a_target_that_hangs(depth: int, pixel: int, colour: str, 
     assert {image.pixelColor(*place).name() for place in ((0, 0), (320, 0), (160, 60), (320, 122))} == {colour}
 
 
-def test_screenshot_of_a_part(tmp_path: Path) -> None:
+def test_a_part_of_the_screen_can_be_saved(tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     code = (
         "from PyQt5.QtWidgets import *; app = QApplication([]); w = QWidget(); w.setStyleSheet('background: lime');"
@@ -55,7 +55,7 @@ def test_screenshot_of_a_part(tmp_path: Path) -> None:
     assert not (tmp_path / "more.png").exists()
 
 
-def test_screenshot_that_can_not_be_saved(tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     with holding("--gl", "none") as session:
         output = run("screenshot", session.display, tmp_path / "gone" / "picture.png")
     assert output.returncode == 125
@@ -63,5 +63,5 @@ def test_screenshot_that_can_not_be_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("a", "b", "c")])
-def test_screenshot_wants_a_file(words: tuple[str, ...]) -> None:
+def test_a_file_has_to_be_named(words: tuple[str, ...]) -> None:
     assert run("screenshot", *words).returncode == 2

@@ -26,7 +26,7 @@ NAMES = st.one_of(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), WORDS, st.just(
 
 
 @given(st.dictionaries(NAMES, st.one_of(WORDS, st.just("END\nEND_"), st.just("\nEND\nA<<END\n"))))
-def test_variables_for_github_are_read_as_they_are_written(changed: dict[str, str]) -> None:
+def test_any_variable_for_github_is_read_as_it_was_written(changed: dict[str, str]) -> None:
     """What no shell can name is left out."""
     lines = "".join(f"{line}\n" for line in shell_export.for_github(changed)).split("\n")[:-1]
     read = {}
@@ -58,7 +58,7 @@ STARTED = "; xdpyinfo | head -1; echo $DISPLAY; "
     ],
 )
 @pytest.mark.needs("xdpyinfo")
-def test_start_for_a_shell(program: str, start: str) -> None:
+def test_a_shell_has_a_display_until_it_ends(program: str, start: str) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"no {program}")
     output = shell(f"{start}{STARTED}$ANAHEADLESS list", program)
@@ -70,7 +70,7 @@ def test_start_for_a_shell(program: str, start: str) -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_start_is_ended_by_stop_and_the_shell_goes_on() -> None:
+def test_stop_ends_the_display_and_the_shell_goes_on() -> None:
     output = shell('eval "$($ANAHEADLESS start)"; echo $DISPLAY; $ANAHEADLESS stop; xdpyinfo 2>&1; echo on')
     display, *_, last = output.stdout.splitlines()
     assert (output.returncode, output.stderr, last) == (0, "", "on")
@@ -78,7 +78,7 @@ def test_start_is_ended_by_stop_and_the_shell_goes_on() -> None:
     assert display not in listed()
 
 
-def test_start_for_another_process() -> None:
+def test_another_process_has_a_display_until_it_ends() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as process:
         said = run("start", "--gl", "none", "--json", "--pid", str(process.pid))
         assert (said.returncode, said.stderr) == (0, "")
@@ -89,7 +89,7 @@ def test_start_for_another_process() -> None:
     wait_until(lambda: variables["DISPLAY"] not in listed(), "ended with that process")
 
 
-def test_start_for_a_job_of_github(tmp_path: Path) -> None:
+def test_later_steps_of_a_job_have_the_display(tmp_path: Path) -> None:
     """Its steps are shells of one runner; the display outlives the first of them."""
     file = tmp_path / "env"
     file.write_text("BEFORE=1\n")
@@ -119,7 +119,7 @@ def test_start_for_a_job_of_github(tmp_path: Path) -> None:
     ],
     ids=["FIFO", "folder", "device", "dead link"],
 )
-def test_start_for_a_job_without_a_file(make: Callable[[Path], object], words: str, tmp_path: Path) -> None:
+def test_a_job_without_a_file_is_refused_at_once(make: Callable[[Path], object], words: str, tmp_path: Path) -> None:
     """Nothing is waited for, and nothing started."""
     file = tmp_path / "env"
     make(file)
@@ -129,7 +129,7 @@ def test_start_for_a_job_without_a_file(make: Callable[[Path], object], words: s
 
 
 @pytest.mark.parametrize(("before", "after"), [("A=1", "A=1\n"), ("A=1\n", "A=1\n"), ("", "")])
-def test_start_adds_whole_lines(before: str, after: str, tmp_path: Path) -> None:
+def test_variables_are_added_in_whole_lines(before: str, after: str, tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_text(before)
     command = f"{ANAHEADLESS} start --github --gl none && {ANAHEADLESS} stop $(grep -m1 '^:' {file} | cut -d, -f1)"
@@ -138,7 +138,7 @@ def test_start_adds_whole_lines(before: str, after: str, tmp_path: Path) -> None
     assert re.match(rf"{after}ANAHEADLESS_SESSION<<END\n:\d+,\d+\nEND\nDISPLAY<<END\n", file.read_text())
 
 
-def test_start_that_can_not_write_all_writes_nothing(tmp_path: Path) -> None:
+def test_what_can_not_be_written_whole_is_not_written(tmp_path: Path) -> None:
     """Half a variable would break the step; and nobody would know of the display."""
     file, size = tmp_path / "env", 1 << 22
     file.write_bytes(bytes(size - 20))
@@ -154,7 +154,7 @@ def test_start_that_can_not_write_all_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stdout", [">&-", "1</dev/null"])
-def test_start_without_a_standard_output(stdout: str) -> None:
+def test_without_a_standard_output_nothing_is_started(stdout: str) -> None:
     """Nobody would know of the display."""
     words = f"{ANAHEADLESS} start --gl none --pid {os.getpid()} {stdout}"
     output = run("-c", words, command="sh")
@@ -164,7 +164,7 @@ def test_start_without_a_standard_output(stdout: str) -> None:
     assert os.getpid() not in [session.target for session in discovery.sessions()]
 
 
-def test_start_that_fails_tells_programs_nothing() -> None:
+def test_a_failure_writes_nothing_for_programs() -> None:
     output = run("start", "--gl", "none", "--server-arg=-nonsense", "--json")
     assert (output.returncode, output.stdout) == (125, "")
     assert "-nonsense" in output.stderr
@@ -177,7 +177,7 @@ def test_start_that_fails_tells_programs_nothing() -> None:
 
 @pytest.mark.parametrize(("option", "status"), [("--screen=big", 2), ("--server-arg=-nonsense", 125)])
 @pytest.mark.parametrize("program", ["sh", "bash", "zsh", "fish", "tcsh"])
-def test_start_that_fails_fails_in_the_shell(program: str, option: str, status: int) -> None:
+def test_a_failure_is_one_in_the_shell_too(program: str, option: str, status: int) -> None:
     """Which would evaluate nothing, and be content."""
     if shutil.which(program) is None:
         pytest.skip(f"no {program}")
@@ -192,7 +192,7 @@ def test_start_that_fails_fails_in_the_shell(program: str, option: str, status: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_start_that_is_interrupted(number: int) -> None:
+def test_nothing_is_left_of_an_interrupted_start(number: int) -> None:
     """Nobody has been told of the display."""
     command = [ANAHEADLESS, "start", "--fresh", "--pid", str(os.getpid())]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -204,7 +204,7 @@ def test_start_that_is_interrupted(number: int) -> None:
     wait_until(lambda: os.getpid() not in [session.target for session in discovery.sessions()], "nobody keeps it")
 
 
-def test_start_without_its_shell(tmp_path: Path) -> None:
+def test_a_shell_that_has_ended_gets_no_display(tmp_path: Path) -> None:
     """It has ended before it could be asked for its PID."""
     said = tmp_path / "said"
     # A FIFO has it wait until the shell is gone.
@@ -231,7 +231,7 @@ ODD_NAMES = {
 
 
 @pytest.mark.parametrize("program", ["sh", "bash", "zsh", "fish", "tcsh"])
-def test_variables_arrive_in_the_shell(program: str) -> None:
+def test_odd_values_arrive_in_the_shell(program: str) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"no {program}")
     kind = {"fish": "fish", "tcsh": "csh"}.get(program, "sh")
@@ -268,7 +268,7 @@ def test_functions_that_bash_exports_are_not_printed(tmp_path: Path) -> None:
     assert not (tmp_path / "F").exists()
 
 
-def test_variables_for_github() -> None:
+def test_odd_values_arrive_in_github_actions() -> None:
     assert shell_export.for_github({"A": "1", "B": None, "C": "END\nEND_", **ODD_NAMES}) == [
         *("A<<END", "1", "END"),
         *("B<<END", "", "END"),

@@ -102,8 +102,10 @@ def test_window_manager(home: Path) -> None:
     (home / "tests" / "test_display.py").write_text(
         "import subprocess, time\n"
         "def test() -> None:\n"
+        f"    deadline = time.monotonic() + {PATIENCE}\n"
         "    while '0x' not in subprocess.run(['xprop', '-root', '_NET_SUPPORTING_WM_CHECK'],\n"
         "                                     capture_output=True, text=True, check=True).stdout:\n"
+        "        assert time.monotonic() < deadline\n"
         "        time.sleep(0.01)\n"
     )
     (command,) = commands("window-manager")
@@ -208,7 +210,7 @@ def test_sessions(home: Path) -> None:
 
 
 def test_view() -> None:
-    """What it does is in test_view.py."""
+    """What it does is in tests/session/test_viewer.py."""
     command, *said = BLOCKS["view"].splitlines()
     assert "Usage: anaheadless view " in run(*command.split()[2:], "--help").stdout
     assert viewer.invitation(":4711", 5901, "h7Kd2mPq", "node17").splitlines() == said

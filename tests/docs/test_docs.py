@@ -23,7 +23,7 @@ FUNCTIONS = [name for name in anaheadless.__all__ if inspect.isroutine(getattr(a
 
 @pytest.mark.parametrize("command", [line[2:] for line in BLOCKS["from-xvfb-run"].splitlines()])
 @pytest.mark.needs("xdpyinfo")
-def test_coming_from_xvfb_run(command: str, home: Path) -> None:
+def test_commands_for_those_who_come_from_xvfb_run_work(command: str, home: Path) -> None:
     output = shell(command, home)
     assert_well(output)
     if "--screen" in command:
@@ -32,7 +32,7 @@ def test_coming_from_xvfb_run(command: str, home: Path) -> None:
 
 @pytest.mark.parametrize(("name", "last"), [("from-pyvirtualdisplay", "800x600"), ("from-xvfbwrapper", "1280x720")])
 @pytest.mark.needs("xdpyinfo")
-def test_coming_from_a_package(name: str, last: str, home: Path) -> None:
+def test_code_for_those_who_come_from_a_package_works(name: str, last: str, home: Path) -> None:
     (home / "script.py").write_text(BLOCKS[name])
     output = shell("python script.py", home)
     assert_well(output)
@@ -40,7 +40,7 @@ def test_coming_from_a_package(name: str, last: str, home: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "said"), [("from-soma", "xcb\n"), ("from-anatomist", "True 2\n")])
-def test_coming_from_brainvisa(name: str, said: str, home: Path) -> None:
+def test_code_for_those_who_come_from_brainvisa_works(name: str, said: str, home: Path) -> None:
     (home / "script.py").write_text(BLOCKS[name])
     output = shell(f"PYTHONPATH={DOUBLES} {ANAHEADLESS} run script.py", home)
     assert_well(output)
@@ -60,7 +60,7 @@ def test_every_command_is_on_its_page() -> None:
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "VirtualDisplay.screenshot", "HeadlessInfo", "VirtualDisplay"])
-def test_parameters_are_those_of_the_signature(name: str) -> None:
+def test_described_parameters_are_those_of_the_signature(name: str) -> None:
     found: Any = anaheadless
     for part in name.split("."):
         found = getattr(found, part)
@@ -76,7 +76,7 @@ def test_parameters_are_those_of_the_signature(name: str) -> None:
     )
 
 
-def test_options_are_those_of_the_functions() -> None:
+def test_described_options_are_those_of_the_functions() -> None:
     """Names and defaults, in the docstring of virtual_display() and in the table."""
     doc = inspect.getdoc(anaheadless.virtual_display) or ""
     for option in options.TABLE:

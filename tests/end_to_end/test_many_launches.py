@@ -10,7 +10,7 @@ from tests.support.helpers import ANAHEADLESS, PROGRAMS, run
 
 
 @pytest.mark.parametrize("launches", [60, pytest.param(200, marks=pytest.mark.soak)])
-def test_at_once_each_on_its_own_display(launches: int) -> None:
+def test_programs_that_start_at_once_have_displays_of_their_own(launches: int) -> None:
     """Each paints the root window in a colour of its own, waits until all have, and reads it back."""
     painters = [
         subprocess.Popen(
@@ -40,7 +40,7 @@ def test_at_once_each_on_its_own_display(launches: int) -> None:
 
 
 @pytest.mark.parametrize("launches", [300, pytest.param(3000, marks=pytest.mark.soak)])
-def test_in_a_row(launches: int) -> None:
+def test_hundreds_of_launches_in_a_row_are_quiet(launches: int) -> None:
     for _ in range(launches):
         output = run("run", "--gl", "none", "-c", "print('drawn')")
         assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")

@@ -50,7 +50,7 @@ def assert_nothing_else(results: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(("mode", "count"), [("faults", 16), ("storm", 1), ("reused PIDs", 2), ("users", 2)])
-def test_faults(mode: str, count: int) -> None:
+def test_random_faults_leave_nothing_and_hurt_nobody(mode: str, count: int) -> None:
     if mode == "users" and os.geteuid() != 0:
         pytest.skip("needs root")
     results = rounds(mode, 0, count)
@@ -63,7 +63,7 @@ def test_faults(mode: str, count: int) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1500)
-def test_many_faults(capsys: pytest.CaptureFixture[str]) -> None:
+def test_thousands_of_faults_leave_nothing_and_hurt_nobody(capsys: pytest.CaptureFixture[str]) -> None:
     """SOAK_FAULTS of them, of all modes. SOAK_SEED decides what is done, but not what the machine makes of it."""
     faults, seed = int(os.environ.get("SOAK_FAULTS", "2000")), int(os.environ.get("SOAK_SEED", "1000"))
     batches = []

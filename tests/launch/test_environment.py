@@ -36,7 +36,9 @@ X11_FIRST = {"QT_QPA_PLATFORM": "xcb:nograb", "GDK_BACKEND": "x11,*"}
         ({"ANAHEADLESS_SESSION": ":9,1", "XAUTHORITY": "/home/me/.Xauthority"}, None, {}),
     ],
 )
-def test_environment(extra: dict[str, str], runtime_folder: str | None, expected: dict[str, str]) -> None:
+def test_a_program_gets_its_display_and_keeps_its_variables(
+    extra: dict[str, str], runtime_folder: str | None, expected: dict[str, str]
+) -> None:
     base = {**BASE, **extra}
     untouched = dict(base)
     built = environment.build(
@@ -79,21 +81,21 @@ MINE = "/mine"
         (f"{MINE}:{SHIM}", f"{SHIM}:{MINE}", MINE),
     ],
 )
-def test_environment_of_the_shim(before: str | None, with_shim: str, without: str | None) -> None:
+def test_the_shim_stands_in_front_of_pythonpath_once(before: str | None, with_shim: str, without: str | None) -> None:
     base = {} if before is None else {"PYTHONPATH": before}
     for shim, expected in (True, with_shim), (False, without):
         built = environment.build(base, display=":2345", authority="/proc/77/fd/5", keeper=77, shim=shim)
         assert built.get("PYTHONPATH") == expected
 
 
-def test_environment_block() -> None:
+def test_variables_of_a_process_are_read_as_the_kernel_has_them() -> None:
     block = b"A=1\0B=x=y\0EMPTY=\0=odd\0=x=y\0nothing\0BYTES=\xff\0A=second\0"
     assert environment.parse_block(block) == {"A": "1", "B": "x=y", "EMPTY": "", "BYTES": "\udcff"}
     assert environment.parse_block(b"") == {}
 
 
 @given(st.binary())
-def test_odd_environment_blocks(block: bytes) -> None:
+def test_any_block_of_variables_can_be_read(block: bytes) -> None:
     for name, value in environment.parse_block(block).items():
         assert name
         assert "\0" not in name + value

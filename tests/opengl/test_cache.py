@@ -52,7 +52,7 @@ def is_remembered(environ: dict[str, str], *options: str) -> bool:
     return "(remembered)" in output.stderr
 
 
-def test_second_run_proves_nothing(environ: dict[str, str]) -> None:
+def test_the_second_run_probes_nothing(environ: dict[str, str]) -> None:
     assert not is_remembered(environ)
     (file,) = files(environ)
     assert file.stat().st_mode & 0o777 == 0o600
@@ -65,13 +65,13 @@ def test_second_run_proves_nothing(environ: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "options", [["--screen", "640x480"], ["--gl", "native"], ["--server-arg=-ac"], ["--dpi", "90"]]
 )
-def test_other_wishes_are_another_matter(options: list[str], environ: dict[str, str]) -> None:
+def test_other_options_are_probed_anew(options: list[str], environ: dict[str, str]) -> None:
     assert not is_remembered(environ)
     assert not is_remembered(environ, *options)
     assert is_remembered(environ, *options)
 
 
-def test_target_draws_with_what_is_remembered(environ: dict[str, str], tmp_path: Path) -> None:
+def test_the_program_draws_with_what_the_cache_says(environ: dict[str, str], tmp_path: Path) -> None:
     pictures = [tmp_path / "1.png", tmp_path / "2.png"]
     for picture in pictures:
         assert run("run", "--gl", "mesa", PROGRAMS / "gl_widget.py", picture, env=environ).returncode == 0
@@ -127,14 +127,14 @@ def come_from_the_future(file: Path) -> None:
     [spoil, change, fill, empty, open_up, link, make_fifo, make_folder, age, come_from_the_future],
     ids=lambda harm: harm.__name__,
 )
-def test_harmed_file(harm: Callable[[Path], None], environ: dict[str, str]) -> None:
+def test_a_damaged_cache_is_ignored(harm: Callable[[Path], None], environ: dict[str, str]) -> None:
     assert not is_remembered(environ)
     harm(files(environ)[0])
     assert not is_remembered(environ)
     assert is_remembered(environ) or harm is make_folder
 
 
-def test_changed_driver(environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_changed_driver_is_probed_anew(environ: dict[str, str], tmp_path: Path) -> None:
     """One that OpenGL draws with, and one that would from now on."""
     found = (Path(folder) / "libdrm.so.2" for folder in LIBRARY_FOLDERS)
     original = next(path for path in found if path.exists())
@@ -155,7 +155,7 @@ def test_changed_driver(environ: dict[str, str], tmp_path: Path) -> None:
     assert not is_remembered(environ)
 
 
-def test_interpreter_that_is_a_script(environ: dict[str, str], tmp_path: Path) -> None:
+def test_an_interpreter_that_is_a_script_is_probed_anew(environ: dict[str, str], tmp_path: Path) -> None:
     """As those of pyenv: it starts one today, and another one tomorrow."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -164,7 +164,7 @@ def test_interpreter_that_is_a_script(environ: dict[str, str], tmp_path: Path) -
     assert not is_remembered(environ, "--python", str(python))
 
 
-def test_other_variables(environ: dict[str, str]) -> None:
+def test_other_variables_are_probed_anew(environ: dict[str, str]) -> None:
     assert not is_remembered(environ)
     assert not is_remembered({**environ, "GALLIUM_DRIVER": "softpipe"})
     assert is_remembered({**environ, "UNRELATED": "1"})
@@ -186,7 +186,7 @@ def stand_in(folder: Path, environ: dict[str, str], words: str) -> Path:
     [("echo no such luck; exit 1", "ended before it was ready"), ("exec sleep 600", "not ready within 1 s")],
 )
 @pytest.mark.needs("xdpyinfo")
-def test_remembered_server_that_fails(
+def test_a_server_that_fails_against_the_cache_is_said_and_forgotten(
     opengl: str, words: str, message: str, environ: dict[str, str], tmp_path: Path, private_tmp: PrivateTmp
 ) -> None:
     """The target runs already: its own status is the truth, and the words are still said. The next run waits."""
@@ -215,7 +215,7 @@ def slowly(environ: dict[str, str]) -> dict[str, str]:
     return {**environ, "LD_LIBRARY_PATH": ":".join(["/a"] * 40_000)}
 
 
-def test_server_that_fails_before_the_launcher_is_done(slowly: dict[str, str], tmp_path: Path) -> None:
+def test_a_server_that_fails_before_the_launcher_is_done_is_said_once(slowly: dict[str, str], tmp_path: Path) -> None:
     """It is forgotten all the same, the words are said once, and the target's time runs."""
     flag = stand_in(tmp_path, slowly, "echo no such luck; exit 1")
     options = ("--gl", "none", "--timeout", "1")
@@ -227,7 +227,7 @@ def test_server_that_fails_before_the_launcher_is_done(slowly: dict[str, str], t
     assert files(slowly) == []
 
 
-def test_server_that_fails_before_the_launcher_connects(slowly: dict[str, str], tmp_path: Path) -> None:
+def test_a_server_that_fails_before_the_launcher_connects_is_said(slowly: dict[str, str], tmp_path: Path) -> None:
     """They don't wait for each other."""
     stand_in(tmp_path, slowly, "exit 1").touch()
     log = tmp_path / "log"
@@ -250,7 +250,7 @@ def user(users: list[User]) -> User:
 
 @pytest.mark.needs("prlimit")
 @pytest.mark.needs("xdpyinfo")
-def test_no_process_is_to_be_had_to_say_it(user: User) -> None:
+def test_a_failure_is_said_without_another_process(user: User) -> None:
     """The keeper says it in its own way."""
     environ = user.settings["env"]
     flag = stand_in(Path(user.hold).parent, environ, "echo no such luck; prlimit --nproc=1 --pid $PPID; exit 1")
@@ -265,7 +265,7 @@ def test_no_process_is_to_be_had_to_say_it(user: User) -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_no_process_is_to_be_had_for_the_server(user: User, slowly: dict[str, str]) -> None:
+def test_a_server_that_can_not_be_forked_is_said(user: User, slowly: dict[str, str]) -> None:
     """Or for what it needs itself; with the launcher gone already, or still there."""
     user.settings["env"]["LD_LIBRARY_PATH"] = slowly["LD_LIBRARY_PATH"]
     command = ("exec", "--gl", "none", "xdpyinfo")
@@ -281,7 +281,7 @@ def test_no_process_is_to_be_had_for_the_server(user: User, slowly: dict[str, st
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_launcher_that_is_stopped_until_the_server_is_late(slowly: dict[str, str], tmp_path: Path) -> None:
+def test_a_late_server_is_said_though_the_launcher_was_stopped(slowly: dict[str, str], tmp_path: Path) -> None:
     flag = stand_in(tmp_path, slowly, "exec sleep 600")
     command = [ANAHEADLESS, "exec", "--gl", "none", "--start-timeout", "1"]
     subprocess.run([*command, "true"], env=slowly, check=True)
@@ -297,7 +297,7 @@ def test_launcher_that_is_stopped_until_the_server_is_late(slowly: dict[str, str
     assert files(slowly) == []
 
 
-def test_no_pipe_is_kept_open(environ: dict[str, str]) -> None:
+def test_no_pipe_of_the_program_is_kept_open(environ: dict[str, str]) -> None:
     """The keeper has the target's standard error for as long as the server starts, and no longer."""
     assert run("exec", "--gl", "none", "true", env=environ).returncode == 0
     command = [ANAHEADLESS, "exec", "--gl", "none", "sh", "-c", "exec sleep 600 2>&-"]
@@ -308,7 +308,7 @@ def test_no_pipe_is_kept_open(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("end", ["exit 3", "kill -SEGV $$", "kill -KILL $$"])
-def test_failed_target_has_the_next_run_prove_again(end: str, environ: dict[str, str]) -> None:
+def test_after_a_failed_program_the_next_run_probes_again(end: str, environ: dict[str, str]) -> None:
     """It may be OpenGL that it has died of."""
     command = [ANAHEADLESS, "exec", "sh", "-c"]
     for _ in range(2):
@@ -320,7 +320,7 @@ def test_failed_target_has_the_next_run_prove_again(end: str, environ: dict[str,
         assert process.wait(PATIENCE) != 0
 
 
-def test_unwritable_cache(environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_cache_that_can_not_be_written_does_no_harm(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("in the way")
     output = run("run", "-v", "-c", "print('ran')", env=environ)
     assert (output.returncode, output.stdout) == (0, "ran\n")
@@ -328,11 +328,11 @@ def test_unwritable_cache(environ: dict[str, str], tmp_path: Path) -> None:
     assert run("run", "-c", "print('ran')", env=environ).stderr == ""
 
 
-def test_no_home() -> None:
+def test_without_a_home_there_is_no_cache() -> None:
     assert run("run", "-c", "print('ran')", env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"}).stderr == ""
 
 
-def test_round_trip(tmp_path: Path) -> None:
+def test_an_entry_is_loaded_as_it_was_stored(tmp_path: Path) -> None:
     key = CacheKey(str(tmp_path / "anaheadless" / "x"), "key")
     for found in FOUND, CacheEntry(accepts_early_clients=False, glx=False):
         cache.store(key, found)
@@ -345,7 +345,7 @@ def test_round_trip(tmp_path: Path) -> None:
     "text",
     ["[" * 100_000, "[]", "{}", '{"key": "key"}', '{"key": "key", "libraries": [], "candidate": "x"}'],
 )
-def test_strange_contents(text: str, tmp_path: Path) -> None:
+def test_a_file_of_anything_else_is_no_entry(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"%08x\n%b" % (zlib.crc32(text.encode()), text.encode()))
     path.chmod(0o600)
@@ -353,7 +353,7 @@ def test_strange_contents(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_folder_that_no_note_can_name(environ: dict[str, str], tmp_path: Path) -> None:
+def test_what_could_not_be_forgotten_is_not_cached(environ: dict[str, str], tmp_path: Path) -> None:
     """What can't be forgotten is not remembered."""
     environ["XDG_CACHE_HOME"] = str(tmp_path / "two  blanks")
     flag = stand_in(tmp_path, environ, "exit 1")
@@ -364,7 +364,7 @@ def test_folder_that_no_note_can_name(environ: dict[str, str], tmp_path: Path) -
     assert run(*command, env=environ).returncode == 125
 
 
-def test_many_writers(tmp_path: Path) -> None:
+def test_many_writers_leave_whole_entries(tmp_path: Path) -> None:
     """Whoever reads finds one of what they write, whole."""
     key = CacheKey(str(tmp_path / "x"), "key")
     mesas = [MESA.replace(detail=f"{number}" * 1000) for number in range(8)]
@@ -383,7 +383,7 @@ def test_many_writers(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x"]
 
 
-def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_entries_are_kept(tmp_path: Path) -> None:
     (tmp_path / "somebody's").touch()
     (tmp_path / "00000000").mkdir()
     others = {"somebody's", "00000000"}
@@ -400,7 +400,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_root_with_somebodys_home(tmp_path: Path) -> None:
+def test_root_makes_nothing_in_somebodys_home(tmp_path: Path) -> None:
     """It makes nothing there, and is not led elsewhere by what is there."""
     home, roots = tmp_path / "home", tmp_path / "root's"
     home.mkdir()
@@ -419,7 +419,7 @@ def test_root_with_somebodys_home(tmp_path: Path) -> None:
     assert os.listdir(roots) == []
 
 
-def test_key(tmp_path: Path) -> None:
+def test_the_key_changes_with_what_could_change_opengl(tmp_path: Path) -> None:
     program = tmp_path / "bin" / "python"
     program.parent.mkdir()
     program.write_text("1")
@@ -447,7 +447,9 @@ def test_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [":/nonexistent", "/nonexistent;", "libraries"])
-def test_libraries_of_the_current_folder(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_of_the_current_folder_are_in_the_key(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An empty entry of LD_LIBRARY_PATH means that."""
     found = []
     for name in "one", "two":
@@ -460,7 +462,7 @@ def test_libraries_of_the_current_folder(value: str, tmp_path: Path, monkeypatch
     assert found[0][1] == found[1][1]
 
 
-def test_new_vendor_of_libglvnd(environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_new_vendor_of_libglvnd_changes_the_key(environ: dict[str, str], tmp_path: Path) -> None:
     vendors = Path("/usr/share/glvnd/egl_vendor.d")
     if not vendors.is_dir() or shutil.which("unshare") is None or os.geteuid() != 0:
         pytest.skip("needs root, unshare and libglvnd")
@@ -476,7 +478,7 @@ def test_new_vendor_of_libglvnd(environ: dict[str, str], tmp_path: Path) -> None
     assert "(remembered)" not in output.stderr
 
 
-def test_start_and_python_remember_too(environ: dict[str, str]) -> None:
+def test_start_and_python_use_the_cache_too(environ: dict[str, str]) -> None:
     for _ in range(2):
         verbose = {**environ, "ANAHEADLESS_VERBOSE": "1"}
         output = run("-c", "pass", command=str(BIN / "anaheadless-python"), env=verbose)

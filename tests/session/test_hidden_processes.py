@@ -26,7 +26,7 @@ def as_user(user: User) -> tuple[str, str]:
 
 
 @needs_namespaces
-def test_time_limit_holds_for_a_hidden_target(users: list[User]) -> None:
+def test_a_time_limit_holds_for_a_hidden_program(users: list[User]) -> None:
     words, setup = as_user(users[0])
     command = f'{words} {" ".join(users[0].anaheadless)} exec --gl none --timeout .5 {users[0].python} -c "{HIDDEN}"'
     output = in_namespaces("sh", "-c", f"{command}; echo $?", setup=setup)
@@ -35,7 +35,7 @@ def test_time_limit_holds_for_a_hidden_target(users: list[User]) -> None:
 
 
 @needs_namespaces
-def test_stop_ends_a_hidden_target(users: list[User]) -> None:
+def test_stop_ends_a_hidden_program(users: list[User]) -> None:
     words, setup = as_user(users[0])
     launcher = f"{words} {' '.join(users[0].anaheadless)}"
     script = f"""
@@ -69,7 +69,7 @@ def test_sessions_of_a_container_are_its_own() -> None:
 
 @needs_namespaces
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_time_limit_holds_without_proc() -> None:
+def test_a_time_limit_holds_without_proc() -> None:
     job = "mount -t tmpfs none /proc; exec sleep 1000"
     output = in_namespaces("sh", "-c", f"{ANAHEADLESS} exec --gl none --timeout .5 sh -c '{job}'; echo $?")
     assert output.stdout == f"{ENDED_BY_TERM}\n"
@@ -81,7 +81,7 @@ has_time_namespaces = run("--time", "--boottime", "9", "true", command="unshare"
 @pytest.mark.skipif(not has_time_namespaces, reason="no time namespaces here")
 @pytest.mark.parametrize("how", [(), ("--fork",)])
 @pytest.mark.needs("xdpyinfo")
-def test_time_limit_holds_in_another_time_namespace(how: tuple[str, ...]) -> None:
+def test_a_time_limit_holds_in_another_time_namespace(how: tuple[str, ...]) -> None:
     """The start times of processes differ there."""
     words = ("--time", "--boottime", "100000", *how, ANAHEADLESS, "exec", "--gl", "none")
     output = run(*words, shutil.which("xdpyinfo") or "true", command="unshare")

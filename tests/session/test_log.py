@@ -15,7 +15,7 @@ EXEC = ("exec", "--gl", "none")
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_log_has_what_the_server_says(tmp_path: Path) -> None:
+def test_the_log_has_what_the_server_says(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
     environ = wrapped_xvfb(tmp_path, "echo what it says; echo and more >&2")
@@ -43,7 +43,7 @@ WARNINGS = [
 
 @pytest.mark.parametrize("fails", [False, True], ids=["works", "fails"])
 @pytest.mark.needs("xdpyinfo")
-def test_log_has_the_warnings_of_xkbcomp_only_when_the_server_fails(fails: bool, tmp_path: Path) -> None:
+def test_warnings_of_xkbcomp_are_logged_only_when_the_server_fails(fails: bool, tmp_path: Path) -> None:
     log = tmp_path / "log"
     says = "; ".join(f"echo '{line}' >&2" for line in ("before", *WARNINGS, "after"))
     environ = wrapped_xvfb(tmp_path, f"{says}; {'exit 1' if fails else ''}")
@@ -54,7 +54,7 @@ def test_log_has_the_warnings_of_xkbcomp_only_when_the_server_fails(fails: bool,
     assert passed_on == [f"X server: {line}" for line in ("before", *(WARNINGS if fails else []), "after")]
 
 
-def test_log_says_that_the_server_was_killed(tmp_path: Path) -> None:
+def test_a_killed_server_is_logged(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with holding("--gl", "none", "--log", str(log)) as session:
         session.server.kill()
@@ -65,7 +65,7 @@ def test_log_says_that_the_server_was_killed(tmp_path: Path) -> None:
         assert is_running(session.target)
 
 
-def test_log_of_a_server_that_does_not_start(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_is_logged(tmp_path: Path) -> None:
     log = tmp_path / "log"
     output = run(*EXEC, "--log", str(log), "--server-arg=-nonsense", "true")
     assert output.returncode == 125
@@ -73,14 +73,14 @@ def test_log_of_a_server_that_does_not_start(tmp_path: Path) -> None:
     assert log_lines(log)[-1] == "nothing is left"
 
 
-def test_log_that_is_full_is_in_nobodys_way() -> None:
+def test_a_full_log_is_in_nobodys_way() -> None:
     output = run(*EXEC, "--log", "/dev/full", "sh", "-c", "exit 3")
     assert (output.returncode, output.stdout, output.stderr) == (3, "", "")
     with holding("--gl", "none", "--timeout", ".3", "--log", "/dev/full") as session:
         assert session.process.wait(PATIENCE) == -signal.SIGTERM
 
 
-def test_log_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_log_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     output = run(*EXEC, "--log", str(fifo), "echo", "started")
@@ -88,7 +88,7 @@ def test_log_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
     assert str(fifo) in output.stderr
 
 
-def test_log_that_loses_its_reader(tmp_path: Path) -> None:
+def test_a_log_may_lose_its_reader(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -99,7 +99,7 @@ def test_log_that_loses_its_reader(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone/log", "."])
-def test_log_that_can_not_be_written_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_log_that_can_not_be_written_is_refused(name: str, tmp_path: Path) -> None:
     environ = wrapped_xvfb(tmp_path, f"touch {tmp_path}/started")
     output = run(*EXEC, "--log", name, "echo", "started", cwd=tmp_path, env=environ)
     assert output.returncode == (2 if name == "." else 125)

@@ -61,7 +61,7 @@ def test_other_programs_called_so_are_no_sessions(words: tuple[str, ...], tmp_pa
 
 
 @pytest.mark.parametrize("notes", ["fifo", "pipe", "socket", "huge", "zeros", "folder"])
-def test_pretender_without_notes_is_no_session(notes: str, tmp_path: Path) -> None:
+def test_a_pretender_without_a_status_is_no_session(notes: str, tmp_path: Path) -> None:
     with pretender(tmp_path, NAME, str(os.getpid()), "1", notes=notes) as process:
         assert NAME not in listed()
         for command in ("screenshot", NAME, "picture.png"), ("stop", NAME):
@@ -72,7 +72,7 @@ def test_pretender_without_notes_is_no_session(notes: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("cookie", ["odd", "fifo", "pipe", "socket", "huge", "zeros", "folder"])
-def test_pretender_without_a_cookie_shows_nothing(cookie: str, tmp_path: Path) -> None:
+def test_a_pretender_without_a_cookie_shows_nothing(cookie: str, tmp_path: Path) -> None:
     with pretender(tmp_path, NAME, str(os.getpid()), "1", cookie=cookie) as process:
         assert listed()[NAME]["state"] == "stale"
         output = run("screenshot", NAME, tmp_path / "picture.png")
@@ -82,7 +82,7 @@ def test_pretender_without_a_cookie_shows_nothing(cookie: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("notes", ["good", "odd"])
-def test_stop_leaves_who_has_the_targets_number_by_now(
+def test_stop_leaves_a_process_that_got_the_programs_pid(
     notes: str, stranger: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     """A start time tells."""
@@ -118,13 +118,13 @@ def said_of_a_failed_start(patch: str, private_tmp: PrivateTmp) -> str:
     return said
 
 
-def test_keeper_whose_target_is_another_by_now_ends_at_once(private_tmp: PrivateTmp) -> None:
+def test_a_keeper_ends_at_once_where_the_programs_pid_is_anothers(private_tmp: PrivateTmp) -> None:
     """Where there is no pidfd, the start time tells."""
     patch = 'processes.open_pidfd = lambda pid: None; processes.state = lambda pid: ("S", "1")'
     assert "ended" in said_of_a_failed_start(patch, private_tmp)
 
 
-def test_pretender_of_another_user(users: list[User], tmp_path: Path) -> None:
+def test_a_pretender_of_another_user_is_no_session(users: list[User], tmp_path: Path) -> None:
     other = users[1]
     program = shutil.copy(PROGRAMS / "pretender.py", Path(other.hold).parent)
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -150,7 +150,7 @@ os.execv("/bin/su", ["su", "root", "keeper.py", *sys.argv[2:]])
 """
 
 
-def test_setuid_program_of_another_user_is_no_keeper(users: list[User], stranger: subprocess.Popen[bytes]) -> None:
+def test_a_setuid_program_of_another_user_is_no_keeper(users: list[User], stranger: subprocess.Popen[bytes]) -> None:
     """Its folder in /proc is root's, and so are its effective rights: root must not believe it, nor kill for it."""
     notes = "server: 1\nglx: 2\nbackend: mesa\nrenderer: \noriginal_display: \npurpose: run\nremembered: \n"
     start = processes.state(stranger.pid)[1]
@@ -197,7 +197,7 @@ def plant(what: str, lock: Path, server: int) -> None:
 
 
 @pytest.mark.parametrize("what", ["fifo", "link", "folder", "garbage"])
-def test_lock_that_is_none(what: str) -> None:
+def test_what_takes_the_place_of_the_lock_is_left_alone(what: str) -> None:
     """The name is free while the server runs: anybody may take it."""
     with holding("--gl", "none") as session:
         lock = Path(f"/tmp/.X{session.number}-lock")
@@ -213,7 +213,7 @@ def test_lock_that_is_none(what: str) -> None:
 
 @needs_namespaces
 @pytest.mark.parametrize("what", ["mkfifo", "ln -s /dev/zero", "mkdir", "echo no number >"])
-def test_old_lock_that_is_none_is_left_alone(what: str) -> None:
+def test_an_old_file_that_is_no_lock_is_left_alone(what: str) -> None:
     lock = "/tmp/.X2000-lock"
     setup = f"mount -t tmpfs none /tmp; mkdir /tmp/.X11-unix; {what} {lock}; touch -h -d @1 {lock}"
     output = in_namespaces("sh", "-c", f"{ANAHEADLESS} clean; ls -d {lock}", setup=setup)
@@ -221,7 +221,7 @@ def test_old_lock_that_is_none_is_left_alone(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["fifo", "lock"])
-def test_lock_of_another_user(what: str, users: list[User]) -> None:
+def test_a_lock_of_another_user_is_left_alone(what: str, users: list[User]) -> None:
     """It names our server, and in a sticky folder we can't remove it."""
     streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     owner, other = users
@@ -243,7 +243,7 @@ def test_lock_of_another_user(what: str, users: list[User]) -> None:
 
 @needs_namespaces
 @pytest.mark.parametrize("when", ["yesterday", "tomorrow"])
-def test_clock_that_was_set_makes_nothing_immortal(when: str) -> None:
+def test_a_clock_that_was_set_makes_nothing_immortal(when: str) -> None:
     plant = f"""
         mkdir /tmp/.X11-unix; echo 999999999 >/tmp/.X2000-lock
         {sys.executable} -c 'import socket; socket.socket(socket.AF_UNIX).bind("/tmp/.X11-unix/X2000")'
@@ -255,7 +255,7 @@ def test_clock_that_was_set_makes_nothing_immortal(when: str) -> None:
 
 @needs_namespaces
 @pytest.mark.needs("xdpyinfo")
-def test_numbers_with_another_users_keymap_are_left_out(users: list[User]) -> None:
+def test_displays_with_another_users_keymap_are_left_out(users: list[User]) -> None:
     """An X server that finds one has no keyboard, and ends: every second number is like that."""
     user, other = users
     taken = "import os\nfor n in range(2000, 10000, 2): os.close(os.open(f'/tmp/server-{n}.xkm', os.O_CREAT))"
@@ -273,7 +273,7 @@ def test_numbers_with_another_users_keymap_are_left_out(users: list[User]) -> No
 
 @needs_namespaces
 @pytest.mark.needs("xdpyinfo")
-def test_keymap_that_another_user_makes_meanwhile(users: list[User], tmp_path: Path) -> None:
+def test_a_keymap_that_another_user_makes_meanwhile_does_no_harm(users: list[User], tmp_path: Path) -> None:
     """The display gets another number."""
     server = tmp_path / "Xvfb"
     server.write_text(f"""#!/bin/sh
@@ -293,14 +293,14 @@ def test_keymap_that_another_user_makes_meanwhile(users: list[User], tmp_path: P
     assert output.stdout.endswith("/tmp/failed\n")
 
 
-def test_no_number_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_free_display_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with holding("--gl", "none") as session:
         monkeypatch.setattr(display_number, "NUMBERS", range(session.number, session.number + 1))
         with pytest.raises(LaunchError, match=f"all display numbers from {session.display} to .* in use"):
             display_number.claim()
 
 
-def test_words_about_a_server_outlive_the_keeper(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_server_is_said_though_its_words_are_gone(capfd: pytest.CaptureFixture[str]) -> None:
     """It may be killed while they are looked up."""
     explain("/usr/bin/Xvfb", "/proc/999999999/fd/2", "0")
     said = capfd.readouterr().err
@@ -313,7 +313,7 @@ STOP_ITSELF, KILL_ITSELF = "os.kill(os.getpid(), 19)", "os.kill(os.getpid(), 9)"
 
 @pytest.mark.parametrize("what", [STOP_ITSELF, KILL_ITSELF])
 @pytest.mark.needs("xdpyinfo")
-def test_keeper_whose_first_process_does_not_end_as_it_should(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keepers_first_process_may_end_in_any_way(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has forked, and nothing more is wanted of it."""
     monkeypatch.setattr(keeper, "KEEPER_BOOTSTRAP", keeper.KEEPER_BOOTSTRAP.replace("os._exit(0)", what))
     with anaheadless.virtual_display(gl="none") as shown:
@@ -322,7 +322,7 @@ def test_keeper_whose_first_process_does_not_end_as_it_should(what: str, monkeyp
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_keeper_whose_launcher_is_gone_removes_the_socket(private_tmp: PrivateTmp) -> None:
+def test_a_keeper_whose_launcher_has_gone_removes_the_socket(private_tmp: PrivateTmp) -> None:
     """It has nobody any more to say its PID to."""
     kill = "parent = os.getppid(); os.kill(parent, 9)\n    while os.getppid() == parent: pass"
     code = f"""if True:
@@ -345,6 +345,6 @@ def test_keeper_whose_launcher_is_gone_removes_the_socket(private_tmp: PrivateTm
         ("sys.exit('no memory')", "the keeper could not be started"),
     ],
 )
-def test_keeper_that_does_not_start(what: str, words: str, private_tmp: PrivateTmp) -> None:
+def test_a_keeper_that_does_not_start_is_said(what: str, words: str, private_tmp: PrivateTmp) -> None:
     patch = f'keeper.KEEPER_BOOTSTRAP = keeper.KEEPER_BOOTSTRAP.replace("os.setsid()", {what!r})'
     assert words in said_of_a_failed_start(patch, private_tmp)

@@ -49,7 +49,7 @@ def recorder_of(session: Session) -> psutil.Process:
 @pytest.mark.parametrize(
     ("depth", "pixel", "colour"), [(24, 0xFF8001, (255, 128, 1)), (16, 0b11111_100000_00001, (255, 130, 8))]
 )
-def test_film_shows_the_screen(depth: int, pixel: int, colour: tuple[int, int, int], tmp_path: Path) -> None:
+def test_a_recording_shows_the_screen(depth: int, pixel: int, colour: tuple[int, int, int], tmp_path: Path) -> None:
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     path.write_bytes(bytes(1 << 20))
     with hanging("--screen", f"321x123x{depth}", "--record", str(path), "--log", str(log), pixel=pixel) as process:
@@ -73,7 +73,7 @@ def test_film_shows_the_screen(depth: int, pixel: int, colour: tuple[int, int, i
         (("--timeout", ".2"), "exec sleep 1000", -signal.SIGTERM),
     ],
 )
-def test_film_is_complete_however_the_target_ends(
+def test_a_recording_is_complete_however_the_program_ends(
     options: tuple[str, ...], job: str, status: int, tmp_path: Path
 ) -> None:
     environ = {**os.environ, "ANAHEADLESS_RECORD": "film.mp4"}
@@ -86,7 +86,7 @@ def test_film_is_complete_however_the_target_ends(
 
 
 @needs_ffmpeg
-def test_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) -> None:
+def test_the_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) -> None:
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     with holding(*SMALL, "--record", str(path), "--log", str(log)) as session:
         recorder = recorder_of(session)
@@ -105,7 +105,7 @@ def test_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) -> N
 
 
 @needs_ffmpeg
-def test_filmed_run_does_not_make_the_next_one_wait(cache: Path, tmp_path: Path) -> None:
+def test_a_recorded_run_does_not_make_the_next_one_wait(cache: Path, tmp_path: Path) -> None:
     """What is remembered of the server is not what it says while a film begins."""
     shutil.rmtree(cache, ignore_errors=True)
     assert run("exec", *SMALL, "--record", tmp_path / "film.mp4", "true").returncode == 0
@@ -116,7 +116,7 @@ def test_filmed_run_does_not_make_the_next_one_wait(cache: Path, tmp_path: Path)
 
 @needs_ffmpeg
 @pytest.mark.parametrize("who", ["recorder", "keeper", "server"])
-def test_film_can_be_played_whoever_is_killed(who: str, tmp_path: Path) -> None:
+def test_a_recording_can_be_played_whoever_is_killed(who: str, tmp_path: Path) -> None:
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     with holding(*SMALL, "--record", str(path), "--log", str(log)) as session:
         recorder = recorder_of(session)
@@ -143,14 +143,14 @@ def stand_in(folder: Path, lines: str) -> dict[str, str]:
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
 
-def test_recorder_that_fails_at_once_is_refused(tmp_path: Path) -> None:
+def test_a_recorder_that_fails_at_once_is_refused(tmp_path: Path) -> None:
     environ = stand_in(tmp_path, "echo 'Unknown input format: x11grab' >&2; exit 1")
     output = run(*EXEC, "--record", "film.mp4", "echo", "started", cwd=tmp_path, env=environ)
     assert (output.returncode, output.stdout) == (125, "")
     assert "| Unknown input format: x11grab\n" in output.stderr
 
 
-def test_recorder_that_does_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_recorder_that_does_nothing_is_refused(tmp_path: Path) -> None:
     environ = stand_in(tmp_path, "echo $$ >pid; exec sleep 1000")
     output = run(*EXEC, "--start-timeout", "1", "--record", "film.mp4", "echo", "started", cwd=tmp_path, env=environ)
     assert (output.returncode, output.stdout) == (125, "")
@@ -158,7 +158,7 @@ def test_recorder_that_does_nothing_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_recorder_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_recorder_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     log = tmp_path / "log"
     # Its last word is the film.
     environ = stand_in(
@@ -171,7 +171,7 @@ def test_recorder_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     log_has(log, "recorder: a word")
 
 
-def test_refusal_says_what_to_install(tmp_path: Path) -> None:
+def test_a_missing_ffmpeg_is_said_with_its_package(tmp_path: Path) -> None:
     program = tmp_path / "Xvfb"
     program.write_text(f"#!/bin/sh\necho >{tmp_path}/started\n")
     program.chmod(0o755)
@@ -184,7 +184,7 @@ def test_refusal_says_what_to_install(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["gone/film.mp4", "/dev/full", "fifo", "."])
-def test_film_that_can_not_be_written_is_refused(place: str, tmp_path: Path) -> None:
+def test_a_recording_that_can_not_be_written_is_refused(place: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     environ = stand_in(tmp_path, "exit 1")
     xvfb = tmp_path / "Xvfb"
@@ -204,14 +204,14 @@ def test_depths_that_ffmpeg_does_not_read_are_refused(depth: int) -> None:
     assert "15, 16 or 24 bits" in output.stderr
 
 
-def test_command_line() -> None:
+def test_the_command_line_of_ffmpeg_is_as_expected() -> None:
     words = recorder.command("/opt/ffmpeg", 4711, "/a film.mp4")
     assert (words[0], words[-1]) == ("/opt/ffmpeg", "/a film.mp4")
     assert words[words.index("-i") + 1] == ":4711"
 
 
 @needs_ffmpeg
-def test_python_of_shebang_lines_takes_it_from_a_variable(tmp_path: Path) -> None:
+def test_anaheadless_python_takes_it_from_a_variable(tmp_path: Path) -> None:
     environ = {**os.environ, "ANAHEADLESS_RECORD": str(tmp_path / "film.mp4"), "ANAHEADLESS_GL": "none"}
     output = run("-c", "print('well')", command=str(BIN / "anaheadless-python"), env=environ)
     assert (output.returncode, output.stdout, output.stderr) == (0, "well\n", "")

@@ -37,7 +37,7 @@ def test_list_shows_what_a_session_is() -> None:
     assert session.display not in listed()
 
 
-def test_list_shows_what_programs_have_of_their_own() -> None:
+def test_list_shows_displays_of_plain_programs() -> None:
     code = "import anaheadless; print(anaheadless.setup_headless(need_opengl=False).display, flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -52,7 +52,7 @@ def test_list_shows_what_programs_have_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("way", ["display", "number", "target", "inside"])
-def test_stop_ends_the_target_and_leaves_others(way: str) -> None:
+def test_stop_ends_the_program_and_leaves_others(way: str) -> None:
     with holding("--gl", "none") as other, holding("--gl", "none") as session:
         environ = dict(os.environ)
         name = {
@@ -80,7 +80,7 @@ def test_stop_without_a_name_wants_to_know_which() -> None:
     assert session.display in output.stderr
 
 
-def test_session_that_is_stopped_while_it_starts(tmp_path: Path) -> None:
+def test_a_session_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
     server = tmp_path / "Xvfb"
     server.write_text("#!/bin/sh\nexec sleep 1000\n")
     server.chmod(0o755)
@@ -95,13 +95,13 @@ def test_session_that_is_stopped_while_it_starts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [":1", "999999999", "nonsense", "", "-1"])
-def test_stop_of_none_says_so(name: str) -> None:
+def test_stop_says_that_there_is_no_session(name: str) -> None:
     output = run("stop", "--", name)
     assert (output.returncode, output.stdout) == (125, "")
     assert output.stderr.startswith(f"anaheadless: there is no session {name}\n")
 
 
-def test_stop_of_a_target_that_does_not_want_to() -> None:
+def test_stop_ends_a_program_that_ignores_it() -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True)); print(flush=True)"
     command = [ANAHEADLESS, "run", "--gl", "none", "-c", f"{code}\nwhile True: time.sleep(1)"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -113,7 +113,7 @@ def test_stop_of_a_target_that_does_not_want_to() -> None:
 
 
 @pytest.mark.parametrize("who", ["target", "keeper", "server"])
-def test_stop_of_what_is_stopped(who: str) -> None:
+def test_stop_ends_a_session_of_which_a_process_is_suspended(who: str) -> None:
     with holding("--gl", "none") as session:
         process = getattr(session, who)
         process.suspend()
@@ -133,7 +133,7 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def test_stop_of_what_is_only_starting() -> None:
+def test_stop_ends_a_session_at_any_moment_of_its_start() -> None:
     """The keeper obeys from its first moment on, which is not always seen."""
     command = [ANAHEADLESS, "exec", "--gl", "none", "true"]
     subprocess.run(command, check=True)  # the next ones wait for no server

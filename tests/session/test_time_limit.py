@@ -64,7 +64,7 @@ def blocking_term() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
-def test_sigterm_ends_the_target() -> None:
+def test_a_program_gets_a_sigterm_when_its_time_is_up() -> None:
     with holding("--gl", "none", "--timeout", ".3") as session:
         assert session.process.wait(PATIENCE) == -signal.SIGTERM
         session.wait_until_nothing_is_left()
@@ -73,14 +73,14 @@ def test_sigterm_ends_the_target() -> None:
         assert re.fullmatch(struck("0.3s", "SIGTERM", pid=str(session.process.pid)), errors)
 
 
-def test_status_is_that_of_the_targets_own_handler() -> None:
+def test_the_status_is_that_of_the_programs_own_handler() -> None:
     code = "import os, signal; signal.sigwait({signal.SIGTERM}); print('clean-up'); raise SystemExit(7)"
     output = run("run", "--gl", "none", "--timeout", ".1", "-c", code, preexec_fn=blocking_term)
     assert (output.returncode, output.stdout) == (7, "clean-up\n")
     assert re.fullmatch(struck("0.1s", "SIGTERM"), output.stderr)
 
 
-def test_sigkill_ends_the_target_that_ignores_sigterm(tmp_path: Path) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     words = ("--timeout", ".1", "--grace", ".2s", "--log", str(log))
     output = run(*EXEC, *words, *SLEEP, preexec_fn=ignoring_term)
@@ -100,7 +100,7 @@ def test_times_are_said_as_they_are_given(seconds: float, words: str) -> None:
 
 
 @pytest.mark.parametrize("reader", ["gone", "asleep"])
-def test_nobody_listening_does_not_keep_a_target_alive(reader: str) -> None:
+def test_a_closed_standard_error_keeps_no_program_alive(reader: str) -> None:
     ours, theirs = os.pipe()
     if reader == "gone":
         os.close(ours)
@@ -118,7 +118,7 @@ def test_nobody_listening_does_not_keep_a_target_alive(reader: str) -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_target_that_uses_its_grace_is_not_killed() -> None:
+def test_a_program_that_uses_its_grace_is_not_killed() -> None:
     code = (
         "import signal; signal.sigwait({signal.SIGTERM}); import subprocess, sys; sys.exit(subprocess.call('xdpyinfo'))"
     )
@@ -129,7 +129,7 @@ def test_target_that_uses_its_grace_is_not_killed() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_target_that_ends_in_time_is_left_alone(status: int, tmp_path: Path) -> None:
+def test_a_program_that_ends_in_time_is_left_alone(status: int, tmp_path: Path) -> None:
     log, picture = tmp_path / "log", tmp_path / "picture.png"
     words = ("--timeout", "1d", "--screenshot-on-timeout", str(picture), "--log", str(log))
     output = run(*EXEC, *words, "sh", "-c", f"exit {status}")
@@ -139,7 +139,7 @@ def test_target_that_ends_in_time_is_left_alone(status: int, tmp_path: Path) -> 
     assert not picture.exists()
 
 
-def test_group_goes_too_where_there_is_no_terminal() -> None:
+def test_the_programs_group_ends_too_where_there_is_no_terminal() -> None:
     """The caller, which has no group of its own either, stays; to a shell, the signal is 143."""
     job = f"{' '.join(SLEEP)} & echo child; wait"
     caller = '"$@"; echo status=$?'
@@ -149,27 +149,27 @@ def test_group_goes_too_where_there_is_no_terminal() -> None:
     assert output.stdout == "child\nstatus=143\n"
 
 
-def test_group_goes_too_where_it_is_a_session() -> None:
+def test_the_programs_group_ends_too_where_it_leads_a_session() -> None:
     """Ours, from the start: of sshd, of a service, of bash that executes its last command."""
     job = f"{' '.join(SLEEP)} & echo child; wait"
     output = run(*EXEC, "--timeout", "1", "sh", "-c", job, start_new_session=True)
     assert (output.returncode, output.stdout) == (-signal.SIGTERM, "child\n")
 
 
-def test_target_that_leaves_its_group_goes_too() -> None:
+def test_a_program_that_leaves_its_group_ends_too() -> None:
     code = "import os, time; os.setpgid(0, os.getpgid(os.getppid())); print('left', flush=True); time.sleep(1000)"
     output = run(*EXEC, "--timeout", "1", sys.executable, "-c", code)
     assert (output.returncode, output.stdout) == (-signal.SIGTERM, "left\n")
 
 
-def test_target_that_leads_its_group_is_told_once(tmp_path: Path) -> None:
+def test_a_program_that_leads_its_group_is_told_once(tmp_path: Path) -> None:
     job = f"trap 'echo told' TERM; {' '.join(SLEEP)} & wait; wait"
     output = run(*EXEC, "--timeout", "1", "sh", "-c", job)
     assert output.stdout == "told\n"
 
 
 @pytest.mark.parametrize("leader", [False, True])
-def test_stopped_target_goes_too(leader: bool) -> None:
+def test_a_suspended_program_ends_too(leader: bool) -> None:
     """It can't see a SIGTERM; the end of the grace does not ask."""
     code = "kill -STOP $$"
     output = run(*EXEC, "--timeout", ".2", "--grace", ".2", "sh", "-c", code, start_new_session=leader)
@@ -191,7 +191,7 @@ def on_terminal(folder: Path, *command: str) -> str:
     return seen.decode().replace("\r\n", "\n")
 
 
-def test_only_the_target_goes_on_a_terminal(tmp_path: Path) -> None:
+def test_only_the_program_ends_on_a_terminal(tmp_path: Path) -> None:
     job = f"{' '.join(SLEEP)} & echo $! >child; wait"
     caller = '"$@"; echo status=$?; kill $(cat child) && echo child was there'
     words = (ANAHEADLESS, *EXEC, "--timeout", "1", "sh", "-c", job)
@@ -206,13 +206,13 @@ def test_the_others_of_a_pipeline_stay_on_a_terminal(tmp_path: Path) -> None:
     assert shown.endswith("status=143 0\n")
 
 
-def test_clock_starts_with_the_target(tmp_path: Path) -> None:
+def test_the_time_starts_with_the_program(tmp_path: Path) -> None:
     environ = wrapped_xvfb(tmp_path, "sleep 1")
     output = run(*EXEC, "--timeout", ".8", "sh", "-c", f"echo started; exec {' '.join(SLEEP)}", env=environ)
     assert (output.returncode, output.stdout) == (-signal.SIGTERM, "started\n")
 
 
-def test_stray_alarm_ends_nothing_early(tmp_path: Path) -> None:
+def test_a_stray_alarm_ends_nothing_early(tmp_path: Path) -> None:
     start = time.monotonic()
     with holding("--gl", "none", "--timeout", "1.5") as session:
         session.keeper.send_signal(signal.SIGALRM)
@@ -227,7 +227,7 @@ def test_stray_alarm_ends_nothing_early(tmp_path: Path) -> None:
         assert is_running(session.target)
 
 
-def test_limit_holds_when_the_server_has_died(tmp_path: Path) -> None:
+def test_the_limit_holds_when_the_server_has_died(tmp_path: Path) -> None:
     """What is left of a program then may hang as well as any other."""
     log = tmp_path / "log"
     with holding("--gl", "none", "--timeout", "1", "--log", str(log)) as session:
@@ -237,7 +237,7 @@ def test_limit_holds_when_the_server_has_died(tmp_path: Path) -> None:
     assert "the X server has ended" in log_lines(log)
 
 
-def test_screen_is_saved_when_the_time_is_up(tmp_path: Path) -> None:
+def test_the_screen_is_saved_when_the_time_is_up(tmp_path: Path) -> None:
     log = tmp_path / "log"
     words = ("--screen", "321x123", "--timeout", "1.5", "--screenshot-on-timeout", "picture.png", "--log", "log")
     with subprocess.Popen(
@@ -275,7 +275,7 @@ def test_screen_is_saved_when_the_time_is_up(tmp_path: Path) -> None:
         ("mkfifo there/picture.png", "is not a regular file"),
     ],
 )
-def test_picture_that_can_not_be_saved_keeps_nothing_alive(made: str, words: str, tmp_path: Path) -> None:
+def test_a_screenshot_that_can_not_be_saved_keeps_nothing_alive(made: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     options = ("--timeout", ".3", "--screenshot-on-timeout", "there/picture.png", "--log", "log")
     output = run(*EXEC, *options, "sh", "-c", f"{made}; exec {' '.join(SLEEP)}", cwd=tmp_path)
@@ -283,7 +283,7 @@ def test_picture_that_can_not_be_saved_keeps_nothing_alive(made: str, words: str
     assert words in (tmp_path / "log").read_text()
 
 
-def test_camera_that_can_not_be_started_keeps_nothing_alive(tmp_path: Path) -> None:
+def test_a_screenshot_that_can_not_be_started_keeps_nothing_alive(tmp_path: Path) -> None:
     """The virtual environment may have been removed by then."""
     shutil.copy(BIN.parent / "pyvenv.cfg", tmp_path)
     (tmp_path / "lib").symlink_to(BIN.parent / "lib")
@@ -297,7 +297,7 @@ def test_camera_that_can_not_be_started_keeps_nothing_alive(tmp_path: Path) -> N
     assert "could not be saved" in (tmp_path / "log").read_text()
 
 
-def test_picture_of_a_target_that_has_ended_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_screenshot_of_an_ended_program_is_not_waited_for(tmp_path: Path) -> None:
     with holding("--gl", "none", "--timeout", "1", "--screenshot-on-timeout", str(tmp_path / "picture.png")) as session:
         session.server.suspend()
         wait_until(lambda: len(session.keeper.children()) == 2, "taking the picture")
@@ -308,7 +308,7 @@ def test_picture_of_a_target_that_has_ended_is_not_waited_for(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("how", ["run", "exec", "anaheadless-python"])
-def test_options_come_from_variables(how: str, tmp_path: Path) -> None:
+def test_the_options_can_come_from_variables(how: str, tmp_path: Path) -> None:
     environ = {
         **os.environ,
         "ANAHEADLESS_GL": "none",
@@ -345,19 +345,21 @@ def test_options_come_from_variables(how: str, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_wrong_usage(words: tuple[str, ...], complaint: str, tmp_path: Path) -> None:
+def test_wrong_options_are_refused_before_anything_is_started(
+    words: tuple[str, ...], complaint: str, tmp_path: Path
+) -> None:
     words = (words,) if isinstance(words, str) else words
     output = run(*EXEC, *words, "echo", "started", cwd=tmp_path)
     assert (output.returncode, output.stdout) == (2, "")
     assert complaint in output.stderr
 
 
-def test_shortest_limit() -> None:
+def test_the_shortest_limit_holds() -> None:
     assert run(*EXEC, "--timeout", ".000000001", *SLEEP).returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("words", [("--timeout", "1", "--screenshot-on-timeout", "p.png"), ("--record", "f.mp4")])
-def test_working_directory_that_is_gone(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_working_directory_that_has_gone_is_said(words: tuple[str, ...], tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     output = run(
@@ -369,7 +371,7 @@ def test_working_directory_that_is_gone(words: tuple[str, ...], tmp_path: Path) 
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_sessions_of_python_code_have_no_limit(tmp_path: Path) -> None:
+def test_displays_of_python_code_have_no_limit(tmp_path: Path) -> None:
     code = (
         "import anaheadless, subprocess, sys\n"
         "info = anaheadless.setup_headless(need_opengl=False)\n"
@@ -386,7 +388,7 @@ def test_sessions_of_python_code_have_no_limit(tmp_path: Path) -> None:
     assert not (tmp_path / "log").exists()
 
 
-def test_server_that_hangs_keeps_nothing_alive(hung: tuple[Session, Path]) -> None:
+def test_a_server_that_hangs_keeps_nothing_alive(hung: tuple[Session, Path]) -> None:
     """And a stray alarm, while the picture is waited for, does not take the target its grace."""
     session, log = hung
     assert session.process.wait(PATIENCE) == -signal.SIGTERM
@@ -399,7 +401,7 @@ def test_server_that_hangs_keeps_nothing_alive(hung: tuple[Session, Path]) -> No
     ]
 
 
-def test_failing_server_is_said_at_once() -> None:
+def test_a_failing_server_is_said_at_once() -> None:
     """The keeper waits for no target where the launcher has given up."""
     start = time.monotonic()
     output = run(*EXEC, "--timeout", "1h", "--server-arg=-nonsense", "true")
@@ -407,7 +409,7 @@ def test_failing_server_is_said_at_once() -> None:
     assert time.monotonic() - start < keeper.HELPER_SECONDS - 1
 
 
-def test_keeper_that_is_killed_as_the_target_starts() -> None:
+def test_a_killed_keeper_costs_the_program_its_display_only() -> None:
     """As at any other moment, the target loses its display, and nothing else."""
     code = """if True:
         import os, signal, time

@@ -56,7 +56,7 @@ def viewing(session: str, **environ: str) -> Iterator[View]:
     ("depth", "pixel", "colour"),
     [(24, 0xFF8001, "#ff8001"), (30, 0x3FF, "#0000ff")],
 )
-def test_viewer_sees_the_screen_of_a_target_that_hangs(depth: int, pixel: int, colour: str, tmp_path: Path) -> None:
+def test_a_viewer_sees_the_screen_of_a_program_that_hangs(depth: int, pixel: int, colour: str, tmp_path: Path) -> None:
     (tmp_path / ".x11vncrc").write_text("-nonsense\n")
     with (
         hanging("--screen", f"321x123x{depth}", pixel=pixel) as process,
@@ -91,7 +91,7 @@ def test_others_are_kept_out() -> None:
 
 @needs_x11vnc
 @pytest.mark.parametrize("connected", [False, True])
-def test_view_ends_with_the_session(connected: bool) -> None:
+def test_the_view_ends_with_the_session(connected: bool) -> None:
     with holding("--gl", "none") as session, viewing(session.display) as view:
         assert f"To see display {session.display}, " in view.said
         assert f"ssh -L {view.port}:127.0.0.1:{view.port} {socket.gethostname()}\n" in view.said
@@ -111,7 +111,7 @@ def test_nothing_outlives_the_view(number: signal.Signals) -> None:
 
 
 @needs_x11vnc
-def test_view_says_that_its_server_was_killed() -> None:
+def test_a_killed_vnc_server_is_said() -> None:
     with holding("--gl", "none") as session, viewing(session.display) as view:
         view.server.kill()
         status, _, stderr = view.end()
@@ -135,7 +135,7 @@ def stand_in(folder: Path, lines: str) -> dict[str, str]:
         ("echo PORT=5901; exit 0", "no viewer connected"),
     ],
 )
-def test_server_that_fails(lines: str, complaint: str, tmp_path: Path) -> None:
+def test_a_vnc_server_that_fails_is_quoted(lines: str, complaint: str, tmp_path: Path) -> None:
     with holding("--gl", "none") as session:
         output = run("view", session.display, env=stand_in(tmp_path, lines))
     assert output.returncode == 125
@@ -143,7 +143,7 @@ def test_server_that_fails(lines: str, complaint: str, tmp_path: Path) -> None:
     assert ("it is broken" in output.stderr) == ("it is broken" in lines)
 
 
-def test_view_says_what_to_install(tmp_path: Path) -> None:
+def test_a_missing_vnc_server_is_said_with_its_package(tmp_path: Path) -> None:
     with holding("--gl", "none") as session:
         output = run("view", session.display, env={**os.environ, "PATH": str(tmp_path)})
     assert (output.returncode, output.stdout) == (125, "")
@@ -151,7 +151,7 @@ def test_view_says_what_to_install(tmp_path: Path) -> None:
     assert "install x11vnc" in output.stderr
 
 
-def test_view_of_none_says_so() -> None:
+def test_view_says_that_there_is_no_session() -> None:
     output = run("view", ":1")
     assert (output.returncode, output.stdout) == (125, "")
     assert "there is no session :1" in output.stderr

@@ -36,7 +36,7 @@ LINES = st.lists(st.one_of(st.binary(), st.sampled_from([b" => ", b"=> not found
 
 @settings(max_examples=30)
 @given(LINES)
-def test_odd_answers_of_the_linker(tools: Path, lines: list[bytes]) -> None:
+def test_any_answer_of_the_linkers_tools_can_be_read(tools: Path, lines: list[bytes]) -> None:
     tools.write_bytes(b"".join(lines))
     assert all(isinstance(path, str) for path in libraries.linker_cache())
     assert all(isinstance(name, str) for name in inspection.missing_libraries("plugin.so"))

@@ -23,7 +23,7 @@ class Theirs:
 
 @pytest.mark.parametrize("args", [(1,), (1, "z")])
 @pytest.mark.parametrize("given", [{}, {"y": "w"}, {"x": 3}, {"z": 1}])
-def test_as_a_frozen_dataclass(args: tuple[Any, ...], given: dict[str, Any]) -> None:
+def test_a_record_behaves_as_a_frozen_dataclass(args: tuple[Any, ...], given: dict[str, Any]) -> None:
     try:
         theirs = Theirs(*args, **given)
     except TypeError:
@@ -42,7 +42,7 @@ def test_as_a_frozen_dataclass(args: tuple[Any, ...], given: dict[str, Any]) -> 
         ours.x = 2  # type: ignore[misc]
 
 
-def test_missing_field() -> None:
+def test_a_missing_field_is_named() -> None:
     with pytest.raises(TypeError):
         Ours()  # type: ignore[call-arg]
     with pytest.raises(TypeError):

@@ -14,7 +14,7 @@ from anaheadless.system import processes
 @given(st.binary(min_size=1, max_size=15))
 @example(b") R 1 (")
 @example(b"\n\xff")
-def test_odd_names_of_processes(name: bytes) -> None:
+def test_any_name_of_a_process_can_be_read(name: bytes) -> None:
     start = processes.state(os.getpid())[1]
     before = Path("/proc/self/comm").read_bytes()
     try:

@@ -41,14 +41,14 @@ def answering(answer: bytes) -> Iterator[str]:
 
 @settings(max_examples=50)
 @given(st.one_of(st.binary(), st.binary().map(lambda body: b"\1\0\0\0\0\0\0\0\1" + body)))
-def test_odd_answers_of_a_server(answer: bytes) -> None:
+def test_any_answer_of_a_server_is_understood_or_refused(answer: bytes) -> None:
     with answering(answer) as address, contextlib.suppress(OSError, RefusedError):
         connection = connect(address, bytes(16), time.monotonic() + 30)
         with connection:
             has_extension(connection, "GLX")
 
 
-def test_answer_of_a_server_that_takes_too_much_memory() -> None:
+def test_an_answer_that_takes_too_much_memory_is_refused() -> None:
     """Sixteen gigabytes."""
     setup, reply = bytes([1, *bytes(7)]), struct.pack("<BBHI24x", 1, 0, 0, 0xFFFFFFFF)
     with answering(setup + reply) as address:

@@ -78,13 +78,14 @@ def test_eight_bits_need_no_colormap(tmp_path: Path) -> None:
 def test_widget_of_a_stopped_program_is_shown(tmp_path: Path) -> None:
     code = """
 import sys
+from PyQt5.QtTest import QTest
 from PyQt5.QtWidgets import QApplication, QWidget
 app = QApplication([])
 widget = QWidget()
 widget.setStyleSheet("background: rgb(10, 200, 30)")
 widget.setGeometry(40, 30, 100, 50)
 widget.show()
-app.processEvents()
+assert QTest.qWaitForWindowExposed(widget, 20000)
 widget.repaint()
 app.sync()
 print("drawn", flush=True)

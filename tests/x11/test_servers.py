@@ -13,7 +13,7 @@ from anaheadless.x11 import server_process
 from anaheadless.x11.servers import xvfb
 
 
-def test_server_command_gives_the_user_the_last_word() -> None:
+def test_the_users_own_arguments_have_the_last_word() -> None:
     command = xvfb.command(
         "/bin/Xvfb", 2000, Screen(), None, glx=True, extra=["-dpi", "7"], authority="/a", activate=True
     )
@@ -29,7 +29,7 @@ def test_server_command_gives_the_user_the_last_word() -> None:
 @example(b"")
 @example(b"        -1\n")
 @example(b"9" * 30)
-def test_odd_locks(folder: Path, text: bytes) -> None:
+def test_any_file_is_a_lock_of_ours_or_not(folder: Path, text: bytes) -> None:
     lock = folder / "lock"
     lock.write_bytes(text)
     assert not server_process.is_locked_by(str(lock), 999999999)
