@@ -1,50 +1,59 @@
 # `make demo` draws a picture, `make test` runs the tests: both set up first what they need, on a fresh machine too.
+# `make help` lists all that there is.
 
 PYTHON ?= python3
 BIN := .venv/bin
 BENCH := build/bench-venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
+PYTEST := -m pytest -n auto --maxprocesses 4
 
-.PHONY: demo test test-on lint docs soak bench system test-system bench-system clean
+.PHONY: demo test coverage test-on soak lint format hooks docs bench system test-system bench-system clean help
 
-demo: system .venv/installed
+demo: system .venv/installed ## draw examples/brain.py as brain.png, on this machine as it is
 	$(BIN)/anaheadless run examples/brain.py brain.png
 
-test: test-system .venv/installed-for-tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+test: test-system .venv/installed-for-tests ## run the tests; ARGS are those of pytest, as in ARGS=tests/cli
+	$(BIN)/python $(PYTEST) $(ARGS)
 
-# Both in a fresh Debian, as root: make test-on SUITE=trixie. With WHO=user, an ordinary user runs them there, with sudo.
-test-on:
+coverage: test-system .venv/installed-for-tests ## COVERAGE
+
+test-on: ## run demo and test in a fresh Debian, SUITE=trixie, as root or with WHO=user as an ordinary user with sudo
 	tests/on-debian '$(SUITE)' '$(or $(WHO),root)' '$(ARGS)'
 
-# Of random faults, 2000, or as many as SOAK_FAULTS says; others with another SOAK_SEED.
-soak: test-system .venv/installed-for-tests
+soak: test-system .venv/installed-for-tests ## run the long tests; random faults are SOAK_FAULTS=2000, from SOAK_SEED=1000
 	$(BIN)/python -m pytest -m soak --timeout 1200 $(ARGS)
 
-bench: bench-system $(BENCH)/installed
-	$(BENCH)/bin/python -m bench $(ARGS)
-
-lint: .venv/installed-for-tests
+lint: .venv/installed-for-tests ## check the code: ruff, and mypy for the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/installed-for-tests
-	$(BIN)/sphinx-build -q -W --keep-going -n -d build/doctrees docs build/docs
+format: .venv/installed-for-tests ## lay the code out as lint wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+hooks: .venv/installed-for-tests ## have git check each commit as lint does, see .pre-commit-config.yaml
+	$(BIN)/pre-commit install
+
+docs: .venv/installed-for-tests ## make HTML of the documentation, in build/docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -n -d build/doctrees docs build/docs
+
+bench: bench-system $(BENCH)/installed ## measure how fast it is, beside other tools; ARGS are those of python -m bench
+	$(BENCH)/bin/python -m bench $(ARGS)
 
 # What is missing is asked of anaheadless itself; only Python has to be there for that.
-system:
+system: ## install what demo needs: Python's venv, an X server, libraries
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt-install,python3 python3-venv) || \
 	    { echo 'Install Python 3.9 or newer, with its venv module.'; exit 1; }
 	@missing=$$($(PYTHON) -m anaheadless.packages apt); \
 	[ -z "$$missing" ] || $(call apt-install,$$missing) || { $(PYTHON) -m anaheadless.packages; exit 1; }
 
-test-system: system
-	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth,gcc libc6-dev x11-utils x11vnc ffmpeg xauth)
+test-system: system ## install what the tests need beside that
+	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth openbox,gcc libc6-dev x11-utils x11vnc ffmpeg xauth openbox)
 	@$(call for-tests,chromium,chromium)
 
-bench-system: system
+bench-system: system ## install what bench needs beside that
 	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \
 	    $(call apt-install,xvfb xauth x11-utils) || { echo 'Install xvfb-run, xauth and xdpyinfo.'; exit 1; }
 
@@ -73,5 +82,8 @@ $(BENCH)/installed: bench/requirements.txt setup.cfg pyproject.toml $(shell find
 	    -r bench/requirements.txt .
 	touch $@
 
-clean:
+clean: ## remove all that was made here
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+help: ## say this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

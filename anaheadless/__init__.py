@@ -1,17 +1,26 @@
-"""Run graphical Python programs on machines without screens.
+"""Displays and OpenGL for graphical Python programs on machines without screens.
 
-The functions are those of :mod:`anaheadless.headless`, imported when they are first asked for.
+The functions are those of :mod:`anaheadless.headless`, which is imported when one of them is first used.
 """
 
 from __future__ import annotations
 
-# typing is no small import, and this one every command pays for.
+# Not from typing: every command imports this module, and typing is slow to import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from anaheadless.headless import *
+else:
+
+    def __getattr__(name):
+        if name in __all__:
+            from anaheadless import headless
+
+            return getattr(headless, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
-__all__ = [  # as in the documentation
+__all__ = [  # the public names: anaheadless.headless and anatomist.headless export them, too
     "Anatomist",
     "HeadlessAnatomist",
     "HeadlessInfo",
@@ -28,28 +37,6 @@ __all__ = [  # as in the documentation
     "virtual_display",
 ]
 
-if TYPE_CHECKING:
-    from anaheadless.headless import (
-        Anatomist,
-        HeadlessAnatomist,
-        HeadlessInfo,
-        LaunchError,
-        VirtualDisplay,
-        find_mesa,
-        relaunch,
-        setup_headless,
-        setup_virtualGL,
-        stop_headless,
-        test_glx,
-        test_opengl,
-        test_qapp,
-        virtual_display,
-    )
 
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from anaheadless import headless
-
-        return getattr(headless, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

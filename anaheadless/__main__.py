@@ -1,4 +1,4 @@
-"""``python -m anaheadless`` is the command ``anaheadless``."""
+"""Entry point of ``python -m anaheadless``, which is the command ``anaheadless``."""
 
 from anaheadless.cli.entry import main
 

@@ -1,4 +1,4 @@
-"""What goes wrong before the target runs, and the exit statuses that say so."""
+"""Errors that keep the target from starting, and their exit statuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-# The statuses of env, nohup, timeout and the shells: whoever reads them in a batch log knows them already.
+# The statuses of env, nohup, timeout and the shells: readers of batch logs know them already.
 USAGE = 2
 FAILED = 125
 NOT_EXECUTABLE = 126
@@ -16,11 +16,11 @@ LIMITS_HINT = "Check the limits on processes, open files and memory (ulimit -a).
 
 
 class LaunchError(RuntimeError):
-    """The target was not started, or the display of a running program not set up.
+    """A target that could not be started, or a display that could not be set up.
 
-    :param message: what failed and what the tool or the kernel said, one sentence without a full stop.
+    :param message: what failed and what the tool or the kernel said, in one sentence without a full stop.
     :param hint: what to do about it.
-    :param details: lines of a tool's own output, shown as they are.
+    :param details: lines of a tool's output, shown below the message.
     :param exit_code: the launcher's exit status.
     """
 
@@ -40,22 +40,22 @@ class LaunchError(RuntimeError):
 
 
 def printable(text: str) -> str:
-    """*text* with escapes for what is not printable, line ends included: a terminal might act on it."""
+    """Escape what is not printable in *text*, line ends included: a terminal might act on it."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else _escape(letter) for letter in text)
 
 
 def _escape(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # a byte that could not be decoded, as of a file's name
+    if "\udc80" <= letter <= "\udcff":  # a byte that could not be decoded, as in a file name
         return f"\\x{ord(letter) - 0xDC00:x}"
     return repr(letter)[1:-1]
 
 
 def print_stderr(text: str) -> None:
-    """Put the lines of *text* on stderr, if anybody listens there; it is never a reason to fail."""
-    if sys.stderr is not None:  # print() would take None for stdout
+    """Print *text* to stderr; ignore a stderr that is closed."""
+    if sys.stderr is not None:  # print() would write to stdout
         lines = "".join(f"{printable(line)}\n" for line in text.split("\n"))
-        # Past Python's buffer: what is left in it makes an exit status of 120.
+        # Bypass Python's buffer: output that can't be flushed at exit makes the exit status 120.
         with suppress(OSError):
             os.write(sys.stderr.fileno(), lines.encode())

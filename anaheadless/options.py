@@ -1,15 +1,34 @@
-"""What a run can be asked for."""
+"""Everything that a run can be asked for, once: the types, and the table of options.
+
+From :data:`TABLE` come the options of the command line and their help, the fast path without click, the variables, the
+keys of configuration files, the keywords of the Python functions, and the reference page.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from anaheadless.system.light_stdlib import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypedDict
+
+    class Keywords(TypedDict, total=False):
+        """The options of the Python functions, for editors and type checkers; a test compares them with the table."""
+
+        screen: str
+        dpi: int | None
+        server_args: Sequence[str]
+        start_timeout: float
+        gl: str
+        virtualgl: bool
+        vgl_display: str | None
+        vgl_dlfaker: bool
+        probe_timeout: float
+        shim: bool
+
 
 # What Xvfb makes a screen of; OpenGL finds no visual below 24 (server 21.1: depths 1, 4, 12 and 32 are refused).
 DEPTHS = (8, 15, 16, 24, 30)
@@ -60,7 +79,7 @@ VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?
 
 
 class OpenGLRequest(Record):
-    """What the caller asked for.
+    """The OpenGL that the caller asked for.
 
     :param backend: one of BACKENDS but ``none``.
     :param force_virtualgl: take VirtualGL even where it renders in software.
@@ -77,32 +96,32 @@ class OpenGLRequest(Record):
 
 
 class RunLimits(Record):
-    """What the keeper does beside keeping.
+    """The time limit of a run, and what is kept of it.
 
     :param timeout: seconds that the target may run, or 0 for no limit.
     :param grace: seconds that it then has between SIGTERM and SIGKILL.
-    :param picture: an absolute path: where to save the screen when the time is up, or empty.
-    :param log: a path: the file that its log is appended to, or empty.
-    :param film: an absolute path: where to film the screen, or empty.
+    :param screenshot: an absolute path: where to save the screen when the time is up, or empty.
+    :param log: a path: the file that the log is appended to, or empty.
+    :param recording: an absolute path: where to record the screen, or empty.
     """
 
     timeout: float = 0.0
     grace: float = 10.0
-    picture: str = ""
+    screenshot: str = ""
     log: str = ""
-    film: str = ""
+    recording: str = ""
 
 
 class Options(Record):
-    """All that can be asked for, whatever the target.
+    """The options of a run, whatever the target.
 
     :param opengl: where OpenGL is to come from, or None for no OpenGL.
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
-    :param probe_timeout: seconds that the proof of one candidate may take; all of them may take three times as long.
+    :param probe_timeout: seconds that the probe of one candidate may take; all of them may take three times as long.
     :param shim: whether ``import anatomist.headless`` is ours in the target.
-    :param fresh: whether to prove OpenGL even where an earlier run has.
-    :param limits: the time limit, the log and the film.
+    :param fresh: whether to probe OpenGL even where the cache has a result.
+    :param limits: the time limit, the log and the recording.
     :param supervise: whether to stay in front of the target, as is always done in a container's first process.
     """
 
@@ -119,8 +138,11 @@ class Options(Record):
     verbose: bool = False
 
 
+# --- how values are written
+
+
 def parse_duration(text: str) -> float:
-    """Seconds, of a time as coreutils' timeout takes it: 90, 90s, 1.5m, 2h, 1d.
+    """Return the seconds of a time as coreutils' timeout takes it: 90, 90s, 1.5m, 2h, 1d.
 
     :raises ValueError: with a sentence that says what would do.
     """
@@ -131,102 +153,278 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def parse_plain(words: Sequence[str]) -> tuple[Options, Sequence[str]]:
-    """What the most common of the command line's options ask for, and the words from the first other one on.
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise ValueError(f"{text!r} is not a number of seconds: more than 0, and at most 3600.")
+    return seconds
 
-    That is all for which click, which takes longer to import than all the rest of a launch, need not be asked; it would
-    find the same. An option that is wrong is left to it.
+
+def _parse_dpi(text: str) -> int:
+    if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or not 1 <= int(text) <= 1000:
+        raise ValueError(f"{text!r} is not a whole number from 1 to 1000.")
+    return int(text)
+
+
+def _parse_gl(text: str) -> str:
+    if text not in BACKENDS:
+        raise ValueError(f"{text!r} is not one of {', '.join(map(repr, BACKENDS))}.")
+    return text
+
+
+def _parse_vgl_display(text: str) -> str:
+    if not VGL_DISPLAY.fullmatch(text):
+        raise ValueError(f"{text!r} is not egl, eglN, /dev/dri/cardN or :N.")
+    return text
+
+
+class Kind(Record):
+    """The way in which an option's value is written.
+
+    :param metavar: what stands for the value in the help; empty for a flag.
+    :param parse: makes the value of its text, or raises ValueError with a sentence that says what would do.
+    :param types: what Python code may give; None as well, where that is the default.
+    :param noun: these types in words.
+    :param choices: all possible values, where they can be listed.
     """
-    options, rest = Options(), list(words)
+
+    metavar: str
+    parse: Callable[[str], Any]
+    types: tuple[type, ...] = (str,)
+    noun: str = "a string"
+    choices: tuple[str, ...] = ()
+
+
+FLAG = Kind("", str, (bool,), "true or false")
+LIST = Kind("ARG", str, (list, tuple), "a list of strings")  # may be repeated
+FILE = Kind("FILE", str)  # one that can be written
+PROGRAM = Kind("PATH", str)
+SCREEN = Kind("WIDTHxHEIGHT[xDEPTH]", parse_screen)
+DPI = Kind("N", _parse_dpi, (int,), "a whole number")
+DURATION = Kind("DURATION", parse_duration, (int, float), "a number of seconds")
+SECONDS = Kind("SECONDS", _parse_seconds, (int, float), "a number of seconds")
+GL = Kind("|".join(BACKENDS), _parse_gl, choices=BACKENDS)
+VGL = Kind("egl|eglN|/dev/dri/cardN|:N", _parse_vgl_display)
+
+# --- what can be asked for
+
+_LAUNCHES = ("run", "exec", "python")
+_ALL = (*_LAUNCHES, "map", "start", "doctor")
+DISPLAY, OPENGL, LIMITS, ADVANCED = "Display", "OpenGL", "Limits and recording", "Advanced"
+
+
+class Option(Record):
+    """A row of the table.
+
+    :param name: as on the command line without its dashes, which is also the key in files.
+    :param default: of the value; a flag sets the opposite.
+    :param python_name: the keyword of the Python functions, where that is not *name* with underscores.
+    :param shown_default: the default in words, where it has to be explained.
+    :param commands: those that have it; ``python`` is ``anaheadless-python``.
+    :param in_python: whether the Python functions have it.
+    :param plain: whether its value is all that has to be checked, so that the fast path can.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    group: str
+    help: str
+    commands: tuple[str, ...] = _ALL
+    in_python: bool = False
+    python_name: str = ""
+    metavar: str = ""
+    shown_default: str = ""
+    short: str = ""
+    plain: bool = True
+
+    @property
+    def field(self) -> str:
+        """The key for :func:`build`, and the keyword of the Python functions."""
+        return self.python_name or self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that stands for the option."""
+        return "ANAHEADLESS_" + self.name.upper().replace("-", "_")
+
+    def check(self, value: Any) -> Any:
+        """Return the value that Python code gives, parsed.
+
+        :raises TypeError: it is of another type.
+        :raises ValueError: it makes no sense.
+        """
+        if value is None and self.default is None:
+            return None
+        is_right = isinstance(value, self.kind.types) and (self.kind is FLAG or not isinstance(value, bool))
+        if not is_right or (self.kind is LIST and not all(isinstance(each, str) for each in value)):
+            raise TypeError(f"{self.field} has to be {self.kind.noun}, not {value!r}.")
+        if self.kind in (FLAG, LIST):
+            return tuple(value) if self.kind is LIST else value
+        try:
+            return self.kind.parse(str(value))
+        except ValueError as error:
+            raise ValueError(f"{self.field}: {error}") from error
+
+
+# fmt: off
+TABLE = (
+    Option(
+        "screen", SCREEN, Screen(), DISPLAY, "Size in pixels, and depth in bits, of the virtual screen.", in_python=True
+    ),
+    Option("dpi", DPI, None, DISPLAY, "Dots per inch of the screen.", in_python=True),
+    Option(
+        "server-arg", LIST, (), DISPLAY,
+        "A further argument for Xvfb; repeatable: --server-arg=-maxclients --server-arg=512",
+        in_python=True, python_name="server_args", plain=False,
+    ),
+    Option(
+        "start-timeout", SECONDS, Options.start_timeout, DISPLAY, "Time for the X server to become ready.",
+        in_python=True,
+    ),
+    Option(
+        "gl", GL, "auto", OPENGL,
+        "Where OpenGL comes from. auto: the best that draws; none: no OpenGL, which takes a fifth of the memory.",
+        in_python=True,
+    ),
+    Option("no-virtualgl", FLAG, True, OPENGL, "Do not use VirtualGL.", in_python=True, python_name="virtualgl"),
+    Option(
+        "vgl-display", VGL, None, OPENGL, "What VirtualGL renders on.", in_python=True,
+        shown_default="VGL_DISPLAY, else the first GPU, else the caller's DISPLAY",
+    ),
+    Option(
+        "vgl-no-dlfaker", FLAG, True, OPENGL, "Use VirtualGL without its dlopen() interposer, as vglrun -nodl does.",
+        in_python=True, python_name="vgl_dlfaker",
+    ),
+    Option(
+        "probe-timeout", SECONDS, Options.probe_timeout, OPENGL,
+        "Time for the probe of one OpenGL candidate; all of them together get three times as long.",
+        in_python=True,
+    ),
+    Option("fresh", FLAG, False, OPENGL, "Probe OpenGL even if a run within the last hour has."),
+    Option(
+        "timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.",
+        (*_LAUNCHES, "map"),
+    ),
+    Option(
+        "grace", DURATION, RunLimits.grace, LIMITS, "Time for it to end after SIGTERM; then comes SIGKILL.",
+        (*_LAUNCHES, "map"), shown_default="10s", plain=False,
+    ),
+    Option(
+        "screenshot-on-timeout", FILE, None, LIMITS, "Save the screen when the time is up.", _LAUNCHES,
+        metavar="FILE.png", plain=False,
+    ),
+    Option(
+        "log", FILE, None, LIMITS, "Append to this file what happens to the session, and what the X server says.",
+        (*_LAUNCHES, "map", "start"), plain=False,
+    ),
+    Option(
+        "record", FILE, None, LIMITS, "Record the screen with ffmpeg until your program has ended.", _LAUNCHES,
+        metavar="FILE.mp4", plain=False,
+    ),
+    Option(
+        "python", PROGRAM, None, ADVANCED, "The interpreter to use.", ("run", "python", "map", "start", "doctor"),
+        shown_default="the one that anaheadless is installed in", plain=False,
+    ),
+    Option(
+        "no-shim", FLAG, True, ADVANCED,
+        "Leave import anatomist.headless, in Python programs, to the one that is installed.",
+        in_python=True, python_name="shim",
+    ),
+    Option(
+        "supervise", FLAG, False, ADVANCED,
+        "Stay in front of your program, and return when nothing is left of the session; always so as PID 1 of a "
+        "container.",
+        _LAUNCHES,
+    ),
+    Option("verbose", FLAG, False, ADVANCED, "Report each step on stderr.", short="v"),
+)
+# fmt: on
+
+
+def options_of(command: str) -> tuple[Option, ...]:
+    """Return the options that a command has."""
+    return tuple(option for option in TABLE if command in option.commands)
+
+
+def build(values: Mapping[str, Any]) -> Options:
+    """Make :class:`Options` of the values of some fields; the others have their defaults.
+
+    :raises ValueError: two of them contradict each other.
+    """
+    given = {option.field: option.default for option in TABLE}
+    given.update(values)
+    if given["gl"] == "virtualgl" and not given["virtualgl"]:
+        raise ValueError(
+            "--gl virtualgl and --no-virtualgl (in Python: gl='virtualgl' and virtualgl=False) contradict each other."
+        )
+    opengl = None
+    if given["gl"] != "none":
+        opengl = OpenGLRequest(
+            given["gl"],
+            given["virtualgl"],
+            vgl_display=given["vgl_display"],
+            vgl_dlfaker=given["vgl_dlfaker"],
+        )
+    timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
+    limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "")
+    same = ("screen", "dpi", "server_args", "start_timeout", "probe_timeout", "shim", "fresh", "supervise", "verbose")
+    return Options(opengl=opengl, limits=limits, **{name: given[name] for name in same})
+
+
+# --- who asks
+
+
+def parse_plain(words: Sequence[str], command: str) -> tuple[dict[str, Any], Sequence[str]]:
+    """Return what the leading options among *words* ask for, and the words from the first one on that needs click.
+
+    click takes longer to import than all the rest of a launch; it would find the same. An option that is wrong is left
+    to it.
+    """
+    known = {f"--{option.name}": option for option in options_of(command) if option.plain}
+    known.update({f"-{option.short}": option for option in known.values() if option.short})
+    values: dict[str, Any] = {}
+    rest = list(words)
     while rest:
         name, equals, value = rest[0].partition("=")
+        option = known.get(name)
         try:
-            if name in _FLAGS and not equals:
-                options = options.replace(**_FLAGS[name])
+            if option is None:
+                break
+            if option.kind is FLAG:
+                if equals:
+                    break
+                values[option.field] = not option.default
                 del rest[0]
             else:
-                options = options.replace(**_asked(name, value if equals else rest[1]))
+                values[option.field] = option.kind.parse(value if equals else rest[1])
                 del rest[: 1 if equals else 2]
         except (ValueError, IndexError):
             break
-    return options, rest
+    return values, rest
 
 
-_FLAGS: dict[str, dict[str, Any]] = {
-    "--fresh": {"fresh": True},
-    "--no-shim": {"shim": False},
-    "--supervise": {"supervise": True},
-    "--verbose": {"verbose": True},
-    "-v": {"verbose": True},
-}
-
-
-def _asked(name: str, value: str) -> dict[str, Any]:
-    if name == "--gl" and value in BACKENDS:
-        return {"opengl": None if value == "none" else OpenGLRequest(value)}
-    if name == "--screen":
-        return {"screen": parse_screen(value)}
-    if name == "--timeout":
-        return {"limits": RunLimits(parse_duration(value))}
-    raise ValueError
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """A sentence about what was meant by *word*, or nothing."""
-    import difflib  # only here: mistakes may take their time
-
-    return "".join(f"Did you mean {close}? " for close in difflib.get_close_matches(word, known, 1))
-
-
-def checked_call(caller: str, given: Mapping[str, Any]) -> Options:
-    """What Python code asks for, see :func:`checked`.
+def from_keywords(caller: str, given: Mapping[str, Any]) -> Options:
+    """Make :class:`Options` of the keywords that Python code gives.
 
     :param caller: the function that was *given* these.
     :raises TypeError: there is no such option, or its value is of another type.
     :raises ValueError: with a sentence that says what would do.
     """
-    known = tuple(checked.__kwdefaults__ or ())
+    known = {option.field: option for option in TABLE if option.in_python}
     for name in given:
         if name not in known:
             raise TypeError(
                 f"{caller}() has no option {name!r}. {suggestion(name, known)}There are: {', '.join(known)}."
             )
-    return checked(**given)
+    return build({name: known[name].check(value) for name, value in given.items()})
 
 
-def checked(
-    *,
-    screen: str = str(Screen()),
-    dpi: int | None = None,
-    gl: str = "auto",
-    virtualgl: bool = True,
-    vgl_display: str | None = None,
-    vgl_dlfaker: bool = True,
-    server_args: Sequence[str] = (),
-    start_timeout: float = Options.start_timeout,
-    probe_timeout: float = Options.probe_timeout,
-    shim: bool = True,
-) -> Options:
-    """What Python code may ask for; the names are those of the command line's options.
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return a sentence about what was meant by *word*, or nothing."""
+    import difflib  # only here: mistakes may take their time
 
-    :raises ValueError: with a sentence that says what would do.
-    """
-    if not isinstance(screen, str):
-        raise TypeError(f"screen is {screen!r}, but has to be a string such as '1280x1024x24'.")
-    if isinstance(server_args, str) or not all(isinstance(arg, str) for arg in server_args):
-        raise TypeError(f"server_args is {server_args!r}, but has to be a list of strings.")
-    if dpi is not None and not (isinstance(dpi, int) and 1 <= dpi <= 1000):
-        raise ValueError(f"dpi is {dpi!r}, but has to be a whole number from 1 to 1000.")
-    if gl not in BACKENDS:
-        raise ValueError(f"gl is {gl!r}, but has to be one of {', '.join(BACKENDS)}.")
-    if gl == "virtualgl" and not virtualgl:
-        raise ValueError("gl='virtualgl' and virtualgl=False contradict each other.")
-    if vgl_display is not None and not VGL_DISPLAY.fullmatch(vgl_display):
-        raise ValueError(f"vgl_display is {vgl_display!r}, but has to be egl, eglN, /dev/dri/cardN or :N.")
-    for seconds in start_timeout, probe_timeout:
-        if not 0 < seconds <= 3600:
-            raise ValueError(f"A time limit has to be more than 0 and at most 3600 seconds, not {seconds}.")
-    request = None
-    if gl != "none":
-        request = OpenGLRequest(gl, virtualgl, vgl_display=vgl_display, vgl_dlfaker=vgl_dlfaker)
-    return Options(parse_screen(screen), dpi, request, tuple(server_args), start_timeout, probe_timeout, shim)
+    return "".join(f"Did you mean {close}? " for close in difflib.get_close_matches(word, known, 1))

@@ -1,6 +1,6 @@
-"""Which package brings a program or a library, on the systems that people have.
+"""The packages that provide programs and libraries, for each package manager.
 
-``python -m anaheadless.packages [MANAGER]`` prints what is missing here, see :data:`HELP`.
+``python -m anaheadless.packages [MANAGER]`` prints which are missing on this machine, see :data:`HELP`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ usage: python3 -m anaheadless.packages [{" | ".join(INSTALL)}]
 
 Prints the packages that are still missing here for displays, OpenGL and Qt.
 
-With a package manager, they are arguments for its install command, and nothing if nothing is missing:
+With a package manager, it prints arguments for its install command, or nothing if nothing is missing:
 
     apt-get install $(python3 -m anaheadless.packages apt)
 
-Without one, it prints the install command of each; the exit status is then 1 if anything is missing, else 0.
+Without one, it prints the install command for each; the exit status is then 1 if anything is missing, else 0.
 """
 _PROGRAMS = {"apt": "apt-get", "dnf": "dnf", "apk": "apk", "pacman": "pacman"}
 
-# A program on PATH, or a library by its soname; then the packages that bring it, in the order of INSTALL. The first
-# one is needed by everything, the next ones by OpenGL, the rest by Qt's xcb platform plugin.
+# A program on PATH, or a library by its soname; then the packages that provide it, in the order of INSTALL. Every run
+# needs the first row, OpenGL the next ones, and Qt's xcb platform plugin the rest.
 _TABLE = """
 Xvfb                    xvfb                 xorg-x11-server-Xvfb xvfb                xorg-server-xvfb    xorg-xserver-xvfb
 libGL.so.1              libgl1               libglvnd-glx         mesa-gl             libglvnd            libgl
@@ -67,8 +67,8 @@ libxcb-keysyms.so.1     libxcb-keysyms1      xcb-util-keysyms     xcb-util-keysy
 libxcb-render-util.so.0 libxcb-render-util0  xcb-util-renderutil  xcb-util-renderutil xcb-util-renderutil xcb-util-renderutil
 libxcb-cursor.so.0      libxcb-cursor0       xcb-util-cursor      xcb-util-cursor     xcb-util-cursor     xcb-util-cursor
 """
-# What nobody needs to run a program. There is no package where a dash is; ffmpeg is RPM Fusion's: Fedora's own has no
-# x264.
+# Programs that a run can do without. A dash means that there is no package. For Fedora, ffmpeg is that of RPM Fusion:
+# Fedora's own has no x264.
 _OPTIONAL = """
 xkbcomp                 x11-xkb-utils        xkbcomp              xkbcomp             xorg-xkbcomp        xorg-xkbcomp
 xdpyinfo                x11-utils            xdpyinfo             xdpyinfo            xorg-xdpyinfo       xorg-xdpyinfo
@@ -77,7 +77,7 @@ vglrun                  -                    VirtualGL            -             
 x11vnc                  x11vnc               x11vnc               x11vnc              x11vnc              -
 ffmpeg                  ffmpeg               ffmpeg               ffmpeg              ffmpeg              ffmpeg
 """
-# Where to get what the system's package manager does not have.
+# Where to get programs that a package manager may not have.
 _ELSEWHERE = {"vglrun": "from the packages at https://virtualgl.org"}
 _ROWS = [line.split() for line in (_TABLE + _OPTIONAL).splitlines() if line]
 REQUIRED = [line.split()[0] for line in _TABLE.splitlines() if line]
@@ -85,13 +85,13 @@ PACKAGES = {name: dict(zip(INSTALL, packages)) for name, *packages in _ROWS}
 
 
 def manager() -> str | None:
-    """The package manager of the system at hand, a key of :data:`INSTALL`."""
+    """Return the package manager of this system, a key of :data:`INSTALL`."""
     search = os.get_exec_path()
     return next((name for name, program in _PROGRAMS.items() if find_program(program, search)), None)
 
 
 def install_hint(*parts: str) -> str:
-    """How to get *parts* here, as a sentence, including a way that needs no root, if there is one."""
+    """Say in a sentence how to install *parts* here, with a way that needs no root, if there is one."""
     found = manager()
     managers = [found, "conda"] if found else list(INSTALL)
     commands = [f"{INSTALL[name]} {packages}" for name in managers if (packages := names_for(parts, name))]
@@ -103,7 +103,7 @@ def install_hint(*parts: str) -> str:
 
 
 def not_installed(program: str, search: Sequence[str]) -> LaunchError:
-    """That *program* was looked for in the folders *search*, and how to get it."""
+    """Return the error for a *program* that is in none of the folders *search*; its hint says how to install it."""
     return LaunchError(
         f"{program} is not installed, or not on PATH ({os.pathsep.join(search)})", hint=install_hint(program)
     )
@@ -112,7 +112,7 @@ def not_installed(program: str, search: Sequence[str]) -> LaunchError:
 def is_present(part: str) -> bool:
     if ".so." not in part:
         return find_program(part, os.get_exec_path()) is not None
-    import ctypes  # only here: the launch path has no need of it
+    import ctypes  # only here: the launch path does not need it
 
     try:
         ctypes.CDLL(part)
@@ -122,19 +122,19 @@ def is_present(part: str) -> bool:
 
 
 def names_for(parts: Iterable[str], manager_name: str) -> str:
-    """The packages of *parts*, each once, in order; parts without a package are left out."""
+    """List the packages of *parts*, each once, in order; leave out parts that have no package."""
     names = dict.fromkeys(PACKAGES[part][manager_name] for part in parts)
     return " ".join(name for name in names if name != "-")
 
 
 def main(args: list[str]) -> int:
-    """Print what is missing: for the package manager that is named, or for people."""
+    """Print what is missing: arguments for the package manager in *args*, or a text for people."""
     if args and args[0] in ("-h", "--help"):
         print(HELP, end="")
         return 0
     if args and (args[0] not in INSTALL or args[1:]):
-        said = printable(" ".join(args))
-        print(f"{said}: not a package manager that is known\n\n{HELP}", end="", file=sys.stderr)
+        given = printable(" ".join(args))
+        print(f"{given}: not a known package manager\n\n{HELP}", end="", file=sys.stderr)
         return USAGE
     absent = [part for part in REQUIRED if not is_present(part)]
     if args:

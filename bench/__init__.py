@@ -1,1 +1,1 @@
-"""How long a display takes, here and with others: `make bench` runs it on this machine, docs/speed.rst shows it."""
+"""A benchmark of anaheadless and similar tools; `make bench` runs it for docs/explanation/speed.rst."""

@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, print the tables, and, after a whole run, keep them for the documentation."""
+"""Entry point of ``python -m bench``, which measures and prints tables; a whole run also updates the documentation."""
 
 from __future__ import annotations
 
@@ -17,31 +17,35 @@ from bench.contenders import HELD, RUN, SCENARIOS, Contender
 from bench.results import Results
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "speed.rst"
+PAGE = HERE.parent / "docs" / "explanation" / "speed.rst"
 ROUNDS = 21
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="bench", description="Measure, and print tables; a whole run also updates the documentation."
+    )
     names = [*(scenario.name for scenario in SCENARIOS), "ends", "memory"]
-    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help="how often (default: %(default)s)")
-    parser.add_argument("--only", choices=names, help="one measurement; nothing is kept")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, metavar="N", help="how many rounds (default: %(default)s)"
+    )
+    parser.add_argument("--only", choices=names, help="take only this measurement")
     options = parser.parse_args()
     whole = options.only is None and options.rounds >= ROUNDS
     missing = sorted({c.needs for s in SCENARIOS for c in s.contenders if not measure.is_there(c)})
     if missing:
         print(f"not installed here, and not measured: {', '.join(missing)}", file=sys.stderr)
     if whole and (missing or not _is_installed()):
-        sys.exit("A whole run is for what is installed as its users have it: see `make bench`.")
+        sys.exit("A whole run needs all contenders, and anaheadless installed as its users have it: use `make bench`.")
 
     processes.adopt_orphans()
-    place = measure.Place(Path(mkdtemp(prefix="bench-")), processes.existing_display_files())
+    workspace = measure.Workspace(Path(mkdtemp(prefix="bench-")), processes.existing_display_files())
     begin = time.monotonic()
     try:
-        results = measured([options.only] if options.only else names, options.rounds, place)
+        results = measured([options.only] if options.only else names, options.rounds, workspace)
     finally:
-        processes.end_all([], place.strangers, patience=0)
-        shutil.rmtree(place.root)
+        processes.end_all([], workspace.existing_files, patience=0)
+        shutil.rmtree(workspace.root)
     text = table.tables(results)
     print(text)
     print(f"in {time.monotonic() - begin:.0f} s", file=sys.stderr)
@@ -52,29 +56,29 @@ def main() -> None:
 
 
 def as_text(results: Results) -> str:
-    """JSON, with the numbers of a list on one line."""
+    """Write *results* as JSON, with the numbers of a list on one line."""
     text = json.dumps(results, indent=1) + "\n"
     return re.sub(r"\[[^\[\]]*\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
 
 
-def measured(names: list[str], rounds: int, place: measure.Place) -> Results:
-    found = {**measure.asked(RUN, "connect", place), **measure.asked(RUN, "gl_scene", place)}
+def measured(names: list[str], rounds: int, workspace: measure.Workspace) -> Results:
+    found = {**measure.reported(RUN, "connect", workspace), **measure.reported(RUN, "gl_scene", workspace)}
     results: Results = {"machine": {**machine.description(), **found}, "scenarios": {}, "ends": {}, "memory": {}}
     for scenario in SCENARIOS:
         if scenario.name in names:
-            _say(scenario.title)
+            _print_progress(scenario.title)
             results["scenarios"][scenario.name] = {
                 "title": scenario.title,
                 "launches": scenario.launches,
                 "compared": scenario.compared,
-                "contenders": measure.timed(scenario, _present(scenario.contenders), rounds, place),
+                "contenders": measure.timed(scenario, _present(scenario.contenders), rounds, workspace),
             }
     if "ends" in names:
-        _say("ends")
-        results["ends"] = measure.ends(_present(HELD), rounds, place)
+        _print_progress("ends")
+        results["ends"] = measure.ends(_present(HELD), rounds, workspace)
     if "memory" in names:
-        _say("memory")
-        results["memory"] = measure.memory(_present(HELD), rounds, place)
+        _print_progress("memory")
+        results["memory"] = measure.memory(_present(HELD), rounds, workspace)
     return results
 
 
@@ -83,11 +87,11 @@ def _present(contenders: tuple[Contender, ...]) -> list[Contender]:
 
 
 def _is_installed() -> bool:
-    """Not from the checkout, and compiled."""
-    return any(Path(sysconfig.get_path("purelib"), "anaheadless", "__pycache__").glob("cli.*.pyc"))
+    """Tell whether anaheadless is installed, not used from the checkout, and compiled."""
+    return any(Path(sysconfig.get_path("purelib"), "anaheadless", "__pycache__").glob("errors.*.pyc"))
 
 
-def _say(what: str) -> None:
+def _print_progress(what: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {what} …", file=sys.stderr)
 
 

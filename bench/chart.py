@@ -1,4 +1,4 @@
-"""Results as a picture: a bar for each ratio, with its quartiles, as SVG; pure."""
+"""A chart of the results, as SVG: a bar for each ratio, with its quartiles; pure functions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from html import escape
 
 from bench.contenders import REFERENCE
 from bench.results import Results, Spread, known, ratios, spread
-from bench.table import in_words
+from bench.table import formatted
 
-WIDTH, LEFT, RIGHT = 860, 260, 700  # of all; of the bars
+WIDTH, LEFT, RIGHT = 860, 260, 700  # the whole width; the left and right end of the bars
 ROW, BAR, HEADING, TOP, BOTTOM = 24, 14, 40, 62, 44
 MOST = 4  # a longer bar ends in an arrow: it would make all others too short to tell apart
 SCALE = (RIGHT - LEFT) / MOST
@@ -18,7 +18,7 @@ INK, PALE, OURS, THEIRS = "#24292f", "#d8dee4", "#2f6fb5", "#a9b4bf"
 
 
 def chart(results: Results) -> str:
-    """Of all that is compared."""
+    """Draw a panel for each scenario whose times are compared."""
     panels = [
         (
             scenario["title"],
@@ -72,7 +72,7 @@ def _row(name: str, ratio: Spread | None, seconds: Spread | None, middle: float)
             if end <= MOST:
                 yield _line(_x(end), middle - 4, _x(end), middle + 4, INK)
     yield _text(RIGHT + 74, middle + 4.5, f"{ratio.median:.2f} x", anchor="end")
-    yield _text(WIDTH - 14, middle + 4.5, in_words(seconds), anchor="end")
+    yield _text(WIDTH - 14, middle + 4.5, formatted(seconds), anchor="end")
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:

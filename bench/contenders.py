@@ -1,4 +1,4 @@
-"""Who is measured, each in the form that its own documentation recommends, and at what work."""
+"""The contenders, each used as its own documentation recommends, and the scenarios."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _CALL = "\n\nmain()\n"
 class Contender:
     """A way to run a Python program on a display of its own.
 
-    :param needs: the command or the module that it is.
-    :param command: what stands before the program; empty: the interpreter alone.
+    :param needs: the command or the module that has to be installed.
+    :param command: the words before the program, or empty for the interpreter alone.
     :param before: lines of the program before the work.
-    :param after: its lines after the work, which is a function, main(): so all that it made is gone when it returns.
-    :param cold: its cache folder is a new one each time.
-    :param display: whether it gives one.
+    :param after: lines after the work. The work is a function, main(), so that its objects are gone when it returns.
+    :param cold: whether each run has a new cache folder.
+    :param display: whether it provides a display.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Contender:
         return self.needs.startswith("anaheadless")
 
     def program(self, work: str) -> str:
-        """The text of the program, to be run by :attr:`command`."""
+        """Return the text of the program that :attr:`command` runs."""
         return self.before + (WORK / f"{work}.py").read_text() + self.after
 
     def arguments(self, python: str, program: str) -> tuple[str, ...]:
-        """What to execute; anaheadless's own commands know their interpreter."""
+        """Return the command line; anaheadless's own commands know their interpreter."""
         return (*self.command, *(() if self.is_ours else (python,)), program)
 
 
@@ -73,13 +73,13 @@ REFERENCE = XVFB_RUN.name
 
 @dataclass(frozen=True)
 class Scenario:
-    """What all do in turn.
+    """A task for all contenders.
 
     :param work: a module in work/.
-    :param picture: whether the work is done when there is a picture, or when there is a display.
-    :param launches: how many in one round, and *at_a_time* of them.
-    :param rounds: at most so many.
-    :param compared: whether times are compared; where many fail, those that succeed have had it easier.
+    :param picture: whether the work has to make a picture; otherwise it only has to reach its display.
+    :param launches: how many launches one round has, *at_a_time* of them together.
+    :param rounds: the most rounds.
+    :param compared: whether times are compared; if many launches fail, the others have more of the machine.
     :param limit: seconds for one launch.
     """
 

@@ -1,4 +1,4 @@
-"""What the measurements were taken on."""
+"""A description of the machine, for the results."""
 
 from __future__ import annotations
 

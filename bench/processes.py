@@ -1,4 +1,4 @@
-"""Starts what is measured, waits for it, and knows what is left of it: by PID, and by the names that it has said."""
+"""The processes of the benchmark: how they are started and awaited, and what is left of them."""
 
 from __future__ import annotations
 
@@ -22,43 +22,46 @@ SOCKETS = Path("/tmp/.X11-unix")
 
 @dataclass(frozen=True)
 class Job:
-    """A command, and a folder that is its own: for its standard output and error, its picture, and as its TMPDIR."""
+    """A command, and its own folder, for its standard output and error, its picture and its temporary files."""
 
     command: tuple[str, ...]
     environ: Mapping[str, str]
     folder: Path
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return (self.folder / "out").read_text(errors="replace")
 
     @property
-    def complaint(self) -> str:
-        """The last line of standard error, without its numbers, so that the same is the same."""
+    def last_error(self) -> str:
+        """The last line of standard error, without its numbers, so that equal errors have equal texts."""
         lines = (self.folder / "err").read_text(errors="replace").strip().splitlines()
         return re.sub(r"\d{2,}", "N", lines[-1])[:100] if lines else ""
 
     @property
     def display(self) -> str:
-        """The number of the display that the program has said, or nothing."""
-        match = re.search(r"^:(\d+) \d+$", self.said, re.MULTILINE)
+        """The number of the display that the program has printed, or an empty string."""
+        match = re.search(r"^:(\d+) \d+$", self.output, re.MULTILINE)
         return match[1] if match else ""
 
     @property
     def target(self) -> int:
-        """The PID that the program has said, or 0."""
-        match = re.search(r"^\S* (\d+)$", self.said, re.MULTILINE)
+        """The PID that the program has printed, or 0."""
+        match = re.search(r"^\S* (\d+)$", self.output, re.MULTILINE)
         return int(match[1]) if match else 0
 
 
 def adopt_orphans() -> None:
-    """Whatever loses its parent becomes a child of this process: so what is left of a command is known by its PID."""
+    """Make this process the parent of all orphans among its descendants, so that it finds what a command leaves."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 def start(job: Job, stdin: int | None = None) -> int:
-    """The PID; *stdin* is a descriptor, or /dev/null."""
+    """Start *job* and return its PID.
+
+    :param stdin: a descriptor, or None for /dev/null.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     return os.posix_spawn(
         job.command[0],
@@ -69,14 +72,14 @@ def start(job: Job, stdin: int | None = None) -> int:
             (os.POSIX_SPAWN_OPEN, 1, str(job.folder / "out"), flags, 0o600),
             (os.POSIX_SPAWN_OPEN, 2, str(job.folder / "err"), flags, 0o600),
         ],
-        setpgroup=0,  # a ^C is for the benchmark, which ends them
+        setpgroup=0,  # a ^C is for the benchmark, which then ends the jobs
     )
 
 
 def run_all(jobs: Sequence[Job], at_a_time: int, limit: float) -> tuple[float, list[str]]:
     """Run *jobs*, each for *limit* seconds at most.
 
-    :return: seconds from the first one's start to the last one's end, and for each what went wrong, or nothing.
+    :return: seconds from the first start to the last end, and for each job what went wrong, or an empty string.
     """
     waiting = deque(enumerate(jobs))
     running: dict[int, tuple[int, int, float]] = {}
@@ -85,31 +88,31 @@ def run_all(jobs: Sequence[Job], at_a_time: int, limit: float) -> tuple[float, l
     now = begin = time.perf_counter()
     while waiting or running:
         while waiting and len(running) < at_a_time:
-            place, job = waiting.popleft()
+            index, job = waiting.popleft()
             deadline = time.perf_counter() + limit
             pid = start(job)
             descriptor = os.pidfd_open(pid)
-            running[descriptor] = place, pid, deadline
+            running[descriptor] = index, pid, deadline
             poll.register(descriptor, select.POLLIN)
         patience = min(deadline for _, _, deadline in running.values()) - time.perf_counter()
         ended = [descriptor for descriptor, _ in poll.poll(max(0.0, patience) * 1000 + 1)]
         now = time.perf_counter()
         for descriptor in ended:
-            place, pid, _ = running.pop(descriptor)
+            index, pid, _ = running.pop(descriptor)
             poll.unregister(descriptor)
             os.close(descriptor)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            if status and not failures[place]:
-                failures[place] = f"exit status {status}: {jobs[place].complaint}"
-        for place, pid, deadline in running.values():
+            if status and not failures[index]:
+                failures[index] = f"exit status {status}: {jobs[index].last_error}"
+        for index, pid, deadline in running.values():
             if now > deadline:
-                failures[place] = f"not within {limit:g} s"
+                failures[index] = f"not within {limit:g} s"
                 os.kill(pid, signal.SIGKILL)
     return now - begin, failures
 
 
 def descendants(pid: int | None = None) -> list[int]:
-    """All that this process (or *pid*) has started and that is still there, zombies too."""
+    """List the descendants of this process (or of *pid*) that still exist, including zombies."""
     found = []
     pid = pid or os.getpid()
     with suppress(OSError):
@@ -127,7 +130,7 @@ def name_of(pid: int) -> str:
 
 
 def reap() -> None:
-    """Reap all that has ended; nobody waits for it any more."""
+    """Reap all children that have ended; nothing else waits for them."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -137,8 +140,8 @@ def display_files(number: str) -> list[Path]:
     return [SOCKETS / f"X{number}", Path(f"/tmp/.X{number}-lock")]
 
 
-def left(job: Job) -> set[str]:
-    """What is left of a job that was ended, as words."""
+def leftovers(job: Job) -> set[str]:
+    """Name what is left of a job that has been ended."""
     reap()
     found = {"the program" if pid == job.target else name_of(pid) for pid in descendants()} - {""}
     socket, lock = (file if job.display else Path("/nowhere") for file in display_files(job.display))
@@ -149,7 +152,7 @@ def left(job: Job) -> set[str]:
 
 
 def wait_until(condition: Callable[[], object], limit: float = PATIENCE) -> float | None:
-    """Seconds until it came true, or None."""
+    """Wait until *condition* is true; return the seconds that it took, or None if it took too long."""
     begin = time.perf_counter()
     while not condition():
         if time.perf_counter() - begin > limit:
@@ -167,10 +170,11 @@ def existing_display_files() -> set[str]:
     return {*map(str, SOCKETS.glob("X*")), *map(str, Path("/tmp").glob(".X*-lock"))}
 
 
-def end_all(jobs: Sequence[Job], strangers: set[str], patience: float = PATIENCE) -> list[str]:
-    """Leave nothing of *jobs*; *strangers* are files that were there before.
+def end_all(jobs: Sequence[Job], existing_files: set[str], patience: float = PATIENCE) -> list[str]:
+    """End all processes of *jobs*, and remove their files.
 
-    :return: the names of the processes that had not ended by themselves within *patience* seconds.
+    :param existing_files: files that existed before, and stay.
+    :return: the names of the processes that did not end by themselves within *patience* seconds.
     """
     wait_until(no_process_left, patience)
     names = [name_of(pid) for pid in descendants()]
@@ -185,33 +189,36 @@ def end_all(jobs: Sequence[Job], strangers: set[str], patience: float = PATIENCE
     with open("/proc/net/unix") as file:
         bound = file.read().split()
     for path in (path for number in numbers for path in display_files(number)):
-        if not {str(path), f"@{path}"} & {*bound} and str(path) not in strangers:
+        if not {str(path), f"@{path}"} & {*bound} and str(path) not in existing_files:
             with suppress(OSError):
                 path.unlink()
     return names
 
 
 def _displays(pids: Sequence[int]) -> set[str]:
-    """The numbers of the X servers among *pids*, from their command lines and their locks."""
+    """Find the display numbers of the X servers among *pids*, from their command lines and lock files."""
     found = set()
     for pid in pids:
         with suppress(OSError):
             found |= set(re.findall(r"\0:(\d+)\0", Path(f"/proc/{pid}/cmdline").read_text(errors="replace")))
     for lock in Path("/tmp").glob(".X*-lock"):
-        # Anybody may have put anything there, a FIFO too.
-        with suppress(OSError, ValueError), open(lock, opener=_open_at_once) as file:
+        # Another user may have made a file of any type there, even a FIFO.
+        with suppress(OSError, ValueError), open(lock, opener=_open_nonblocking) as file:
             if int(file.read(16)) in pids:
                 found.add(lock.name[2:-5])
     return found
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 @contextmanager
-def held(job: Job, limit: float) -> Iterator[tuple[int, BinaryIO]]:
-    """A job that has said its display, if it could: its PID, and what to close so that its program ends."""
+def started(job: Job, limit: float) -> Iterator[tuple[int, BinaryIO]]:
+    """Start *job* and wait until its program has printed its display, or has failed.
+
+    :return: its PID, and a pipe that makes the program end when it is closed.
+    """
     read, write = os.pipe()
     with open(read, "rb") as stdin, open(write, "wb") as pipe:
         pid = start(job, stdin.fileno())
@@ -221,6 +228,6 @@ def held(job: Job, limit: float) -> Iterator[tuple[int, BinaryIO]]:
 
 
 def proportional_set(pid: int) -> float:
-    """Memory in MiB; what it shares counts in parts."""
+    """Return the memory of a process in MiB, with its part of what it shares."""
     match = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     return int(match[1]) / 1024 if match else 0.0

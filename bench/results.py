@@ -1,4 +1,4 @@
-"""What is written down, as JSON has it, and what is made of it: pure."""
+"""The results as they are written to JSON, and their statistics; pure functions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple, TypedDict
 
 
 class Timed(TypedDict):
-    """A contender in a scenario: a number for each round.
+    """The results of a contender in a scenario: one number for each round.
 
-    Seconds are None where not all launches of the round succeeded; *wall* has them all the same.
+    Seconds are None if not all launches of the round succeeded; *wall* has the time of every round.
     """
 
     seconds: list[float | None]
@@ -21,14 +21,14 @@ class Timed(TypedDict):
 
 
 class Ending(TypedDict):
-    """Seconds until nothing was left, None where something was; and how often what."""
+    """Seconds until nothing was left, None if something was left; and how often what was left."""
 
     seconds: list[float | None]
     left: dict[str, int]
 
 
 class Memory(TypedDict):
-    """MiB of the X server, of what else there is beside the target, and of the target."""
+    """Memory in MiB of the X server, of other processes beside the target, and of the target."""
 
     server: list[float]
     beside: list[float]
@@ -68,6 +68,6 @@ def known(values: Sequence[float | None]) -> list[float]:
 
 
 def ratios(timed: Timed, reference: Timed) -> Spread | None:
-    """How many times as long as the reference, round by round."""
+    """Divide the times by those of the reference, round by round."""
     pairs = zip(timed["seconds"], reference["seconds"])
     return spread([mine / other for mine, other in pairs if mine is not None and other is not None])

@@ -1,4 +1,4 @@
-"""Results as tables, in reStructuredText, which can be read as it is: pure."""
+"""Tables of the results in reStructuredText, which is also readable as plain text; pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BEGIN, END = ".. What follows is written by `make bench`.\n", ".. That was writt
 
 
 def replaced(page: str, text: str) -> str:
-    """*page* with *text* between its two comments."""
+    """Replace what is between the two comments of *page* with *text*."""
     before, _, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
@@ -31,7 +31,7 @@ def tables(results: Results) -> str:
 
 
 def simple_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A simple table; a first cell must not be empty."""
+    """Make a simple table; the first cell of a row must not be empty."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     rule = "  ".join("=" * width for width in widths)
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (header, *rows)]
@@ -57,15 +57,15 @@ def _timed_row(name: str, timed: Timed, scenario: Scenario, reference: Timed | N
     succeeded, launches = sum(timed["succeeded"]), scenario["launches"] * len(timed["succeeded"])
     return (
         f"``{name}``",
-        in_words(spread(seconds)) if seconds else f"({in_words(spread(timed['wall']))})",
+        formatted(spread(seconds)) if seconds else f"({formatted(spread(timed['wall']))})",
         *((f"{ratio.median:.2f}", f"{ratio.low:.2f}-{ratio.high:.2f}") if ratio else ("", "") if reference else ()),
         f"{succeeded} of {launches}",
         _counts(timed["left"]),
     )
 
 
-def in_words(seconds: Spread | None) -> str:
-    """The median, in a unit that suits it."""
+def formatted(seconds: Spread | None) -> str:
+    """Write the median, in a unit that suits it."""
     if seconds is None:
         return ""
     return f"{seconds.median:.1f} s" if seconds.median >= 1 else f"{1000 * seconds.median:.0f} ms"
@@ -83,7 +83,7 @@ def _ends(ends: dict[str, dict[str, Ending]]) -> str:
 def _ending(ending: Ending) -> str:
     if not ending["left"]:
         seconds = known(ending["seconds"])
-        return f"{in_words(spread(seconds))}, at most {in_words(spread([max(seconds)]))}"
+        return f"{formatted(spread(seconds))}, at most {formatted(spread([max(seconds)]))}"
     often = max(ending["left"].values())
     return f"{', '.join(sorted(ending['left']))} ({often} of {len(ending['seconds'])})"
 

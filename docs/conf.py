@@ -1,4 +1,4 @@
-"""For sphinx-build, see `make docs`."""
+"""Settings of sphinx-build; see `make docs`."""
 
 from __future__ import annotations
 
@@ -9,24 +9,44 @@ import anaheadless
 
 project = "anaheadless"
 version = release = anaheadless.__version__
-extensions = ["sphinx.ext.autodoc"]
-html_theme = "alabaster"
-html_theme_options = {"description": "Graphical programs on machines without screens", "page_width": "1100px"}
+extensions = ["sphinx.ext.autodoc", "sphinx_click", "sphinx_copybutton"]
+html_theme = "furo"
+html_title = f"anaheadless {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_copy_source = False
 html_show_copyright = False
-autodoc_preserve_defaults = True
-python_maximum_signature_line_length = 100
+html_show_sphinx = False
+pygments_style = "friendly"
+# Options begin with two dashes, which typography would make one of.
+smartquotes = False
+python_maximum_signature_line_length = 80
+# What is copied is the command, without its prompt; nothing of what it prints.
+copybutton_prompt_text = "$ "
+copybutton_exclude = ".linenos, .gp, .go"
 # The standard library has its documentation elsewhere.
 nitpick_ignore_regex = [("py:.*", r"(collections\.abc|os|subprocess)\..*")]
 
 
-def follow_links(_app: Any, _name: Any, *rest: Any) -> None:
-    """Links to the files of the repository, which are right wherever those are read as such, as links to our pages."""
-    text = rest[-1]
-    text[0] = re.sub(r"`([^`<]+<)(?:docs/)?([\w-]+)\.rst>`_", lambda m: f":doc:`{m[1]}{m[2].lower()}>`", text[0])
-    text[0] = text[0].replace(":: docs/", ":: ")
+def show_files_of_the_repository(_app: Any, _path: Any, _parent: str, text: list[str]) -> None:
+    """Find the picture of README.rst, whose path is relative to the repository, from a page."""
+    text[0] = re.sub(r"^(\.\. figure:: )docs/", r"\1/", text[0], flags=re.MULTILINE)
+
+
+def leave_out(_app: Any, _context: Any, lines: list[str]) -> None:
+    """Leave out what has a page of its own: variables, and the examples and exit statuses at the end of a help."""
+    lines.clear()
+
+
+def close_bracket(_app: Any, _context: Any, lines: list[str]) -> None:
+    """Give a placeholder such as WIDTHxHEIGHT[xDEPTH] its last bracket back: sphinx-click strips it."""
+    lines[:] = [re.sub(r"<([^<>\]]+\[[^<>\]]+)>$", r"<\1]>", line) for line in lines]
 
 
 def setup(app: Any) -> None:
-    app.connect("source-read", follow_links)
-    app.connect("include-read", follow_links)
+    # sphinx-click 6.2 registers the event for variables under one name, and emits it under another one.
+    app.add_event("sphinx-click-process-envars")
+    for event in "envars", "envvars", "epilog":
+        app.connect(f"sphinx-click-process-{event}", leave_out)
+    app.connect("sphinx-click-process-options", close_bracket)
+    app.connect("include-read", show_files_of_the_repository)

@@ -1,4 +1,4 @@
-"""Draws a brain with OpenGL, saves the picture and ends: a program to try on a machine without a screen.
+"""A program to try on a machine without a screen: it draws a brain with OpenGL, saves the picture and ends.
 
     anaheadless run examples/brain.py brain.png
 
@@ -188,7 +188,7 @@ BACKDROP_FRAGMENT = """
 
 
 def wave(i: int) -> V4:
-    """A direction and a phase.  All the directions cover half a sphere: a wave and its opposite are one."""
+    """Return direction and phase of a wave.  All directions cover half a sphere: a wave and its opposite are one."""
     y, angle = (i + 0.5) / WAVES, math.pi * (3 - math.sqrt(5)) * i
     radius = math.sqrt(1 - y * y)
     # 3.7 picks this brain among many; others have more islands and fewer winding gyri
@@ -196,7 +196,7 @@ def wave(i: int) -> V4:
 
 
 def cubes() -> tuple[array[float], array[int]]:
-    """The surface of a cube for each lobe: its vertices (x, y, z, number of the lobe) and its triangles."""
+    """Make the surface of a cube for each lobe: vertices (x, y, z, number of the lobe) and triangles."""
     vertices, triangles = array("f"), array("I")
     for number, lobe in enumerate(LOBES):
         row = lobe.cells + 1

@@ -1,1 +1,1 @@
-"""What Python code calls: set-up in a running process, displays for child programs, and the seed's names."""
+"""The Python API: a display for the running process, displays for other programs, and ``anatomist.headless``."""

@@ -1,7 +1,7 @@
-"""A display for a program that runs already: what can still be done there, and how it is undone.
+"""Changes to a program that runs already, to give it a display; and how to undo them.
 
-What a launched program gets before its first line has to be put in here piece by piece: the variables, for the program
-itself and for what it starts, and the libraries, which ld.so would have preloaded.
+A launched program gets its variables and preloaded libraries before its first line. A running program has to be given
+them one by one: the variables through os.environ, the libraries by loading them by name.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from anaheadless.options import OpenGLRequest, Options
 from anaheadless.system import libraries
 from anaheadless.system.programs import this_python
 
-# What VirtualGL's faker, or another libGL, has to come before. Afterwards it ends the program: "VirtualGL extensions
-# not found on X display", seen with 3.1.4 once libX11 was there.
-_TOO_LATE = ("libGL.so", "libGLX.so", "libX11.so")
+# VirtualGL's faker, or another libGL, has to be loaded before these. Loaded after them, it ends the program:
+# "VirtualGL extensions not found on X display", seen with VirtualGL 3.1.4 once libX11 was loaded.
+_BLOCKING_LIBRARIES = ("libGL.so", "libGLX.so", "libX11.so")
 
 
-def may_preload() -> bool:
-    """Whether libraries can still be put in front of libGL in this process."""
+def can_preload() -> bool:
+    """Tell whether libraries can still be loaded before libGL in this process."""
     if qt.application() is not None or qt.has_gui():
         return False
-    return not any(name in path for path in libraries.loaded_libraries() for name in _TOO_LATE)
+    return not any(name in path for path in libraries.loaded_libraries() for name in _BLOCKING_LIBRARIES)
 
 
-# By name: what a variable was, and what it was set to; None for "not set". (Python 3.8 runs this, too.)
+# For each variable, its old and its new value; None means "not set". (Python 3.8 runs this, too.)
 Changes = Dict[str, Tuple[Optional[str], Optional[str]]]  # noqa: UP006
 
 
-def change(environ: Mapping[str, str]) -> Changes:
-    """Have :data:`os.environ` be *environ*; return what that changed."""
+def set_environment(environ: Mapping[str, str]) -> Changes:
+    """Make :data:`os.environ` equal to *environ*; return the changes."""
     names = {*os.environ, *environ}
     changes = {name: (os.environ.get(name), environ.get(name)) for name in names}
     changes = {name: (old, new) for name, (old, new) in changes.items() if old != new}
@@ -48,8 +48,8 @@ def change(environ: Mapping[str, str]) -> Changes:
     return changes
 
 
-def undo(changes: Changes) -> None:
-    """Put back what there was; what others have changed since then is theirs."""
+def restore_environment(changes: Changes) -> None:
+    """Undo *changes*, except of variables that others have changed since."""
     for name, (old, new) in changes.items():
         if os.environ.get(name) == new:
             _set(name, old)
@@ -62,8 +62,11 @@ def _set(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
-def load(candidate: Candidate) -> None:
-    """Load the libraries of *candidate*; :raises LaunchError: one of them can't be."""
+def load_libraries(candidate: Candidate) -> None:
+    """Load the libraries of *candidate* into this process.
+
+    :raises LaunchError: one of them can't be loaded.
+    """
     for library in candidates.in_process(candidate).load:
         try:
             load_first(library)
@@ -73,16 +76,16 @@ def load(candidate: Candidate) -> None:
             ) from error
 
 
-def look_at_display(timeout: float) -> ProbeResult:
-    """What comes of a picture on the display that DISPLAY names, drawn with whatever a program here would draw with."""
+def probe_display(timeout: float) -> ProbeResult:
+    """Draw a test picture on the display that DISPLAY names, with the OpenGL that any program here would use."""
     return run_probe(Candidate("native"), this_python(), os.environ, timeout)
 
 
-def start(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, without: str) -> launch.Launch:
-    """A session for this process; where OpenGL is needed, it has drawn, and its libraries are loaded.
+def start_session(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, without: str) -> launch.Launch:
+    """Start a session for this process; test OpenGL and load its libraries, if OpenGL is needed.
 
-    :param without: how to ask for no OpenGL.
-    :raises LaunchError: there is none.
+    :param without: how a caller asks for no OpenGL; error messages mention it.
+    :raises LaunchError: the session can't be started, or no OpenGL draws.
     """
     launch.check_proc()
     request = None
@@ -90,12 +93,12 @@ def start(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, witho
         request = OpenGLRequest(
             virtualgl=allow_virtualgl,
             force_virtualgl=allow_virtualgl and force_virtualgl,
-            preload=may_preload(),
+            preload=can_preload(),
         )
     ready = launch.start(Options(opengl=request, shim=False), os.environ, without=without, running=True)
     try:
         if ready.selection is not None and ready.selection.chosen is not None:
-            load(ready.selection.chosen)
+            load_libraries(ready.selection.chosen)
     except BaseException:
         ready.session.end()
         raise
@@ -103,16 +106,17 @@ def start(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, witho
 
 
 def virtualgl_for_display(timeout: float) -> dict[str, str] | None:
-    """Load VirtualGL, for the display that DISPLAY names; return the environment that goes with it, or None.
+    """Load VirtualGL for the display that DISPLAY names.
 
-    :raises LaunchError: it has drawn in another process, but can't be loaded in this one.
+    :return: the environment that VirtualGL needs, or None if it does not draw.
+    :raises LaunchError: VirtualGL has drawn in a separate process, but can't be loaded into this one.
     """
-    request = OpenGLRequest("virtualgl", preload=may_preload())
-    # Not on DISPLAY itself, which a program would draw on without VirtualGL.
-    known = hardware.detect(os.environ).replace(outer_display=None)
-    for candidate in candidates.candidates(known, request):
+    request = OpenGLRequest("virtualgl", preload=can_preload())
+    # VirtualGL is not to render on DISPLAY itself: without VirtualGL, a program would do the same.
+    host = hardware.detect(os.environ).replace(outer_display=None)
+    for candidate in candidates.candidates(host, request):
         tried = candidates.in_process(candidate)
         if run_probe(tried, this_python(), environment.with_opengl(os.environ, tried), timeout).drawn:
-            load(candidate)
+            load_libraries(candidate)
             return environment.with_opengl(os.environ, candidate)
     return None

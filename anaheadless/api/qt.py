@@ -1,4 +1,4 @@
-"""What there is of Qt in this process, found without an import, whatever its binding; and a QApplication, on demand."""
+"""The Qt of this process, whatever its binding, found without importing it; and a QApplication, on demand."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from anaheadless.system.light_stdlib import suppress
 
 BINDINGS = ("PyQt5", "PyQt6", "PySide2", "PySide6")
 
-# Not all bindings keep a QApplication that nobody refers to.
-_made: list[Any] = []
+# Keeps the applications alive: some bindings delete a QApplication that nothing refers to.
+_applications: list[Any] = []
 
 
 def application() -> Any | None:
-    """The application object, or None."""
+    """Return the application object, or None."""
     for binding in BINDINGS:
         core = getattr(sys.modules.get(f"{binding}.QtCore"), "QCoreApplication", None)
         instance = core.instance() if core is not None else None
@@ -30,34 +30,34 @@ def application() -> Any | None:
 
 
 def has_gui() -> bool:
-    """Whether QtGui is imported, and libGL with it."""
+    """Tell whether QtGui is imported, and libGL with it."""
     return any(f"{binding}.QtGui" in sys.modules for binding in BINDINGS)
 
 
 def has_display(application: Any) -> bool:
-    """Whether *application* is one that has a display, and keeps it."""
-    # Asked of the C++ object: one that was not made in Python is a QCoreApplication to Python.
+    """Tell whether *application* is connected to a display."""
+    # The C++ object knows: to Python, an application that was not made in Python is a QCoreApplication.
     return bool(application.inherits("QGuiApplication"))
 
 
 def application_with_display() -> Any | None:
-    """The application object, if it has a display, or None."""
+    """Return the application object if it is connected to a display, else None."""
     found = application()
     return found if found is not None and has_display(found) else None
 
 
 def uses_x() -> bool:
-    """Whether what Qt application there is may need an X display; one on the platform ``offscreen`` does not."""
+    """Tell whether the application may need an X display; one on the platform ``offscreen`` does not."""
     name = getattr(application(), "platformName", None)
     return name is None or name() == "xcb"
 
 
 def find_binding() -> str | None:
-    """What to make a QApplication with: soma's choice, else what is imported, else what is installed, else None."""
+    """Choose a binding for a QApplication: soma's choice, else one that is imported, else one that is installed."""
     soma = sys.modules.get("soma.qt_gui.qt_backend")
     if soma is not None:
-        with suppress(ImportError):  # it looks for PyQt5 only, unless it is told otherwise
-            soma.set_qt_backend()  # as each import from it does; the second time, it does nothing
+        with suppress(ImportError):  # soma looks for PyQt5 only, unless it is told otherwise
+            soma.set_qt_backend()  # each import from qt_backend calls this, too; a second call does nothing
             return str(soma.get_qt_backend())
     for binding in BINDINGS:
         if f"{binding}.QtCore" in sys.modules:
@@ -70,41 +70,41 @@ def find_binding() -> str | None:
 
 
 def ensure_application(binding: str) -> Any:
-    """The application that has a display; if there is none, a QApplication is made with *binding*, and kept for ever.
+    """Return the application that is connected to a display; if there is none, make a QApplication with *binding*.
 
-    As in soma, it replaces a QCoreApplication, and QtWebEngine can still be imported afterwards.
+    As in soma, the QApplication replaces a QCoreApplication, and QtWebEngine can still be imported afterwards.
     """
     existing = application()
     if existing is not None:
         if has_display(existing):
             return existing
-        # Where its class is from tells the binding, which may be another one.
+        # The binding that has made it may be another one: the module of its class tells which.
         _ownership(type(existing).__module__.partition(".")[0]).delete(existing)
     core, widgets = (importlib.import_module(f"{binding}.{name}") for name in ("QtCore", "QtWidgets"))
     core.QCoreApplication.setAttribute(core.Qt.ApplicationAttribute.AA_ShareOpenGLContexts)
-    with _no_word_about_opengl(core):
+    with _opengl_warning_hidden(core):
         made = widgets.QApplication(sys.argv[:1] or [""])
     if binding.startswith("PyQt"):
         _ownership(binding).transferto(made, None)
-    _made.append(made)
+    _applications.append(made)
     return made
 
 
 @contextmanager
-def _no_word_about_opengl(core: Any) -> Iterator[None]:
-    """Have Qt 5 not complain that there are no OpenGL contexts to share, in a session without OpenGL."""
+def _opengl_warning_hidden(core: Any) -> Iterator[None]:
+    """Hide Qt 5's warning that there are no OpenGL contexts to share, in a session without OpenGL."""
     if os.environ.get("QT_XCB_GL_INTEGRATION") != "none":
         yield
         return
 
-    def pass_on(kind: Any, context: Any, message: str) -> None:
+    def filtered(kind: Any, context: Any, message: str) -> None:
         if "Cannot create platform OpenGL context" not in message:
             if before is not None:
                 before(kind, context, message)
             else:
                 print_stderr(message)
 
-    before = core.qInstallMessageHandler(pass_on)
+    before = core.qInstallMessageHandler(filtered)
     try:
         yield
     finally:
@@ -112,5 +112,5 @@ def _no_word_about_opengl(core: Any) -> Iterator[None]:
 
 
 def _ownership(binding: str) -> Any:
-    """The module that knows which C++ objects belong to Python."""
+    """Return the module that controls which C++ objects belong to Python."""
     return importlib.import_module(binding.replace("PySide", "shiboken") if "PySide" in binding else f"{binding}.sip")

@@ -1,4 +1,4 @@
-"""Answers the set-up of soma's Qt backend from the session, so that it starts no server of its own."""
+"""The set-up of soma's Qt backend, which uses the session instead of starting another X server."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ import importlib
 import sys
 from types import ModuleType
 
-from anaheadless import headless
-from anaheadless.api import qt
-from anaheadless.headless import HeadlessInfo, ServerProcess
+from anaheadless.api import qt, setup
+from anaheadless.api.setup import HeadlessInfo, ServerProcess
 
 
 def setup_headless(
     need_opengl: bool | None = None, allow_virtualgl: bool = True, force_virtualgl: bool = False
 ) -> HeadlessInfo:
-    """soma's, with its parameters in its order: :func:`anaheadless.setup_headless`, and a QApplication.
+    """Call :func:`anaheadless.setup_headless` with soma's order of parameters, and make a QApplication.
 
-    soma's QApplication has Qt's platform ``offscreen``; this one is on X. Without Qt, none is made.
+    This QApplication is on the X display; soma's own would have Qt's platform ``offscreen``. Without Qt, none is made.
     """
     return set_up(need_opengl, allow_virtualgl, force_virtualgl, qapp=qt.find_binding() is not None)
 
 
 def set_up(need_opengl: bool | None, allow_virtualgl: bool, force_virtualgl: bool, *, qapp: bool) -> HeadlessInfo:
-    """:func:`anaheadless.setup_headless`; soma's variables then describe the session."""
+    """Call :func:`anaheadless.setup_headless`, and have soma's variables describe the session."""
     if need_opengl is None:
         need_opengl = getattr(sys.modules.get("soma.qt_gui.headless"), "needs_opengl", True)
-    info = headless.setup_headless(allow_virtualgl, force_virtualgl, need_opengl, qapp=qapp)
-    tell(info)
+    info = setup.setup_headless(allow_virtualgl, force_virtualgl, need_opengl, qapp=qapp)
+    describe(info)
     return info
 
 
-def tell(info: HeadlessInfo | None) -> None:
-    """Have soma's variables describe *info*, if soma is imported; None: nothing is set up any more."""
+def describe(info: HeadlessInfo | None) -> None:
+    """Have soma's variables describe *info*, if soma is imported.
+
+    :param info: None if the set-up has been undone.
+    """
     module = sys.modules.get("soma.qt_gui.headless")
     if module is None:
         return
@@ -41,7 +43,7 @@ def tell(info: HeadlessInfo | None) -> None:
         "headless_initialized": info,
         "virtual_display_proc": server,
         "original_display": None if info is None else info.original_display,
-        "display": None if server is None else int(server.session.display[1:]),  # there, it is a number
+        "display": None if server is None else int(server.session.display[1:]),  # a number in soma
     }
     for name, value in variables.items():
         setattr(module, name, value)
@@ -49,8 +51,8 @@ def tell(info: HeadlessInfo | None) -> None:
     backend.headless = server is not None  # type: ignore[attr-defined]
 
 
-def answer_for(module: ModuleType) -> None:
-    """Put our set-up and tear-down into *module*, ``soma.qt_gui.headless``; all else there is soma's own."""
+def patch(module: ModuleType) -> None:
+    """Replace the set-up and tear-down functions of *module*, ``soma.qt_gui.headless``, by those of this module."""
     terminate = module.terminate_virtual_display
 
     def forget_server() -> None:
@@ -59,16 +61,16 @@ def answer_for(module: ModuleType) -> None:
 
     def terminate_virtual_display() -> None:
         if isinstance(module.virtual_display_proc, ServerProcess):
-            headless.stop_headless()
+            setup.stop_headless()
         terminate()
 
-    # Runs before soma's own exit handler, which would end the server while Qt is connected to it.
+    # This runs before soma's own exit handler, which would end the server while Qt is connected to it.
     atexit.register(forget_server)
-    answers = {
+    replacements = {
         "setup_headless": setup_headless,
         "setup_headless_xvfb": setup_headless,
         "terminate_virtual_display": terminate_virtual_display,
     }
-    for name, answer in answers.items():
+    for name, replacement in replacements.items():
         if hasattr(module, name):
-            setattr(module, name, answer)
+            setattr(module, name, replacement)

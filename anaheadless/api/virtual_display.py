@@ -1,4 +1,4 @@
-"""Virtual displays for what a program starts: as many as it likes, each with an environment of its own."""
+"""Virtual displays for the programs that a program starts, each with an environment of its own."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+from anaheadless.api.keywords import with_keywords
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from anaheadless.options import Keywords
 
 
 @dataclass(frozen=True)
 class VirtualDisplay:
     """A virtual display.
 
-    :param display: its name, as ``:2000``.
+    :param display: its name, such as ``:2000``.
     :param authority: its X authority file.
-    :param environ: the environment for programs that are to use it.
+    :param environ: the environment for programs that use the display.
     :param backend: where their OpenGL comes from: ``virtualgl``, ``nvidia``, ``native``, ``mesa`` or ``none``.
-    :param renderer: GL_RENDERER of what drew, or None.
+    :param renderer: GL_RENDERER of the OpenGL that drew in the test, or None.
     """
 
     display: str
@@ -27,9 +34,9 @@ class VirtualDisplay:
     renderer: str | None
 
     def screenshot(self, path: str | os.PathLike[str]) -> None:
-        """Save what the display shows now, as a PNG file: all of its first screen, RGB of 8 bits each, no pointer.
+        """Save a screenshot of the display as a PNG file: its whole first screen, in 8-bit RGB, without the pointer.
 
-        :param path: of the file; one that is there is replaced.
+        :param path: the file; an existing file is replaced.
         :raises LaunchError: the X server does not answer.
         :raises OSError: the file can't be written.
         """
@@ -38,24 +45,25 @@ class VirtualDisplay:
         screenshot.save(self.display, self.authority, os.fspath(path))
 
 
+@with_keywords
 @contextmanager
-def virtual_display(environ: Mapping[str, str] | None = None, **options: Any) -> Iterator[VirtualDisplay]:
-    """A display for the programs that are started in a ``with`` block; it ends with the block, or with this process.
+def virtual_display(environ: Mapping[str, str] | None = None, **options: Unpack[Keywords]) -> Iterator[VirtualDisplay]:
+    """Start a display for programs that you start in a ``with`` block; it ends with the block, or with this process.
 
-    Several may be there at a time, and in any thread. Nothing of this process is changed.
+    You can have several at a time, in any threads. This process itself stays as it is.
 
-    :param environ: what to put the display into, a copy of it; default: :data:`os.environ`.
-    :param options: as of the command line: ``screen="1280x1024x24"`` (pixels, and bits), ``dpi`` (dots per inch),
-        ``gl="auto"``, ``virtualgl=True``, ``vgl_display``, ``vgl_dlfaker=True``, ``server_args=()``,
+    :param environ: the environment to start from; default: :data:`os.environ`. The display's environment is a copy.
+    :param options: the options of the command line: ``screen="1280x1024x24"`` (pixels, and bits), ``dpi`` (dots per
+        inch), ``gl="auto"``, ``virtualgl=True``, ``vgl_display``, ``vgl_dlfaker=True``, ``server_args=()``,
         ``start_timeout=30.0`` and ``probe_timeout=10.0`` (seconds), ``shim=True``.
-    :raises LaunchError: it can't be had, or it has no OpenGL; nothing is left of it.
-    :raises ValueError: an option makes no sense, and likewise TypeError.
+    :raises LaunchError: the display can't be started, or no OpenGL draws on it; no processes or files remain.
+    :raises ValueError: an option has a wrong value; likewise TypeError.
     """
     from anaheadless.launch import run as launch
-    from anaheadless.options import checked_call
+    from anaheadless.options import from_keywords
 
     ready = launch.start(
-        checked_call("virtual_display", options), os.environ if environ is None else environ, without='gl="none"'
+        from_keywords("virtual_display", options), os.environ if environ is None else environ, without='gl="none"'
     )
     try:
         session, selection = ready.session, ready.selection

@@ -100,7 +100,7 @@ def _reset_peak() -> None:
 
 
 def _memory() -> tuple[int, int]:
-    """The most that this process has used since :func:`_reset_peak`, and what it uses now, in bytes."""
+    """Return what this process has used since :func:`_reset_peak` at most, and what it uses now, in bytes."""
     with open("/proc/self/status") as file:
         found = dict(re.findall(r"^Vm(HWM|RSS):\s+(\d+) kB$", file.read(), re.MULTILINE))
     return int(found["HWM"]) * 1024, int(found["RSS"]) * 1024

@@ -31,7 +31,7 @@ def die_with(parent: int) -> None:
 
 
 def children() -> set[int]:
-    """The PIDs of this process's children, zombies included."""
+    """Return the PIDs of this process's children, zombies included."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             return set(map(int, file.read().split()))

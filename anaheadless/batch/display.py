@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from anaheadless.x11 import client, screenshot
+from anaheadless.x11 import connection, screenshot
 from anaheadless.x11.authority import find_cookie
 from anaheadless.x11.display_number import abstract_name, socket_path
 
@@ -28,17 +28,17 @@ class Display:
     server counts as one that fails.
     """
 
-    def __init__(self, connection: client.Connection) -> None:
-        self._connection = connection
-        self._root = screenshot.parse_setup(connection.setup).root
+    def __init__(self, connected: connection.Connection) -> None:
+        self._connection = connected
+        self._root = screenshot.parse_setup(connected.setup).root
 
     def is_clear(self) -> bool:
         """Whether there is no window, or soon will be none."""
         deadline = time.monotonic() + CLEAR_SECONDS
-        connection = self._connection.replace(deadline=deadline + ANSWER_SECONDS)
-        with suppress(OSError, client.RefusedError):  # then, it is of no more use
+        server = self._connection.replace(deadline=deadline + ANSWER_SECONDS)
+        with suppress(OSError, connection.RefusedError):  # then, it is of no more use
             while True:
-                reply = connection.ask(QUERY_TREE, 0, struct.pack("<I", self._root), MAX_REPLY)
+                reply = server.ask(QUERY_TREE, 0, struct.pack("<I", self._root), MAX_REPLY)
                 if not int.from_bytes(reply[16:18], "little"):
                     return True
                 if time.monotonic() > deadline:
@@ -53,13 +53,12 @@ class Display:
 def connect(variables: Mapping[str, str]) -> Display | None:
     """Connect to the display that a session's *variables* name; None: it can't be had."""
     number = int(variables["DISPLAY"].lstrip(":"))
-    with suppress(OSError, ValueError, KeyError, struct.error, client.RefusedError):
+    with suppress(OSError, ValueError, KeyError, struct.error, connection.RefusedError):
         with open(variables["XAUTHORITY"], "rb") as file:
             cookie = find_cookie(file.read(1 << 12), number)
         deadline = time.monotonic() + ANSWER_SECONDS
         try:
-            connection = client.connect(abstract_name(number), cookie, deadline)
+            return Display(connection.connect(abstract_name(number), cookie, deadline))
         except ConnectionRefusedError:  # a server that makes no abstract socket
-            connection = client.connect(socket_path(number), cookie, deadline)
-        return Display(connection)
+            return Display(connection.connect(socket_path(number), cookie, deadline))
     return None

@@ -100,7 +100,7 @@ class Contents:
     broken: int = 0
 
     def done(self) -> frozenset[str]:
-        """The IDs of the items that are done."""
+        """Return the IDs of the items that are done."""
         return frozenset(result.id for result in self.results.values() if result.result == OK)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import signal
+from collections import Counter
 
-from anaheadless.batch.journal import OK, Result
+from anaheadless.batch.journal import OK, Contents, Result
 from anaheadless.errors import printable
 
 _CHUNK = 1 << 20
@@ -45,3 +48,25 @@ def _signal_name(number: int | None) -> str:
         return signal.Signals(number or 0).name
     except ValueError:  # a real-time signal
         return f"signal {number}"
+
+
+def summary(contents: Contents) -> str:
+    """Say in one line what a journal tells."""
+    results = contents.results.values()
+    counts = Counter(result.result for result in results)
+    parts = [f"{counts[OK]} of {len(results)} items are done"]
+    parts += [f"{count} {name}" for name, count in sorted(counts.items()) if name != OK]
+    if contents.broken:
+        parts.append(f"{contents.broken} lines can't be read")
+    return f"{', '.join(parts)}; {sum(result.seconds for result in results):.1f} s in all"
+
+
+def failed_inputs(contents: Contents, *, null: bool) -> bytes:
+    """Write the inputs of what has failed, as a map reads them."""
+    columns = contents.maps[-1].get("columns") if contents.maps else None
+    rows = [result.input for result in contents.results.values() if result.result != OK]
+    if columns:
+        with io.StringIO(newline="") as file:
+            csv.writer(file, delimiter="\t", lineterminator="\n").writerows([columns, *rows])
+            return os.fsencode(file.getvalue())
+    return b"".join(os.fsencode(value) + (b"\0" if null else b"\n") for row in rows for value in row)

@@ -90,7 +90,7 @@ def _is_package(path: str) -> bool:
 
 
 def obstacle() -> str | None:
-    """What there is in this process that a forked child could not use, or None."""
+    """Name what there is in this process that a forked child could not use; None: there is nothing."""
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
         return f"{threads - 1} threads are running, which a forked process would not have"

@@ -261,7 +261,7 @@ class Scheduler:
             self._state.pending.appendleft((attempt.item, attempt.tries))
 
     def _lose(self, each: Slot) -> None:
-        """A worker has ended that was not told to: so does all that it has started."""
+        """Replace a worker that has ended by itself, and end all that it has started."""
         state = self._state
         self._remove(each, kill=True)
         kept = frozenset(
@@ -282,7 +282,7 @@ class Scheduler:
             self._finish(each, {"ended": None, "seconds": 0.0, "memory": 0, "clean": True})
 
     def _finish(self, each: Slot, message: Mapping[str, Any]) -> None:
-        """An item has ended."""
+        """Find out what came of an item that has ended, and whether it has to be run again."""
         state, attempt = self._state, each.attempt
         assert attempt is not None, "a worker tells of the end of what it was given"
         each.attempt = None
@@ -346,7 +346,7 @@ class Scheduler:
         return attempt.paths[0].removesuffix(".out") + ".png"
 
     def _continue_ending(self, each: Slot, attempt: Attempt) -> None:
-        """A phase of an attempt is over: go on with the next one."""
+        """Go on with the next phase of an attempt."""
         if attempt.phase == "run":
             attempt.cause = "timeout"
             attempt.phase, attempt.due = "picture", time.monotonic() + PICTURE_SECONDS

@@ -41,7 +41,7 @@ def _main() -> None:
 
 def _main_python() -> None:
     _launch_if_plain("python", sys.argv[1:])
-    from anaheadless.cli.app import python
+    from anaheadless.cli.run import python
 
     python.main(["--", *sys.argv[1:]], prog_name="anaheadless-python")
 
@@ -51,18 +51,22 @@ def _launch_if_plain(command: str, words: Sequence[str]) -> None:
     from anaheadless.cli import config_file
     from anaheadless.launch import run as launch
     from anaheadless.launch import target
-    from anaheadless.options import parse_plain
+    from anaheadless.options import build, parse_plain
 
     environ = launch.inherited_environment()
     variables = _as_options(environ)
     if command == "python":
-        options, unread = parse_plain(variables)
+        values, unread = parse_plain(variables, command)
         is_plain = not unread
     else:
-        options, words = parse_plain([*variables, *words])  # the last one holds
+        values, words = parse_plain([*variables, *words], command)  # the last one holds
         is_plain = _is_target(command, words)
     script = target.script_among(words) if command != "exec" else None
     if not is_plain or not config_file.is_silent(script, environ):
+        return
+    try:
+        options = build(values)
+    except ValueError:  # click will say it
         return
     search = os.get_exec_path(environ)
     if command == "exec":

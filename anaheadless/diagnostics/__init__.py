@@ -1,1 +1,1 @@
-"""The doctor, and what it asks of the target's interpreter."""
+"""The doctor, and its report on the target's interpreter."""

@@ -1,4 +1,4 @@
-"""What ``run`` would find on this machine: the findings as data, and as lines for people."""
+"""A report of what ``run`` would find on this machine: as data, and as lines for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anaheadless.system import png
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.programs import find_program
 
-# What each tool prints its version with; and whether nothing works without it.
+# For each tool, the option that prints its version, and whether it is required.
 _TOOLS = {
     "Xvfb": (None, True),
     "xkbcomp": ("-version", True),
@@ -30,12 +30,12 @@ _TOOLS = {
     "x11vnc": ("-version", False),
     "ffmpeg": ("-version", False),
 }
-_SECONDS = 15.0
+_TOOL_TIMEOUT = 15.0
 _RENDER_HINT = "Give --render a file in a folder that you can write to, on a disk with space left."
 
 
 class Finding(NamedTuple):
-    """A line for people; *good* is None where there is nothing to judge."""
+    """A line for people; *good* is None if the line is neither good nor bad."""
 
     section: str
     good: bool | None
@@ -43,23 +43,23 @@ class Finding(NamedTuple):
 
 
 def examine(options: Options, environ: Mapping[str, str], python: str, picture: str | None = None) -> dict[str, Any]:
-    """The findings, as documented in docs/doctor.rst; all of it can be written as JSON.
+    """Make the report that docs/reference/doctor-json.rst describes; it can be written as JSON.
 
-    :param picture: where to save what the chosen candidate drew, as PNG.
+    :param picture: where to save the test picture of the chosen candidate, as PNG.
     :raises LaunchError: the picture can't be saved.
     """
     if picture is not None:
         _check_writable(picture)
-    known = hardware.detect(environ)
+    host = hardware.detect(environ)
     report: dict[str, Any] = {
         "version": __version__,
-        "tools": [_tool(name, environ, known) for name in _TOOLS],
+        "tools": [_tool(name, environ, host) for name in _TOOLS],
         "python": {"path": python},
-        "outer_display": known.outer_display,
-        "gl_vendors": [name for name, found in (("mesa", known.mesa_vendor), ("nvidia", known.nvidia)) if found],
-        "gpus": [{"path": path, "accessible": path in known.gpus} for path in hardware.gpu_devices()],
+        "outer_display": host.outer_display,
+        "gl_vendors": [name for name, found in (("mesa", host.mesa_vendor), ("nvidia", host.nvidia)) if found],
+        "gpus": [{"path": path, "accessible": path in host.gpus} for path in hardware.gpu_devices()],
         "egl_devices": [],
-        "virtualgl": known.virtualgl and {"folder": known.virtualgl.folder, "vglrun": known.virtualgl.vglrun},
+        "virtualgl": host.virtualgl and {"folder": host.virtualgl.folder, "vglrun": host.virtualgl.vglrun},
         "mesa_folder": hardware.find_mesa(environ),
         "qt": [],
         "display": None,
@@ -93,11 +93,14 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
 
 
 def _save_picture(path: str, candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float) -> None:
-    """:raises LaunchError: it can't be drawn once more, or not be saved."""
+    """Draw the test picture once more, and save it.
+
+    :raises LaunchError: it can't be drawn or saved.
+    """
     with memory_file("picture") as pixels:
-        drawn = run_probe(candidate, python, environ, timeout, f"/proc/{os.getpid()}/fd/{pixels.fileno()}")
-        if not drawn.drawn:
-            raise LaunchError(f"the picture can't be drawn: {drawn.message or drawn}", hint=_RENDER_HINT)
+        result = run_probe(candidate, python, environ, timeout, f"/proc/{os.getpid()}/fd/{pixels.fileno()}")
+        if not result.drawn:
+            raise LaunchError(f"the picture can't be drawn: {result.message or result}", hint=_RENDER_HINT)
         row = 3 * rendercheck.SIZE
         rows = [os.pread(pixels.fileno(), row, row * number) for number in reversed(range(rendercheck.SIZE))]
     try:
@@ -107,13 +110,13 @@ def _save_picture(path: str, candidate: Candidate, python: str, environ: Mapping
 
 
 def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
-    """*report* as lines, section by section."""
+    """Turn *report* into lines, section by section."""
     for tool in report["tools"]:
-        said = " ".join(filter(None, [tool["path"], tool["version"]]))
+        text = " ".join(filter(None, [tool["path"], tool["version"]]))
         if tool["path"] is None:
-            said = f"not found; {'required' if tool['required'] else 'optional'}. {tool['install']}"
+            text = f"not found; {'required' if tool['required'] else 'optional'}. {tool['install']}"
         yield Finding(
-            "tools", bool(tool["path"]) or (None if not tool["required"] else False), f"{tool['name']}: {said}"
+            "tools", bool(tool["path"]) or (None if not tool["required"] else False), f"{tool['name']}: {text}"
         )
     display = report["display"]
     yield Finding("display", not display["error"], display["error"] or f"{display['screen']}, starts")
@@ -130,8 +133,8 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
 
     yield Finding("OpenGL", bool(report["gl_vendors"]), f"GLX vendors: {', '.join(report['gl_vendors']) or 'none'}")
     for gpu in report["gpus"]:
-        said = "accessible" if gpu["accessible"] else "no access (see the groups video and render)"
-        yield Finding("OpenGL", gpu["accessible"], f"GPU {gpu['path']}: {said}")
+        text = "accessible" if gpu["accessible"] else "no access (see the groups video and render)"
+        yield Finding("OpenGL", gpu["accessible"], f"GPU {gpu['path']}: {text}")
     if not report["gpus"]:
         yield Finding("OpenGL", None, "GPUs: no device files")
     for number, device in enumerate(report["egl_devices"]):
@@ -142,40 +145,40 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("OpenGL", None, f"VirtualGL: {virtualgl['folder'] if virtualgl else 'not installed'}")
     yield Finding("OpenGL", None, f"Mesa in a folder of its own: {report['mesa_folder'] or 'none'}")
 
-    about = report["python"]
-    said = about.get("error") or about.get("version", "")
-    yield Finding("target", False if "error" in about else None, f"interpreter: {about['path']} {said}")
+    interpreter = report["python"]
+    text = interpreter.get("error") or interpreter.get("version", "")
+    yield Finding("target", False if "error" in interpreter else None, f"interpreter: {interpreter['path']} {text}")
     for binding in report["qt"]:
         lacks = ", ".join(map(_with_package, binding["missing"]))
         plugin = f"lacks {lacks}" if lacks else ("loads" if binding["xcb_plugin"] else "not found")
         yield Finding("target", plugin == "loads", f"{binding['name']}: xcb platform plugin {plugin}")
     for candidate in report["candidates"]:
         drawn = candidate["result"] == "drawn"
-        said = f"{candidate['renderer']} ({'hardware' if candidate['hardware'] else 'software'})" if drawn else (
+        text = f"{candidate['renderer']} ({'hardware' if candidate['hardware'] else 'software'})" if drawn else (
             f"{candidate['result']}: {candidate['message']}"
         )  # fmt: skip
-        yield Finding("candidates", drawn, f"{candidate['label']}: {said}, {candidate['seconds']:.2f} s")
+        yield Finding("candidates", drawn, f"{candidate['label']}: {text}, {candidate['seconds']:.2f} s")
     choice = report["choice"]
-    said = f"would use {choice['label']}: {choice['why']}" if choice else (
+    text = f"would use {choice['label']}: {choice['why']}" if choice else (
         "would start without OpenGL, as asked for" if report["starts"] else "would not start your program"
     )  # fmt: skip
     broken = _broken_bindings(report["qt"])
     if report["starts"] and broken:
-        said += f"; but a program that uses {' or '.join(broken)} would abort"
-    yield Finding("run", report["works"], said)
+        text += f"; but a program that uses {' or '.join(broken)} would abort"
+    yield Finding("run", report["works"], text)
     for line in report["advice"]:
         yield Finding("advice", None, line)
 
 
-def _tool(name: str, environ: Mapping[str, str], known: hardware.HostCapabilities) -> dict[str, Any]:
+def _tool(name: str, environ: Mapping[str, str], host: hardware.HostCapabilities) -> dict[str, Any]:
     version_option, required = _TOOLS[name]
     path = find_program(name, os.get_exec_path(environ))
-    if name == "vglrun" and known.virtualgl is not None:
-        path = known.virtualgl.vglrun  # /opt/VirtualGL is seldom on PATH
+    if name == "vglrun" and host.virtualgl is not None:
+        path = host.virtualgl.vglrun  # its folder is seldom on PATH
     version = None
     if path is not None and version_option is not None:
         try:
-            version = next(iter(_ask([path, version_option], environ).splitlines()), None)
+            version = next(iter(_output_of([path, version_option], environ).splitlines()), None)
         except (OSError, subprocess.TimeoutExpired) as error:
             version = str(error)
     return {
@@ -188,8 +191,8 @@ def _tool(name: str, environ: Mapping[str, str], known: hardware.HostCapabilitie
     }
 
 
-def _ask(command: list[str], environ: Mapping[str, str]) -> str:
-    """What *command* says, on both streams."""
+def _output_of(command: list[str], environ: Mapping[str, str]) -> str:
+    """Run *command*; return what it prints to stdout and stderr."""
     return subprocess.run(
         command,
         env=environ,
@@ -198,27 +201,27 @@ def _ask(command: list[str], environ: Mapping[str, str]) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        timeout=_SECONDS,
+        timeout=_TOOL_TIMEOUT,
     ).stdout
 
 
-def _inspect(python: str, environ: dict[str, str], about: dict[str, Any]) -> dict[str, Any]:
-    """What the target's interpreter says of EGL devices and Qt."""
+def _inspect(python: str, environ: dict[str, str], interpreter: dict[str, Any]) -> dict[str, Any]:
+    """Ask the target's interpreter for its version, EGL devices and Qt bindings."""
     try:
-        # The last line: a sitecustomize may have something to say first.
-        found = json.loads(_ask([python, inspection.__file__], environ).strip().rpartition("\n")[2])
+        # Only the last line: a sitecustomize may print something before.
+        found = json.loads(_output_of([python, inspection.__file__], environ).strip().rpartition("\n")[2])
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        said = "it does not answer as Python does" if isinstance(error, ValueError) else str(error)
-        return {"python": {**about, "error": said}}
+        reason = "it does not answer as Python does" if isinstance(error, ValueError) else str(error)
+        return {"python": {**interpreter, "error": reason}}
     return {
-        "python": {**about, "version": found["python"]},
+        "python": {**interpreter, "version": found["python"]},
         "egl_devices": found["egl_devices"],
         "qt": found["qt"],
     }
 
 
 def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLRequest) -> None:
-    """Add what was tried, what is chosen and why, and what would be better."""
+    """Add to *report* what was tried, what was chosen and why, and what would be better."""
     report["candidates"] = [
         {
             "name": candidate.name,
@@ -245,11 +248,12 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
     else:
         why = "the first that draws; none does on hardware"
         if any(not device["software"] for device in report["egl_devices"]) or any(
-            g["accessible"] for g in report["gpus"]
+            gpu["accessible"] for gpu in report["gpus"]
         ):
             report["advice"].append(
-                "There is a GPU, but no GLX on it. VirtualGL would bring it to every program here; a program that can "
-                "draw through EGL by itself (VTK from 9.4 on) is faster with --gl none, or without anaheadless."
+                "There is a GPU, but the X server has no GLX on it. With VirtualGL, every program here could use it. A "
+                "program that can draw through EGL by itself (VTK from 9.4 on) is faster with --gl none, or without "
+                "anaheadless."
             )
     if selection.chosen.warning:
         report["advice"].append(selection.chosen.warning)
@@ -257,12 +261,12 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
 
 
 def _broken_bindings(bindings: list[dict[str, Any]]) -> list[str]:
-    """Those whose platform plugin can't be loaded: Qt ends the process then."""
+    """List the bindings whose platform plugin can't be loaded, so that Qt would end the process."""
     return [binding["name"] for binding in bindings if binding["missing"] or not binding["xcb_plugin"]]
 
 
 def _qt_advice(bindings: list[dict[str, Any]]) -> list[str]:
-    """What to install for the platform plugins of *bindings*."""
+    """Say what to install for the platform plugins of *bindings*."""
     missing = sorted({library for binding in bindings for library in binding["missing"]})
     known = [library for library in missing if library in packages.PACKAGES]
     unknown = [library for library in missing if library not in packages.PACKAGES]
@@ -284,16 +288,19 @@ def _qt_advice(bindings: list[dict[str, Any]]) -> list[str]:
 
 
 def _with_package(library: str) -> str:
-    """*library* with the package that brings it here, where that is known."""
+    """Add to *library* the package that provides it here, if that is known."""
     package = packages.PACKAGES.get(library, {}).get(packages.manager() or "", "-")
     return library if package == "-" else f"{library} (package {package})"
 
 
 def _check_writable(path: str) -> None:
-    """:raises LaunchError: a file can't be written there."""
+    """Check that a file can be written to *path*.
+
+    :raises LaunchError: it can't.
+    """
     is_new = not os.path.lexists(path)
     try:
-        # Never wait for the reader of a FIFO.
+        # O_NONBLOCK, so as not to wait for the reader of a FIFO.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666))
     except OSError as error:
         message = f"the picture can't be saved: {path}: {error.strerror}"

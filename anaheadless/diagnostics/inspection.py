@@ -1,7 +1,7 @@
-"""What the doctor asks another interpreter about: EGL devices and Qt bindings, as one JSON object on standard output.
+"""A report on the target's interpreter for the doctor: EGL devices and Qt bindings, as JSON on standard output.
 
-It runs alone, as ``python inspection.py``, in the target's interpreter and environment, and imports nothing that could
-abort: Qt ends the process when its platform plugin can't be loaded, so plugins are only looked at.
+It runs alone, as ``python inspection.py``, in the target's interpreter and environment. It does not import Qt: Qt ends
+the process if it can't load its platform plugin. So this only looks for the plugin's file, and for missing libraries.
 
 Sources: EGL_EXT_device_enumeration, EGL_EXT_device_query, EGL_EXT_device_drm.
 """
@@ -17,14 +17,14 @@ import sys
 from ctypes import CDLL, CFUNCTYPE, byref, c_char_p, c_int, c_void_p
 
 BINDINGS = ("PyQt5", "PyQt6", "PySide2", "PySide6")
-# Where the bindings of PyPI and conda, and those of the distributions, keep Qt's plugins.
+# The folders of Qt's plugins: in bindings from PyPI and conda, and in those of the distributions.
 PLUGINS = ("Qt5/plugins", "Qt6/plugins", "Qt/plugins", "plugins")
 SYSTEM_PLUGINS = ("/usr/lib/*/qt{}/plugins", "/usr/lib64/qt{}/plugins", "/usr/lib/qt{}/plugins", "/usr/lib/qt/plugins")
 EGL_EXTENSIONS, EGL_DRM_DEVICE_FILE_EXT = 0x3055, 0x3233
 
 
 def egl_devices() -> list[dict[str, object]]:
-    """The EGL devices in their order, as VirtualGL numbers them: egl0, egl1, and so on."""
+    """List the EGL devices in their order, as VirtualGL numbers them: egl0, egl1, and so on."""
     try:
         egl = CDLL("libEGL.so.1")
     except OSError:
@@ -47,11 +47,11 @@ def egl_devices() -> list[dict[str, object]]:
 
 
 def qt_bindings() -> list[dict[str, object]]:
-    """The Qt bindings that are installed, and what their xcb platform plugin lacks."""
+    """List the Qt bindings that are installed, and the libraries that their xcb platform plugins lack."""
     found: list[dict[str, object]] = []
     for name in BINDINGS:
         spec = importlib.util.find_spec(name)
-        # Without an origin, it is only a folder, left over from an uninstalled binding, or with its sip in it.
+        # Without an origin, it is only a folder: left over from an uninstalled binding, or with only sip in it.
         if spec is None or spec.origin is None or not spec.submodule_search_locations:
             continue
         folder = spec.submodule_search_locations[0]
@@ -72,7 +72,7 @@ def xcb_plugin(folder: str, major: str) -> str | None:
 
 
 def missing_libraries(plugin: str | None) -> list[str]:
-    """The libraries that ld.so would not find for *plugin*, by their sonames."""
+    """List the libraries of *plugin* that ld.so does not find, by their sonames."""
     if plugin is None:
         return []
     try:

@@ -90,12 +90,12 @@ class Search:
         """Have the first candidate's interpreter start while the server does; it waits for that to draw."""
         self._stack.close()  # that of a server that could not be had
         if self._options.opengl is not None and self._remembered is None:
-            from anaheadless.opengl.probe import trial  # only here: subprocess is no small import
+            from anaheadless.opengl.probe import start_probe  # only here: subprocess is no small import
 
             limit = self._options.start_timeout + self._options.probe_timeout
             for candidate in islice(candidates(self._known, self._options.opengl), 1):
                 tried = self._as_tried(candidate)
-                drawing = trial(tried, self._python, self._environment_with(tried, started), limit)
+                drawing = start_probe(tried, self._python, self._environment_with(tried, started), limit)
                 self._begun = [(candidate, self._stack.enter_context(drawing))]
 
     def selection(self, started: Session) -> Selection | None:
@@ -112,7 +112,7 @@ class Search:
                 lambda: hardware.detect_workarounds(self._environ, running=self._running),
             )
         # Of a film, the keeper has said more than that the server is ready, which a later run would be told.
-        film = self._options.limits.film
+        film = self._options.limits.recording
         lasts = selection is None or (selection.chosen is not None and not selection.chosen.warning)
         if self._place is not None and not film and lasts:
             self._remember(self._place, started, selection)

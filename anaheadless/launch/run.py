@@ -135,7 +135,7 @@ def prepare(
     # Qt complains on stderr where there is none, and cron mails that.
     runtime_folder = None if private_files.is_private(environ.get("XDG_RUNTIME_DIR")) else next(iter(folders), None)
     ffmpeg = ""
-    if options.limits.film:
+    if options.limits.recording:
         from anaheadless.session import recorder  # only here, as all that a run has seldom need of
 
         ffmpeg = recorder.find(environ)

@@ -47,7 +47,7 @@ def stay_in_front() -> Callable[[int], None]:
     if child:
         _end_as_it_did(_supervise(child, heard))
     os.close(heard)
-    processes.end_with(front)
+    processes.die_with(front)
     signal.signal(signal.SIGCHLD, handling)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -1,1 +1,1 @@
-"""Where OpenGL comes from: candidates, their probes, the choice, and the cache of earlier results."""
+"""OpenGL: candidates, their probes, the choice, and the cache of earlier results."""

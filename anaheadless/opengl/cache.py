@@ -1,8 +1,9 @@
-"""What earlier runs have found out: where nothing has changed that it depends on, nothing is proved again.
+"""The cache of results of probes: a later run uses a result if nothing has changed that it depends on.
 
-A small file each in ``$XDG_CACHE_HOME/anaheadless``. It is written whole and then renamed, so nobody reads half of one,
-and ends of its own accord after an hour. Its name is made of its key, which holds all that was known before the proof;
-its contents add what the proof has loaded. Whatever is wrong with it, the proof is done again.
+Each result is a small file in ``$XDG_CACHE_HOME/anaheadless``. It is written under another name and then renamed, so
+that nobody reads an incomplete file, and it expires after an hour. The file name is a checksum of the key, which holds
+all that is known before the probe; the file also lists the libraries that the probe has loaded. If anything is wrong
+with a file, the run probes again.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_AGE_SECONDS = 3600.0
-MAX_FILES = 256  # a home folder may be that of many machines
+MAX_FILES = 256  # many machines may share a home folder
 MAX_BYTES = 1 << 20
-_NAME = re.compile(r"[0-9a-f]{8}(\.\d+\.\d+)?")  # that of a file, or of its draft
+_NAME = re.compile(r"[0-9a-f]{8}(\.\d+\.\d+)?")  # of a file, or of its draft
 
-# What the loader, libglvnd, Mesa, the vendors' drivers and VirtualGL look at.
+# The variables that ld.so, libglvnd, Mesa, the vendors' drivers and VirtualGL use begin with these.
 _PREFIXES = (
     *("LD_", "LIBGL_", "MESA_", "GALLIUM_", "GALLIVM_", "LP_", "DRI_", "__GL", "__EGL", "__NV", "EGL_", "VGL_"),
     *("NVIDIA_", "CUDA_", "VK_", "PYTHONHOME", "XLIB_", "GLIBC_TUNABLES"),
 )
-# A library that is installed or removed changes one of them.
-_LIBRARY_PLACES = (
+# Installing or removing a library changes one of these.
+_LIBRARY_PATHS = (
     *LIBRARY_FOLDERS,
     *(f"{folder}/dri" for folder in LIBRARY_FOLDERS),
     "/etc/ld.so.cache",
@@ -48,22 +49,23 @@ _LIBRARY_PLACES = (
 
 
 class CacheKey(Record):
-    """Where something is remembered.
+    """The key of a cache entry.
 
-    :param key: all that it depends on, as text.
+    :param path: the file of the entry.
+    :param text: everything that the entry depends on.
     """
 
     path: str
-    key: str
+    text: str
 
 
 class CacheEntry(Record):
-    """What was found out.
+    """The findings of an earlier run.
 
-    :param accepts_early_clients: whether the X server need not be waited for: it takes our sockets, and says when it is
-        ready.
-    :param glx: whether it advertises GLX.
-    :param selection: what has drawn, and its proof; or None where no OpenGL was asked for.
+    :param accepts_early_clients: whether clients can connect before the X server is ready: it takes the sockets that it
+        is given, and says when it is ready.
+    :param glx: whether the server advertises GLX.
+    :param selection: the candidate that has drawn, with its result; or None if no OpenGL was asked for.
     """
 
     accepts_early_clients: bool
@@ -74,95 +76,103 @@ class CacheEntry(Record):
 def key_for(
     environ: Mapping[str, str], programs: Sequence[str], files: Iterable[str], *asked: object
 ) -> CacheKey | None:
-    """Where to remember what comes of a start; None: nowhere, no safe folder can be had, or no /proc/sys.
+    """Make the key for the findings of a run; return None if there is no safe folder, or no /proc/sys.
 
-    :param environ: what the target is to inherit.
+    :param environ: the environment that the target inherits.
     :param programs: the files that are executed: X server, interpreter.
-    :param files: others that matter.
-    :param asked: all that was asked for, and all that is known; its representation counts.
+    :param files: other files that the findings depend on.
+    :param asked: everything else that they depend on, such as the options; the key uses its ``repr()``.
     """
     cache = environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(cache):
         home = environ.get("HOME") or os.path.expanduser("~")
         cache = os.path.join(home, ".cache")
     boot, driver = _read("/proc/sys/kernel/random/boot_id"), _read("/proc/driver/nvidia/version")
-    # Without blanks that a line of notes does not keep: the keeper has to find the file.
-    if not boot or not os.path.isabs(cache) or " ".join(cache.split()) != cache or not _is_ours_to_fill(cache):
+    # No blanks that a line of the session's status would lose: the keeper has to find the file.
+    if not boot or not os.path.isabs(cache) or " ".join(cache.split()) != cache or not _may_write(cache):
         return None
     folders = [os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(each))), "lib") for each in programs]
     for name in "LD_LIBRARY_PATH", "LIBGL_DRIVERS_PATH":
         value = environ.get(name, "")
-        folders += (folder or os.curdir for folder in re.split("[:;]", value) if value)  # as ld.so reads it
-    key = repr(
+        folders += (folder or os.curdir for folder in re.split("[:;]", value) if value)  # as ld.so splits it
+    text = repr(
         (
             *(__version__, boot, driver, os.geteuid(), sorted(os.getgroups()), stamp("/"), *asked),
-            [(path, stamp(path)) for path in (*programs, *folders, *files, *_LIBRARY_PLACES)],
+            [(path, stamp(path)) for path in (*programs, *folders, *files, *_LIBRARY_PATHS)],
             sorted(item for item in environ.items() if item[0].startswith(_PREFIXES)),
         )
     )
-    return CacheKey(os.path.join(cache, "anaheadless", f"{zlib.crc32(key.encode(errors='surrogateescape')):08x}"), key)
+    name = f"{zlib.crc32(text.encode(errors='surrogateescape')):08x}"
+    return CacheKey(os.path.join(cache, "anaheadless", name), text)
 
 
-def load(place: CacheKey) -> CacheEntry | None:
-    """What is remembered there, if it still holds."""
+def load(key: CacheKey) -> CacheEntry | None:
+    """Read the entry for *key*; return None if there is none that is still valid."""
     try:
-        descriptor = os.open(place.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+        descriptor = os.open(key.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
-            if not ours or not 0 <= time.time() - status.st_mtime < MAX_AGE_SECONDS:
+            trusted = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+            if not trusted or not 0 <= time.time() - status.st_mtime < MAX_AGE_SECONDS:
                 return None
             checksum, _, text = file.read(MAX_BYTES).partition(b"\n")
         if checksum != b"%08x" % zlib.crc32(text):
             return None
-        said = json.loads(text)
-        if said["key"] != place.key or any(stamp(path) != tuple(then) for path, then in said["libraries"]):
+        stored = json.loads(text)
+        if stored["key"] != key.text or any(stamp(path) != tuple(then) for path, then in stored["libraries"]):
             return None
         selection = None
-        if said["candidate"]:
-            candidate = Candidate(**_with_tuples(said["candidate"]))
-            selection = Selection(candidate, ((candidate, ProbeResult(**_with_tuples(said["proof"]))),))
-        return CacheEntry(said["accepts_early_clients"], said["glx"], selection)
+        if stored["candidate"]:
+            candidate = Candidate(**_with_tuples(stored["candidate"]))
+            selection = Selection(candidate, ((candidate, ProbeResult(**_with_tuples(stored["result"]))),))
+        return CacheEntry(stored["accepts_early_clients"], stored["glx"], selection)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def store(place: CacheKey, found: CacheEntry) -> None:
-    """Write it down; :raises OSError: that can't be done."""
-    candidate, result = (found.selection.chosen, found.selection.result) if found.selection else (None, None)
-    said = {
-        "key": place.key,
-        "accepts_early_clients": found.accepts_early_clients,
-        "glx": found.glx,
+def store(key: CacheKey, entry: CacheEntry) -> None:
+    """Write *entry* to the file of *key*.
+
+    :raises OSError: the file can't be written.
+    """
+    candidate, result = (entry.selection.chosen, entry.selection.result) if entry.selection else (None, None)
+    stored = {
+        "key": key.text,
+        "accepts_early_clients": entry.accepts_early_clients,
+        "glx": entry.glx,
         "candidate": candidate and {**candidate.as_dict(), "variables": dict(candidate.variables)},
-        "proof": result and result.replace(libraries=()).as_dict(),
+        "result": result and result.replace(libraries=()).as_dict(),
         "libraries": [(path, stamp(path)) for path in (result.libraries if result else ())],
     }
-    text = json.dumps(said).encode()
-    folder = os.path.dirname(place.path)
+    text = json.dumps(stored).encode()
+    folder = os.path.dirname(key.path)
     os.makedirs(folder, 0o700, exist_ok=True)
     status = os.lstat(folder)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(f"{folder} is a link, or somebody else's")
-    draft = f"{place.path}.{os.getpid()}.{time.monotonic_ns()}"
+        raise PermissionError(f"{folder} is a symlink, or owned by another user")
+    draft = f"{key.path}.{os.getpid()}.{time.monotonic_ns()}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(descriptor, "wb") as file:
             file.write(b"%08x\n%b" % (zlib.crc32(text), text))
-        os.rename(draft, place.path)
+        os.rename(draft, key.path)
     except BaseException:
         os.unlink(draft)
         raise
     _prune(folder)
 
 
-def _is_ours_to_fill(folder: str) -> bool:
-    """Not so for root with somebody's HOME, who could not use what is made there, and could have it made elsewhere."""
+def _may_write(folder: str) -> bool:
+    """Tell whether this user may write to *folder*, which may not exist yet.
+
+    Root must not write to another user's home folder: the user could not use root's files there, and could make root
+    write elsewhere.
+    """
     while os.geteuid() == 0:
         try:
             if os.lstat(folder).st_uid != 0:
                 return False
-        except FileNotFoundError:  # it will be root's
+        except FileNotFoundError:  # it will be made, as root's
             pass
         except OSError:
             return False
@@ -174,17 +184,17 @@ def _is_ours_to_fill(folder: str) -> bool:
 
 
 def _prune(folder: str) -> None:
-    """Keep the newest MAX_FILES, and what is none of ours."""
+    """Remove all but the newest MAX_FILES entries; keep files with other names."""
     with suppress(OSError):
-        ours = (entry for entry in os.scandir(folder) if _NAME.fullmatch(entry.name))
-        files = sorted(ours, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime)
+        entries = (entry for entry in os.scandir(folder) if _NAME.fullmatch(entry.name))
+        files = sorted(entries, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime)
         for entry in files[:-MAX_FILES]:
-            with suppress(OSError):  # it is a folder, or another launch has come first
+            with suppress(OSError):  # it is a folder, or another launch has removed it
                 os.unlink(entry.path)
 
 
 def stamp(path: str) -> tuple[int, int, int, int] | None:
-    """What changes with a file or folder; None: it is not there."""
+    """Return what changes when a file or folder changes, or None if it does not exist."""
     try:
         status = os.stat(path)
     except OSError:
@@ -193,7 +203,7 @@ def stamp(path: str) -> tuple[int, int, int, int] | None:
 
 
 def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only."""
+    """Turn lists into tuples: JSON has only lists."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 

@@ -1,4 +1,7 @@
-"""Which OpenGL the target gets: candidates, the proof of each, and the verdict. Nothing here touches the machine."""
+"""The choice of the OpenGL that the target gets: candidates, the result of each probe, and the selection.
+
+All functions here are pure: they do not touch the machine.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from anaheadless.opengl.hardware import HostCapabilities, VirtualGl, Workarounds
 from anaheadless.options import OpenGLRequest
 from anaheadless.system.light_stdlib import Record
 
-# GL_RENDERER of what draws on the CPU. VirtualGL and the GLX vendor say nothing about it.
-_SOFTWARE = (
+# GL_RENDERER of renderers on the CPU contains one of these. VirtualGL and the GLX vendor don't tell.
+_SOFTWARE_RENDERERS = (
     *("llvmpipe", "softpipe", "swrast", "swr", "lavapipe", "mesa x11", "mesa offscreen"),
     *("software rasterizer", "basic render driver"),
 )
 
-# What drivers say when an older libstdc++, brought by the interpreter, was loaded before theirs (conda-eda#312,
+# Words in the messages of drivers when the interpreter's own, older libstdc++ was loaded before theirs (conda-eda#312,
 # spinalcordtoolbox#3927).
-_LIBSTDCXX_WORDS = ("GLIBCXX", "CXXABI", "libstdc++", "failed to load driver")
+_LIBSTDCXX_ERRORS = ("GLIBCXX", "CXXABI", "libstdc++", "failed to load driver")
 
-# Mesa up to 23 at least maps its cache's index, and dies of SIGBUS when its disk has no room for that. The second name
-# is that of Mesa before 22; with both of them set, no version complains of the old one.
+# Mesa, up to 23 at least, maps the index of its cache into memory, and dies of SIGBUS when the disk has no room for it.
+# The second name is that of Mesa before 22; if both are set, no version warns of the old one.
 _BUS_ERROR = "Bus error"
 _WITHOUT_CACHE = MappingProxyType({"MESA_SHADER_CACHE_DISABLE": "true", "MESA_GLSL_CACHE_DISABLE": "true"})
 
@@ -30,14 +33,16 @@ class Candidate(Record):
     """A way to get OpenGL.
 
     :param name: one of BACKENDS.
-    :param detail: in words, where there are several of that name.
-    :param variables: to be set in the environment.
-    :param preload: to stand first in LD_PRELOAD.
-    :param library_path: to stand first in LD_LIBRARY_PATH.
-    :param files: what must be there; ld.so only mutters about a missing preload, and runs the program without it.
-    :param loads: a library that the proof must have loaded, by its name.
-    :param load: what the process has to load first by itself, where it runs already and preload comes too late.
-    :param warning: a line for the user when it is chosen; such a choice is not remembered.
+    :param detail: tells several candidates of one name apart, for people.
+    :param variables: set in the environment.
+    :param preload: put in front of LD_PRELOAD.
+    :param library_path: put in front of LD_LIBRARY_PATH.
+    :param files: files that must exist: if a preloaded library is missing, ld.so only warns, and runs the program
+        without it.
+    :param loads: part of the path of a library that the probe must have loaded.
+    :param load: libraries that the process loads itself, before all others; for a process that runs already, and
+        can't preload any more.
+    :param warning: printed for the user if the candidate is chosen; such a choice is not cached.
     """
 
     name: str
@@ -55,14 +60,13 @@ class Candidate(Record):
 
 
 class ProbeResult(Record):
-    """What came of a candidate's picture.
+    """The result of a candidate's probe.
 
     :param outcome: ``drawn``, or what failed: ``no display``, ``no library``, ``no GLX``, ``no config``, ``refused``,
-        ``wrong pixels``, ``not saved`` (a file for the picture), ``not loaded``, ``crashed``, ``ended``, ``hung``,
-        ``missing file``, ``not tried``.
-    :param message: the reason, in the words of the library where it has any.
-    :param seconds: how long the proof took.
-    :param libraries: the paths of all libraries that drew.
+        ``wrong pixels``, ``not loaded``, ``crashed``, ``ended``, ``hung``, ``missing file``, ``not tried``.
+    :param message: the reason, as the library reports it, if it does.
+    :param seconds: how long the probe took.
+    :param libraries: the paths of all libraries that were loaded for drawing.
     """
 
     outcome: str
@@ -81,7 +85,7 @@ class ProbeResult(Record):
     @property
     def hardware(self) -> bool:
         renderer = self.renderer.lower()
-        return self.drawn and renderer != "" and not any(word in renderer for word in _SOFTWARE)
+        return self.drawn and renderer != "" and not any(word in renderer for word in _SOFTWARE_RENDERERS)
 
     def __str__(self) -> str:
         if self.drawn:
@@ -90,7 +94,7 @@ class ProbeResult(Record):
 
 
 class Selection(Record):
-    """The candidate that the target gets, or None, and what was tried in which order."""
+    """The candidate that the target gets, or None, and all attempts in their order."""
 
     chosen: Candidate | None
     attempts: tuple[tuple[Candidate, ProbeResult], ...] = ()
@@ -101,13 +105,13 @@ class Selection(Record):
 
 
 def candidates(host: HostCapabilities, request: OpenGLRequest) -> Iterator[Candidate]:
-    """The ways to get OpenGL here, in the order in which they are to be tried."""
+    """Yield the ways to get OpenGL here, in the order in which to try them."""
     wanted = [request.backend] if request.backend != "auto" else ["virtualgl", "nvidia", "native", "mesa"]
     if "virtualgl" in wanted and request.virtualgl and request.preload and host.virtualgl is not None:
         for display in _vgl_displays(host, request):
             yield virtualgl(host.virtualgl, display, host.user, dlfaker=request.vgl_dlfaker)
     if "nvidia" in wanted and (host.nvidia or request.backend == "nvidia"):
-        # libglvnd takes another vendor, without a word, where it can't load the one that is named.
+        # If libglvnd can't load the vendor that is named, it silently takes another one.
         yield Candidate("nvidia", variables={"__GLX_VENDOR_LIBRARY_NAME": "nvidia"}, loads="libGLX_nvidia.so")
     if "native" in wanted:
         yield Candidate("native")
@@ -121,22 +125,23 @@ def _vgl_displays(host: HostCapabilities, request: OpenGLRequest) -> Sequence[st
     if asked:
         return [asked]
     found = [*(["egl"] if host.gpus else []), *([host.outer_display] if host.outer_display else [])]
-    # Without a GPU or a 3D X server, there is a software EGL device at most: only for who insists.
+    # Without a GPU and a 3D X server, EGL has at most a software device: use it only if VirtualGL was asked for.
     return found or (["egl"] if request.force_virtualgl or request.backend == "virtualgl" else [])
 
 
 def virtualgl(installed: VirtualGl, display: str, user: Mapping[str, str], *, dlfaker: bool) -> Candidate:
-    """VirtualGL rendering on *display*, preloaded as its own vglrun (3.1) does it.
+    """Make the candidate for VirtualGL rendering on *display*, preloaded as its own vglrun (3.1) does it.
 
-    By name alone where ld.so finds that, so that 32-bit children find theirs; by path elsewhere, where vglrun would
-    put the folder, and with a trailing colon the current one, into LD_LIBRARY_PATH.
+    If ld.so finds the libraries by name, they are preloaded by name, so that 32-bit children find theirs. Otherwise
+    they are preloaded by path: vglrun would put their folder into LD_LIBRARY_PATH, with a trailing colon that adds the
+    current folder, too.
     """
     suffix = "" if dlfaker else "-nodl"
     if dlfaker and user.get("VGL_FAKEOPENCL") == "1":
         suffix = "-opencl"
     names = [*(["libdlfaker.so"] if dlfaker else []), f"lib{installed.faker}{suffix}.so"]
     files = tuple(os.path.join(installed.folder, name) for name in names)
-    # LD_PRELOAD knows no way to write a blank.
+    # LD_PRELOAD can't express a blank.
     by_name = installed.in_linker_path or " " in installed.folder
     return Candidate(
         "virtualgl",
@@ -156,9 +161,9 @@ def virtualgl(installed: VirtualGl, display: str, user: Mapping[str, str], *, dl
 
 
 def in_process(candidate: Candidate) -> Candidate:
-    """*candidate* for a program that runs already: what would be preloaded, it loads by itself.
+    """Adapt *candidate* to a program that runs already, which loads the libraries itself instead of preloading them.
 
-    All but VirtualGL's interposer of dlopen(), which comes too late for that.
+    VirtualGL's interposer of dlopen() is left out: it comes too late in a running program.
     """
     load = tuple(path for path in candidate.files if os.path.basename(path) != "libdlfaker.so")
     return candidate.replace(preload=(), library_path=(), load=load)
@@ -167,9 +172,9 @@ def in_process(candidate: Candidate) -> Candidate:
 def fallbacks(
     attempts: Sequence[tuple[Candidate, ProbeResult]], workarounds: Workarounds, request: OpenGLRequest
 ) -> Iterator[Candidate]:
-    """What is left to try when none of the *attempts* has drawn.
+    """Yield the candidates that are left to try when none of the *attempts* has drawn.
 
-    :param attempts: may grow while this runs, by the candidates that it yields: one may need several repairs.
+    :param attempts: may grow by the candidates that this yields: one may need several workarounds.
     """
     if request.preload and workarounds.mesa_folder is not None and request.backend in ("auto", "mesa"):
         library = os.path.join(workarounds.mesa_folder, "libGL.so.1")
@@ -177,22 +182,22 @@ def fallbacks(
             "mesa",
             f"in {workarounds.mesa_folder}",
             {"LIBGL_ALWAYS_SOFTWARE": "1"},
-            # LD_PRELOAD knows no way to write a blank; LD_LIBRARY_PATH then has to do.
+            # LD_PRELOAD can't express a blank; LD_LIBRARY_PATH then has to be enough.
             preload=() if " " in library else (library,),
             library_path=(workarounds.mesa_folder,),
             files=(library,),
             loads=os.path.join(os.path.realpath(workarounds.mesa_folder), "libGL.so"),
         )
     for candidate, result in attempts:
-        repaired = _without_cache(candidate, result)
-        if repaired is None and request.preload and workarounds.libstdcxx is not None:
-            repaired = _with_libstdcxx(candidate, result, workarounds.libstdcxx)
-        if repaired is not None:
-            yield repaired
+        changed = _without_cache(candidate, result)
+        if changed is None and request.preload and workarounds.libstdcxx is not None:
+            changed = _with_libstdcxx(candidate, result, workarounds.libstdcxx)
+        if changed is not None:
+            yield changed
 
 
 def _without_cache(candidate: Candidate, result: ProbeResult) -> Candidate | None:
-    """*candidate* without Mesa's disk cache, if that may be why it crashed."""
+    """Return *candidate* without Mesa's disk cache, if the cache may be why it crashed, else None."""
     if result.outcome != "crashed" or not result.message.startswith(_BUS_ERROR) or candidate.warning:
         return None
     return candidate.replace(
@@ -204,8 +209,8 @@ def _without_cache(candidate: Candidate, result: ProbeResult) -> Candidate | Non
 
 
 def _with_libstdcxx(candidate: Candidate, result: ProbeResult, libstdcxx: str) -> Candidate | None:
-    """*candidate* with the system's libstdc++ in front, if an older one may be in its way."""
-    if libstdcxx in candidate.files or not any(word in result.message for word in _LIBSTDCXX_WORDS):
+    """Return *candidate* with the system's libstdc++ preloaded, if an older one may be why it failed, else None."""
+    if libstdcxx in candidate.files or not any(word in result.message for word in _LIBSTDCXX_ERRORS):
         return None
     return candidate.replace(
         detail=", ".join(filter(None, [candidate.detail, f"with {libstdcxx}"])),
@@ -220,17 +225,17 @@ def choose(
     run_probe: Callable[[Candidate], ProbeResult],
     workarounds: Callable[[], Workarounds],
 ) -> Selection:
-    """Hardware that proves itself before software that proves itself, and nothing that does not.
+    """Choose the first candidate that draws on hardware, else the first that draws in software, else none.
 
-    :param prove: draws a picture with a candidate; asked for as few as will do.
-    :param repairs: asked only when nothing has drawn.
+    :param run_probe: draws a test picture with a candidate; called for as few candidates as necessary.
+    :param workarounds: looks up what may help if nothing has drawn; called only then.
     """
     attempts: list[tuple[Candidate, ProbeResult]] = []
     software: list[Candidate] = []
 
     def hardware_among(tried: Iterator[Candidate]) -> Candidate | None:
         for candidate in tried:
-            # Another software renderer is no gain; VirtualGL on one only adds a layer.
+            # A second software renderer has no advantage.
             if candidate.name == "mesa" and software:
                 continue
             result = run_probe(candidate)
@@ -245,43 +250,48 @@ def choose(
     if chosen is None and not software:
         chosen = hardware_among(fallbacks(attempts, workarounds(), request))
     if chosen is None and software:
+        # VirtualGL on a software renderer only adds a layer to it.
         chosen = next((candidate for candidate in software if candidate.name != "virtualgl"), software[0])
     return Selection(chosen, tuple(attempts))
 
 
 def advice(selection: Selection) -> str:
-    """What would help, in a sentence or two, when nothing has drawn."""
-    results = {result.outcome for _, result in selection.attempts}
-    words = " ".join(result.message for _, result in selection.attempts)
-    if not selection.attempts:  # only virtualgl has nothing to try
-        return "VirtualGL is looked for on PATH, in /opt/VirtualGL and where ld.so looks. Choose another, or --gl auto."
-    if any(word in words for word in ("GLIBCXX", "CXXABI", "libstdc++.so")):
+    """Say in a sentence or two what may help, when nothing has drawn."""
+    outcomes = {result.outcome for _, result in selection.attempts}
+    messages = " ".join(result.message for _, result in selection.attempts)
+    if not selection.attempts:  # only --gl virtualgl may have no candidate
+        return "VirtualGL was not found on PATH, in /opt/VirtualGL or where ld.so looks. Install it, or use --gl auto."
+    if any(word in messages for word in ("GLIBCXX", "CXXABI", "libstdc++.so")):
         return (
-            "The interpreter or LD_LIBRARY_PATH brings a libstdc++ that is older than the drivers': update it "
+            "The interpreter or LD_LIBRARY_PATH brings a libstdc++ that is older than the drivers need: update it "
             "(conda: libstdcxx-ng)."
         )
-    if "no library" in results:
+    if "no library" in outcomes:
         return "Install libGL (Debian: libgl1 and libglx-mesa0)."
-    if "failed to load driver" in words or ": cannot open shared object file" in words or results == {"no config"}:
+    if (
+        "failed to load driver" in messages
+        or ": cannot open shared object file" in messages
+        or outcomes == {"no config"}
+    ):
         return (
-            "Install Mesa's drivers (Debian: libgl1-mesa-dri). If they are installed, they can't be loaded: see "
+            "Install Mesa's drivers (Debian: libgl1-mesa-dri). If they are installed, they can't be loaded: check "
             "LIBGL_DRIVERS_PATH and LD_LIBRARY_PATH, and whether the interpreter brings a libstdc++ that is older than "
-            "the drivers' (conda: update libstdcxx-ng)."
+            "the drivers need (conda: update libstdcxx-ng)."
         )
-    if "[VGL] ERROR" in words:
-        return "VirtualGL can't render there: see --vgl-display and VGL_DISPLAY, and the groups video and render."
-    if results == {"not loaded"}:
+    if "[VGL] ERROR" in messages:
+        return "VirtualGL can't render there: check --vgl-display and VGL_DISPLAY, and the groups video and render."
+    if outcomes == {"not loaded"}:
         return "Another vendor's library drew instead: the one that was asked for is not installed, or can't be loaded."
-    if results <= {"no GLX"}:
+    if outcomes <= {"no GLX"}:
         return (
-            "Its parts of Mesa are missing (Debian: libgl1-mesa-dri) or not found (see LIBGL_DRIVERS_PATH), or "
-            "--server-arg has switched GLX off."
+            "The X server's parts of Mesa are missing (Debian: libgl1-mesa-dri) or not found (check "
+            "LIBGL_DRIVERS_PATH), or --server-arg has switched GLX off."
         )
-    if _BUS_ERROR in words:
-        return "Free some space: a bus error usually means that a disk is full, or /dev/shm (see df)."
-    if "hung" in results:
-        return "Give it more time with --probe-timeout; or a library hangs: see LD_PRELOAD and LD_LIBRARY_PATH."
+    if _BUS_ERROR in messages:
+        return "Free some space: a bus error usually means that a disk is full, or /dev/shm (check with df)."
+    if "hung" in outcomes:
+        return "Give it more time with --probe-timeout. If a library hangs, check LD_PRELOAD and LD_LIBRARY_PATH."
     return (
-        "See LD_PRELOAD, LD_LIBRARY_PATH and variables that begin with LIBGL_, GALLIUM_ or MESA_, and whether all of "
+        "Check LD_PRELOAD, LD_LIBRARY_PATH and variables that begin with LIBGL_, GALLIUM_ or MESA_, and whether all of "
         "Mesa is installed (Debian: libglx-mesa0 and libgl1-mesa-dri)."
     )

@@ -1,4 +1,4 @@
-"""What this machine has to draw with: looked up, never loaded."""
+"""The graphics hardware and OpenGL libraries of this machine, found without loading any."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FAKER_NAME = re.compile(r"lib(dl|ge|vgl|rr)faker[^./]*\.so")
 class VirtualGl(Record):
     """An installed VirtualGL.
 
-    :param folder: where its libraries are.
+    :param folder: the folder of its libraries.
     :param faker: ``vglfaker``, or ``rrfaker`` before version 2.4.
-    :param in_linker_path: whether ld.so finds them by name alone.
+    :param in_linker_path: whether ld.so finds the libraries by name.
     """
 
     folder: str
@@ -32,12 +32,13 @@ class VirtualGl(Record):
 
 
 class HostCapabilities(Record):
-    """What the choice of an OpenGL depends on, and is cheap to know.
+    """The capabilities of this machine that the choice of an OpenGL depends on, as far as they are cheap to find.
 
-    :param gpus: accessible device files of GPUs, as in ``/dev/dri/card0`` and ``/dev/nvidia0``.
-    :param outer_display: the caller's own DISPLAY, where it is a local X server that listens, and not ours.
-    :param nvidia: whether NVIDIA's GLX vendor library is there.
-    :param mesa_vendor: whether Mesa's is, for libglvnd to dispatch to.
+    :param gpus: accessible device files of GPUs, such as ``/dev/dri/card0`` and ``/dev/nvidia0``.
+    :param outer_display: the caller's own DISPLAY, if it is a local X server that listens, and not a session's.
+    :param nvidia: whether NVIDIA's GLX vendor library is installed.
+    :param mesa_vendor: whether Mesa's GLX vendor library is installed, which libglvnd can use.
+    :param user: the user's own variables for VirtualGL.
     """
 
     virtualgl: VirtualGl | None = None
@@ -49,7 +50,7 @@ class HostCapabilities(Record):
 
 
 class Workarounds(Record):
-    """What helps where nothing was drawn, and costs more to find.
+    """The libraries that may help when nothing has drawn; they take longer to find.
 
     :param mesa_folder: a folder with a Mesa of its own, see :func:`find_mesa`.
     :param libstdcxx: the system's own libstdc++.
@@ -71,7 +72,10 @@ def detect(environ: Mapping[str, str]) -> HostCapabilities:
 
 
 def detect_workarounds(environ: Mapping[str, str], *, running: bool = False) -> Workarounds:
-    """:param running: the program runs already: what it has loaded can't be replaced."""
+    """Look up what may help when nothing has drawn.
+
+    :param running: whether the target is this process, which can't replace what it has loaded.
+    """
     late = running and any("libstdc++.so" in path for path in loaded_libraries())
     return Workarounds(find_mesa(environ), None if late else find_library("libstdc++.so.6"))
 
@@ -86,9 +90,9 @@ def gpu_devices() -> list[str]:
 
 
 def find_virtualgl(search: Sequence[str]) -> VirtualGl | None:
-    """The VirtualGL whose vglrun is on PATH or in its own prefix, or whose libraries are where ld.so looks."""
+    """Find a VirtualGL whose vglrun is on PATH or in its own prefix, or whose libraries are where ld.so looks."""
     vglrun = find_program("vglrun", [*search, "/opt/VirtualGL/bin"])
-    # The last one for a site's own script of that name, which may call the real one there.
+    # The last two are for a site's own script of that name, which may call the real vglrun there.
     folders = [*LIBRARY_FOLDERS, "/opt/VirtualGL/lib64", "/opt/VirtualGL/lib"]
     if vglrun is not None:
         prefix = os.path.dirname(os.path.dirname(os.path.realpath(vglrun)))
@@ -101,18 +105,16 @@ def find_virtualgl(search: Sequence[str]) -> VirtualGl | None:
 
 
 def _is_searched(folder: str) -> bool:
-    """Whether ld.so surely looks there by itself: Debian's does not in /usr/lib64, the others' do."""
+    """Tell whether ld.so surely searches *folder* by default: Debian's does not search /usr/lib64, others do."""
     debian = os.path.isdir(LIBRARY_FOLDERS[0])
     return folder in ((LIBRARY_FOLDERS[0], "/usr/lib") if debian else ("/usr/lib64", "/lib64", "/usr/lib"))
 
 
 def find_mesa(environ: Mapping[str, str] | None = None) -> str | None:
-    """A folder with a Mesa ``libGL.so.1`` that stands apart from the system's, as BrainVISA and others ship it.
+    """Find a folder with a Mesa ``libGL.so.1`` of its own, as BrainVISA and others ship it; return its path, or None.
 
-    It is looked for as ``mesa``, ``mesalib/lib`` and ``../mesalib/lib`` in each folder of LD_LIBRARY_PATH, of
-    ld.so's cache, and of the libraries that this process has loaded.
-
-    :return: the folder's path, or None.
+    The search covers ``mesa``, ``mesalib/lib`` and ``../mesalib/lib`` beside each folder of LD_LIBRARY_PATH, of ld.so's
+    cache, and of the libraries that this process has loaded.
     """
     environ = os.environ if environ is None else environ
     folders = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
@@ -127,7 +129,7 @@ def find_mesa(environ: Mapping[str, str] | None = None) -> str | None:
 
 
 def _outer_display(environ: Mapping[str, str]) -> str | None:
-    """The caller's DISPLAY, if VirtualGL could render on it: not one that ssh forwards, nor one of ours."""
+    """Return the caller's DISPLAY if VirtualGL could render on it: not one that ssh forwards, nor a session's."""
     match = re.fullmatch(r"(?:unix)?(:(\d{1,9})(?:\.\d{1,9})?)", environ.get("DISPLAY", ""))
     if not match or environ.get("ANAHEADLESS_SESSION", "").startswith(f":{match[2]},"):
         return None

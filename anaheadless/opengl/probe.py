@@ -1,4 +1,4 @@
-"""Proves a candidate: has the target's interpreter draw with it, and listens to all that comes of it."""
+"""Probes of candidates: the target's interpreter draws a test picture, and its output becomes the result."""
 
 from __future__ import annotations
 
@@ -21,105 +21,109 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-_WORDS = 4  # lines of a library's own
+_ERROR_LINES = 4  # how many of a library's own lines a message includes
 
 
 class RunningProbe(Record):
-    """A candidate that is drawing.
+    """A probe that is running.
 
-    :param running: the drawing itself, or what came of the candidate before there was one.
+    :param command: the drawing process; or the result, if the probe has failed before.
     """
 
     candidate: Candidate
-    running: Running | ProbeResult
+    command: RunningCommand | ProbeResult
     start: float
 
     def result(self, timeout: float) -> ProbeResult:
-        """What comes of it, if that comes within *timeout* seconds; else it counts as hung."""
-        if isinstance(self.running, ProbeResult):
-            return self.running
-        ended = self.running.end(timeout)
+        """Wait for the result; after *timeout* seconds, kill the probe and return that it hung."""
+        if isinstance(self.command, ProbeResult):
+            return self.command
+        ended = self.command.result(timeout)
         if ended.status is None:
-            return ProbeResult(
-                "hung", _join(f"no picture within {round(timeout, 3):g} s", ended.errors), seconds=timeout
-            )
-        return read(self.candidate, ended.output, ended.errors, ended.status, time.monotonic() - self.start)
+            message = _join(f"no picture within {round(timeout, 3):g} s", ended.errors)
+            return ProbeResult("hung", message, seconds=timeout)
+        return parse_result(self.candidate, ended.output, ended.errors, ended.status, time.monotonic() - self.start)
 
 
 @contextmanager
-def trial(
-    candidate: Candidate, python: str, environ: Mapping[str, str], limit: float, picture: str | None = None
+def start_probe(
+    candidate: Candidate, python: str, environ: Mapping[str, str], limit: float, pixel_file: str | None = None
 ) -> Iterator[RunningProbe]:
-    """Have *candidate* draw a picture, meanwhile; at the end, it has ended.
+    """Start to draw a test picture with *candidate*, in another process; the end of the ``with`` block ends it.
 
-    :param python: the interpreter that is to draw.
+    :param python: the interpreter that draws.
     :param environ: the environment that the target would get with this candidate.
-    :param limit: seconds, after which it ends by itself, should we be killed.
-    :param picture: where to save the pixels, see :func:`anaheadless.opengl.candidates.rendercheck.draw`.
+    :param limit: seconds after which the process ends by itself, in case this process is killed.
+    :param pixel_file: where to save the pixels, see :func:`anaheadless.opengl.rendercheck.draw`.
     :raises LaunchError: the interpreter can't be executed.
     """
     missing = next((path for path in candidate.files if not os.path.isfile(path)), None)
     if missing is not None:
         yield RunningProbe(candidate, ProbeResult("missing file", missing), 0.0)
         return
-    # Its own alarm; or where a library that hangs as it is preloaded would keep it from that, one that survives the
-    # exec. (Not with threads, where Python warns of code after a fork.)
+    # The process sets an alarm of its own. A library that hangs while it is preloaded would prevent that: then this
+    # process sets one before the exec, which the alarm survives. (Not with threads: Python warns of code between fork
+    # and exec.)
     seconds = int(limit) + 1
-    alone = candidate.preload and threading.active_count() == 1
-    command = [python, "-s", "-S", rendercheck.__file__, str(seconds), picture or "", *candidate.load]
+    needs_alarm = candidate.preload and threading.active_count() == 1
+    command = [python, "-s", "-S", rendercheck.__file__, str(seconds), pixel_file or "", *candidate.load]
     start = time.monotonic()
     with ExitStack() as stack:
         try:
-            process = stack.enter_context(running(command, environ, alarm=seconds if alone else 0))
+            process = stack.enter_context(start_command(command, environ, alarm=seconds if needs_alarm else 0))
         except OSError as error:
             raise cannot_execute(python, error) from error
         yield RunningProbe(candidate, process, start)
 
 
 def run_probe(
-    candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float, picture: str | None = None
+    candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float, pixel_file: str | None = None
 ) -> ProbeResult:
-    """What comes of a picture drawn by *candidate*; as of :func:`trial`.
+    """Draw a test picture with *candidate*, and return the result; see :func:`start_probe`.
 
-    :param timeout: seconds, after which it counts as hung.
+    :param timeout: seconds after which the probe counts as hung.
     """
     if timeout <= 0:
-        return ProbeResult("not tried", "the time for all proofs was used up")
-    with trial(candidate, python, environ, timeout, picture) as drawing:
-        return drawing.result(timeout)
+        return ProbeResult("not tried", "the time for all probes was used up")
+    with start_probe(candidate, python, environ, timeout, pixel_file) as probe:
+        return probe.result(timeout)
 
 
-class Ended(Record):
-    """What came of a program: the first 64 KiB of what it said; a status of None: it was killed, its time was up."""
+class CommandResult(Record):
+    """The result of a command.
+
+    :param status: the exit status, or None if the command was killed because its time was up.
+    :param output: the first 64 KiB of its standard output; likewise *errors*, of its standard error.
+    """
 
     status: int | None
     output: str
     errors: str
 
 
-class Running(Record):
-    """A program, and the files that hold what it says."""
+class RunningCommand(Record):
+    """A command that is running, and the files that hold its output."""
 
     process: subprocess.Popen[bytes]
     output: BinaryIO
     errors: BinaryIO
 
-    def end(self, timeout: float) -> Ended:
-        """Let it end, in *timeout* seconds at most."""
-        ended = _wait(self.process, timeout)
-        _end(self.process)
-        said = [os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace") for file in (self.output, self.errors)]
-        return Ended(self.process.returncode if ended else None, *said)
+    def result(self, timeout: float) -> CommandResult:
+        """Wait for the command to end; kill it after *timeout* seconds."""
+        ended = _await_exit(self.process, timeout)
+        _kill(self.process)
+        texts = [os.pread(file.fileno(), 1 << 16, 0).decode(errors="replace") for file in (self.output, self.errors)]
+        return CommandResult(self.process.returncode if ended else None, *texts)
 
 
 @contextmanager
-def running(command: Sequence[str], environ: Mapping[str, str], alarm: int = 0) -> Iterator[Running]:
-    """Run *command*; at the end, it has ended, and all that it has started.
+def start_command(command: Sequence[str], environ: Mapping[str, str], alarm: int = 0) -> Iterator[RunningCommand]:
+    """Start *command*; the end of the ``with`` block kills it, and all that it has started.
 
-    :param alarm: seconds until a signal ends it, even when this process was killed meanwhile; 0: none does.
-    :raises OSError: it can't be executed.
+    :param alarm: seconds until a signal ends it, even if this process has been killed; 0 for no limit.
+    :raises OSError: the command can't be executed.
     """
-    # Not pipes: a helper that a library starts might hold them open long after the drawing has ended.
+    # Not pipes: a helper that a library starts might keep them open long after the command has ended.
     with memory_file("output") as output, memory_file("errors") as errors:
         process = subprocess.Popen(
             command,
@@ -131,33 +135,33 @@ def running(command: Sequence[str], environ: Mapping[str, str], alarm: int = 0) 
             preexec_fn=(lambda: signal.alarm(alarm)) if alarm else None,
         )
         try:
-            yield Running(process, output, errors)
+            yield RunningCommand(process, output, errors)
         finally:
-            _end(process)
+            _kill(process)
 
 
-def run(command: Sequence[str], environ: Mapping[str, str], timeout: float) -> Ended:
-    """Run *command* for *timeout* seconds at most, and all that it starts.
+def run_command(command: Sequence[str], environ: Mapping[str, str], timeout: float) -> CommandResult:
+    """Run *command*; kill it, and all that it has started, after *timeout* seconds.
 
-    :raises OSError: it can't be executed.
+    :raises OSError: the command can't be executed.
     """
-    with running(command, environ) as program:
-        return program.end(timeout)
+    with start_command(command, environ) as running:
+        return running.result(timeout)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End and reap *process*, and what it has started in its group; it may have ended by itself."""
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill and reap *process*, and kill what it has started in its group; it may have ended before."""
     if process.returncode is None:
-        with suppress(ProcessLookupError):  # where SIGCHLD is ignored, the kernel has reaped it
+        with suppress(ProcessLookupError):  # the kernel has reaped it, because SIGCHLD is ignored
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
-    """Whether *process* ends in time; it is not reaped, but where there is no pidfd."""
+def _await_exit(process: subprocess.Popen[bytes], timeout: float) -> bool:
+    """Tell whether *process* ends within *timeout* seconds; do not reap it, unless the kernel has no pidfds."""
     try:
         pidfd = os.pidfd_open(process.pid)
-    except (OSError, AttributeError):  # before Linux 5.3, or built before it: Python then looks every 50 ms
+    except (OSError, AttributeError):  # kernel or Python are older than Linux 5.3; Python then polls every 50 ms
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout)
         return process.returncode is not None
@@ -169,29 +173,29 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
         os.close(pidfd)
 
 
-def read(candidate: Candidate, output: str, errors: str, status: int, seconds: float = 0.0) -> ProbeResult:
-    """What a rendercheck that has said *output* and *errors*, and left with *status*, has proved; a pure function."""
-    said = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
-    if "result" not in said:
+def parse_result(candidate: Candidate, output: str, errors: str, status: int, seconds: float = 0.0) -> ProbeResult:
+    """Make the result from the output and the exit status of rendercheck; a pure function."""
+    found = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
+    if "result" not in found:
         if status < 0:
             return ProbeResult("crashed", _join(signal.strsignal(-status) or str(-status), errors), seconds=seconds)
         return ProbeResult("ended", _join(f"status {status}", errors), seconds=seconds)
-    result, message = said["result"], said.get("message", "")
-    libraries = tuple(filter(None, said.get("libraries", "").split(":")))
-    if result == "drawn" and candidate.loads is not None and not any(candidate.loads in path for path in libraries):
-        result, message = "not loaded", f"{candidate.loads} was ignored"
+    outcome, message = found["result"], found.get("message", "")
+    libraries = tuple(filter(None, found.get("libraries", "").split(":")))
+    if outcome == "drawn" and candidate.loads is not None and not any(candidate.loads in path for path in libraries):
+        outcome, message = "not loaded", f"{candidate.loads} was ignored"
     return ProbeResult(
-        result,
-        "" if result == "drawn" else _join(message, errors),
-        vendor=said.get("vendor", ""),
-        renderer=said.get("renderer", ""),
-        version=said.get("version", ""),
-        direct={"yes": True, "no": False}.get(said.get("direct", "")),
+        outcome,
+        "" if outcome == "drawn" else _join(message, errors),
+        vendor=found.get("vendor", ""),
+        renderer=found.get("renderer", ""),
+        version=found.get("version", ""),
+        direct={"yes": True, "no": False}.get(found.get("direct", "")),
         seconds=seconds,
         libraries=libraries,
     )
 
 
 def _join(message: str, errors: str) -> str:
-    words = [line.strip() for line in errors.splitlines() if line.strip()]
-    return "; ".join([message, *words[-_WORDS:]])
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    return "; ".join([message, *lines[-_ERROR_LINES:]])

@@ -1,9 +1,9 @@
-"""The proof of OpenGL: draws a picture through GLX, reads its pixels back, and says what drew it.
+"""A test of OpenGL: draws a picture through GLX, reads its pixels back, and prints which library drew it.
 
-It runs alone, in the target's own interpreter and environment, on the standard library of Python 3.8 or newer:
-``python -s -S rendercheck.py [SECONDS PICTURE [LIBRARY]...]``. After SECONDS an alarm ends it (0: none does). PICTURE
-is the file that it writes the pixels to, as :func:`draw` has them, or empty. Each LIBRARY is loaded before all others.
-What it finds is one ``name: value`` line each on standard output:
+It runs alone, in the target's own interpreter and environment, with the standard library of Python 3.8 or newer:
+``python -s -S rendercheck.py [SECONDS PIXEL_FILE [LIBRARY]...]``. After SECONDS an alarm ends it (0: no alarm). It
+writes the pixels to PIXEL_FILE, in the format of :func:`draw`, unless that is empty. It loads each LIBRARY before all
+others. It prints its findings to standard output, one ``name: value`` line each:
 
 ========= ======================================================================================
 result    ``drawn``, or what failed: ``no library``, ``no display``, ``no GLX``, ``no config``,
@@ -12,10 +12,11 @@ message   the X error, the pixels that were wrong, or why the vendor's library c
 vendor    of the GLX client library ("VirtualGL" under VirtualGL, whatever the renderer)
 renderer  GL_RENDERER, and likewise ``version``
 direct    ``yes`` or ``no``
-libraries the libraries that were loaded by then, between colons
+libraries the libraries that were loaded then, separated by colons
 ========= ======================================================================================
 
-A library that fails in C leaves no ``result`` line, but its own words on standard error, and a status or a signal.
+If a library crashes the process, there is no ``result`` line, but the library's message on standard error, and an exit
+status or a signal.
 
 Sources: GLX 1.4 and Xlib specifications; the numbers are those of <GL/gl.h>, <GL/glx.h> and <X11/X.h>.
 """
@@ -111,15 +112,15 @@ class ErrorEvent(Structure):
 
 
 class DrawingError(Exception):
-    """The picture could not be drawn; its arguments are the result and the message."""
+    """A picture that could not be drawn; the arguments are the result and the message."""
 
 
 x_errors: list[str] = []
 
 
 @CFUNCTYPE(c_int, c_void_p, POINTER(ErrorEvent))
-def note_x_error(display, event):  # type: ignore[no-untyped-def]
-    """Xlib's own handler would end the process with a status that says nothing."""
+def record_x_error(display, event):  # type: ignore[no-untyped-def]
+    """Record an X error; Xlib's own handler would end the process with a status that tells nothing."""
     text = create_string_buffer(200)
     functions.XGetErrorText(c_void_p(display), c_int(event[0].error_code), text, len(text))
     codes = f"error {event[0].error_code}, request {event[0].request_code}.{event[0].minor_code}"
@@ -128,11 +129,14 @@ def note_x_error(display, event):  # type: ignore[no-untyped-def]
 
 
 def load_first(library: str) -> None:
-    """Load *library* for all that come later, as a preload would; :raises OSError: it can't be."""
+    """Load *library* before all others, as a preload would.
+
+    :raises OSError: it can't be loaded.
+    """
     try:
         CDLL(library, RTLD_GLOBAL)
     except OSError:
-        # A Mesa in a folder that ld.so does not search does not find its own parts.
+        # A Mesa in a folder that ld.so does not search does not find its own libraries.
         part = os.path.join(os.path.dirname(library), "libglapi.so.0")
         if not os.path.isfile(part):
             raise
@@ -141,9 +145,9 @@ def load_first(library: str) -> None:
 
 
 def load() -> CDLL:
-    """The functions of libX11 and libGL, as a program that is linked with them finds them.
+    """Load libX11 and libGL, and return their functions as a program that is linked with them finds them.
 
-    That is not in the libraries themselves: a preloaded faker stands in front of them.
+    The functions are looked up in the whole process, because a preloaded faker replaces those of the libraries.
     """
     for name in "libX11.so.6", "libGL.so.1":
         try:
@@ -165,10 +169,10 @@ def load() -> CDLL:
     return found
 
 
-def load_ahead() -> None:
-    """Load what most often draws: the X server that we are about to wait for may still be starting.
+def preload_mesa() -> None:
+    """Load the system's Mesa, which most often draws, while the X server may still be starting.
 
-    That is the system's own Mesa, where nothing asks for another one: what is loaded is to say what has drawn.
+    Do so only if no variable asks for another library: the loaded libraries show later which one has drawn.
     """
     if any(name.startswith(("LD_", "LIBGL_", "MESA_", "GALLIUM_", "__GLX_")) for name in os.environ):
         return
@@ -180,8 +184,8 @@ def load_ahead() -> None:
         pass
 
 
-def loader_words() -> str:
-    """Why the vendor's library can't be loaded, where libglvnd has loaded none: it keeps that to itself."""
+def loader_error() -> str:
+    """Say why the vendor's library can't be loaded, if libglvnd has loaded none: libglvnd doesn't report it."""
     loaded = loaded_libraries()
     if any("/libGLX_" in path for path in loaded) or not any("/libGLX.so" in path for path in loaded):
         return ""
@@ -193,12 +197,15 @@ def loader_words() -> str:
 
 
 def draw() -> tuple[dict[str, str], bytes]:
-    """What drew the picture, and its pixels: SIZE rows of SIZE RGB triples, the lowest row first."""
+    """Draw the picture.
+
+    :return: details of the OpenGL that drew, and the pixels: SIZE rows of SIZE RGB triples, the lowest row first.
+    """
     gl = functions
     display = c_void_p(gl.XOpenDisplay(None))
     if not display:
         raise DrawingError("no display", "the display can't be opened")
-    gl.XSetErrorHandler(note_x_error)
+    gl.XSetErrorHandler(record_x_error)
     if not gl.glXQueryExtension(display, None, None):
         raise DrawingError("no GLX", "the X server has no GLX")
     screen = c_int(gl.XDefaultScreen(display))
@@ -216,10 +223,12 @@ def draw() -> tuple[dict[str, str], bytes]:
     attributes = WindowAttributes(override_redirect=1)
     attributes.colormap = gl.XCreateColormap(display, root, c_void_p(visual[0].visual), ALLOC_NONE)
     mask = c_ulong(CW_BORDER_PIXEL | CW_OVERRIDE_REDIRECT | CW_COLORMAP)
-    place = (0, 0, SIZE, SIZE, 0)
-    depth, kind = c_int(visual[0].depth), c_uint(INPUT_OUTPUT)
+    geometry = (0, 0, SIZE, SIZE, 0)
+    depth, window_class = c_int(visual[0].depth), c_uint(INPUT_OUTPUT)
     window = c_ulong(
-        gl.XCreateWindow(display, root, *place, depth, kind, c_void_p(visual[0].visual), mask, byref(attributes))
+        gl.XCreateWindow(
+            display, root, *geometry, depth, window_class, c_void_p(visual[0].visual), mask, byref(attributes)
+        )
     )
     gl.XMapWindow(display, window)
     if not gl.glXMakeCurrent(display, window, context) or x_errors:
@@ -234,18 +243,18 @@ def draw() -> tuple[dict[str, str], bytes]:
     gl.XSync(display, 0)
     if x_errors:
         raise DrawingError("refused", "; ".join(x_errors))
-    facts = {
-        "vendor": text(gl.glXGetClientString(display, GLX_VENDOR)),
-        "renderer": text(gl.glGetString(GL_RENDERER)),
-        "version": text(gl.glGetString(GL_VERSION)),
+    details = {
+        "vendor": decoded(gl.glXGetClientString(display, GLX_VENDOR)),
+        "renderer": decoded(gl.glGetString(GL_RENDERER)),
+        "version": decoded(gl.glGetString(GL_VERSION)),
         "direct": "yes" if gl.glXIsDirect(display, context) else "no",
         "libraries": ":".join(loaded_libraries()),
     }
-    return facts, bytes(pixels)
+    return details, bytes(pixels)
 
 
 def paint() -> None:
-    """A triangle on a background: what does not clear, or does not draw, is found out."""
+    """Draw a triangle on a background, so that the pixels show whether OpenGL clears and draws."""
     gl = functions
     gl.glViewport(0, 0, SIZE, SIZE)
     gl.glClearColor(*map(c_float, BACKGROUND), c_float(1.0))
@@ -259,7 +268,10 @@ def paint() -> None:
 
 
 def check(pixels: bytes) -> None:
-    """Raise unless the corner shows the background and the middle the triangle."""
+    """Check that the corner shows the background and the middle the triangle.
+
+    :raises DrawingError: they do not.
+    """
     for what, x, y, colour in ("corner", 2, 2, BACKGROUND), ("middle", SIZE // 2, SIZE // 2, FOREGROUND):
         start = 3 * (y * SIZE + x)
         seen, expected = tuple(pixels[start : start + 3]), tuple(round(255 * part) for part in colour)
@@ -268,19 +280,19 @@ def check(pixels: bytes) -> None:
 
 
 def loaded_libraries() -> list[str]:
-    """The libraries in this process."""
+    """List the libraries in this process."""
     with open("/proc/self/maps", errors="backslashreplace") as maps:
         paths = {line.split(None, 5)[5].rstrip("\n") for line in maps if ".so" in line}
     return sorted(paths)
 
 
-def text(value: bytes | None) -> str:
+def decoded(value: bytes | None) -> str:
     return (value or b"").decode(errors="replace")
 
 
-def main(picture: str, libraries: list[str]) -> int:
+def main(pixel_file: str, libraries: list[str]) -> int:
     global functions
-    facts: dict[str, str] = {}
+    findings: dict[str, str] = {}
     try:
         try:
             for library in libraries:
@@ -288,28 +300,28 @@ def main(picture: str, libraries: list[str]) -> int:
         except OSError as error:
             raise DrawingError("no library", str(error)) from error
         functions = load()
-        load_ahead()
-        facts, pixels = draw()
-        if picture:
-            with open(picture, "wb") as file:
+        preload_mesa()
+        findings, pixels = draw()
+        if pixel_file:
+            with open(pixel_file, "wb") as file:
                 file.write(pixels)
         check(pixels)
-        facts["result"] = "drawn"
+        findings["result"] = "drawn"
     except DrawingError as failure:
-        facts["result"], message = failure.args
-        words = loader_words() if facts["result"] in ("no GLX", "no config", "refused") else ""
-        facts["message"] = "; ".join(filter(None, (message, words)))
-    for name, value in facts.items():
+        findings["result"], message = failure.args
+        reason = loader_error() if findings["result"] in ("no GLX", "no config", "refused") else ""
+        findings["message"] = "; ".join(filter(None, (message, reason)))
+    for name, value in findings.items():
         print(f"{name}: {' '.join(value.split())}")
-    return 0 if facts["result"] == "drawn" else 1
+    return 0 if findings["result"] == "drawn" else 1
 
 
 functions: CDLL
 
 if __name__ == "__main__":
-    seconds, picture, *libraries = sys.argv[1:] or ("0", "")
+    seconds, pixel_file, *libraries = sys.argv[1:] or ("0", "")
     signal.alarm(int(seconds))
-    CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody wants to know any more when our parent is gone
-    status = main(picture, libraries)
+    CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # once the parent has ended, nobody needs the result
+    status = main(pixel_file, libraries)
     sys.stdout.flush()
-    os._exit(status)  # not sys.exit(): a driver's own clean-up may crash, after all has been said
+    os._exit(status)  # not sys.exit(): a driver's own clean-up may crash after the result has been printed

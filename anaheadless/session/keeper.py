@@ -256,7 +256,7 @@ class Keeper:
         if self.launcher_gone and not self.is_ready:
             self.say_why()
         if self.launcher_gone and self.timeout:  # the target has to end in time all the same
-            server_process.end(self.server, self.lock, self.socket_path, self.identity)
+            server_process.kill(self.server, self.lock, self.socket_path, self.identity)
             self.server = self.identity = None
             self.close_display()
             for _ in wait_for_end(self.target):
@@ -287,7 +287,7 @@ class Keeper:
             if self.recorder is not None:
                 finish(self.recorder, self.recording[-1])
         finally:
-            server_process.end(self.server, self.lock, self.socket_path, self.identity)
+            server_process.kill(self.server, self.lock, self.socket_path, self.identity)
             if self.cookie_file:
                 for suffix in "", "-c", "-l", "-n":  # and what xauth makes beside it, when it is killed
                     server_process.remove(self.cookie_file + suffix)

@@ -62,10 +62,10 @@ def become(parent: str, *words: str) -> NoReturn:
     # It would heed them, when a batch system or service manager signals every process.
     signal.pthread_sigmask(signal.SIG_BLOCK, set(protocol.IGNORED_SIGNALS) - {protocol.FINISH})
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    processes.end_with(int(parent))
+    processes.die_with(int(parent))
     _refuse_shared_memory()
     os.nice(NICENESS)
-    environ = processes.environment_of(words[0], os.environ)
+    environ = processes.environment_for(words[0], os.environ)
     os.execve(words[0], words, {**environ, "XAUTHORITY": f"/proc/{parent}/fd/{protocol.COOKIE}"})
 
 

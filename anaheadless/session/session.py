@@ -23,7 +23,8 @@ from anaheadless.system.light_stdlib import Record
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.processes import Process
 from anaheadless.system.programs import this_python
-from anaheadless.x11 import authority, client, display_number, server_process
+from anaheadless.x11 import authority, display_number, server_process
+from anaheadless.x11.connection import RefusedError, connect, has_extension
 from anaheadless.x11.servers import xvfb
 
 TYPE_CHECKING = False
@@ -183,13 +184,13 @@ def _start(
         notes = stack.enter_context(memory_file("notes")).fileno()
         fcntl.fcntl(notes, fcntl.F_SETFL, os.O_APPEND)
         log = stack.enter_context(_open_output("log", options.limits.log)).fileno()
-        is_new_film = options.limits.film != "" and not os.path.lexists(options.limits.film)
-        film = stack.enter_context(_open_output("film", options.limits.film)).fileno()
+        is_new_film = options.limits.recording != "" and not os.path.lexists(options.limits.recording)
+        film = stack.enter_context(_open_output("film", options.limits.recording)).fileno()
         if is_new_film:
-            stack.push(lambda kind, *_: None if kind is None else server_process.remove(options.limits.film))
-        if options.limits.film and not stat.S_ISREG(os.fstat(film).st_mode):
+            stack.push(lambda kind, *_: None if kind is None else server_process.remove(options.limits.recording))
+        if options.limits.recording and not stat.S_ISREG(os.fstat(film).st_mode):
             raise LaunchError(
-                f"can't write the film: {options.limits.film}: it is not a regular file",
+                f"can't write the film: {options.limits.recording}: it is not a regular file",
                 hint="Choose another --record FILE.mp4.",
             )
         # A ^C between the claim and its hand-over to the keeper would leave the socket file.
@@ -214,12 +215,12 @@ def _start(
                 protocol.LOG: log,
             }
             descriptors[protocol.STDERR] = _stderr(stack)
-            if options.limits.film:
+            if options.limits.recording:
                 descriptors[protocol.RECORDER] = stack.enter_context(memory_file("recorder")).fileno()
             if known_glx is not None:
                 descriptors.update(enumerate((s.fileno() for s in claim.listeners), protocol.FIRST_LISTENER))
             else:
-                claim.withdraw()
+                claim.release()
             control, first = _spawn_keeper(claim.number, cookie_file, command, descriptors, environ, options)
             stack.callback(first.close)
             # Whatever goes wrong from here on, a ^C too: without this, the keeper would see the launcher go, and stay.
@@ -238,13 +239,13 @@ def _start(
             pid = _await_keeper(control, first, deadline)
             path = cookie_file or f"/proc/{pid}/fd/{protocol.COOKIE}"
             session = Session(f":{claim.number}", path, pid, control, bool(glx), os.getpid())
-            if glx is None or options.limits.film:
+            if glx is None or options.limits.recording:
                 began(session)
                 glx = _await_ready(address, cookie, control, deadline)
-                if options.limits.film:
+                if options.limits.recording:
                     os.ftruncate(film, 0)  # whatever it was; that there is something in it says that ffmpeg films
                 control.send(protocol.READY, socket.MSG_NOSIGNAL)
-        except (OSError, client.RefusedError, _NoKeeperError) as error:
+        except (OSError, RefusedError, _NoKeeperError) as error:
             was_stopped = _was_stopped(control)
             _abandon(control, first)
             said = os.pread(messages, 1 << 16, 0)
@@ -255,12 +256,12 @@ def _start(
             if b"keyboard" in said and display_number.has_foreign_keymap(claim.number):
                 raise _DisplayInUseError(by_sockets=False) from error
             raise _not_ready(error, said, options.program, options.start_timeout) from error
-        if options.limits.film and not _films(control, film, deadline):
+        if options.limits.recording and not _films(control, film, deadline):
             words = os.pread(descriptors[protocol.RECORDER], 1 << 16, 0).decode(errors="replace")
             raise LaunchError(
                 f"can't record the screen with {options.ffmpeg}",
                 details=tuple(words.splitlines()[-8:]) or ("(it said nothing)",),
-                hint=_film_hint(words, options.limits.film),
+                hint=_film_hint(words, options.limits.recording),
             )
     return session.replace(glx=glx)
 
@@ -343,10 +344,10 @@ def _spawn_keeper(
         # An interpreter that was moved finds its own library only through this, and -I would have it ignored.
         isolated, keeper_environ["PYTHONHOME"] = "-s", os.environ["PYTHONHOME"]
     recording = []
-    if limits.film:
+    if limits.recording:
         from anaheadless.session import recorder  # only here, as all that a run has seldom need of
 
-        recording = recorder.command(options.ffmpeg, number, limits.film)
+        recording = recorder.command(options.ffmpeg, number, limits.recording)
     with ExitStack() as stack:
         target = stack.enter_context(closing(processes.open_process(options.target or os.getpid())))
         if target.pidfd is not None:
@@ -355,7 +356,7 @@ def _spawn_keeper(
             *(this_python(), isolated, "-S", "-c", keeper.KEEPER_BOOTSTRAP, keeper.__file__),
             *(f":{number}", str(target.pid), target.start, str(protocol.TARGET if target.pidfd is not None else "")),
             *(display_number.socket_path(number), cookie_file, str(2 if protocol.FIRST_LISTENER in descriptors else 0)),
-            *(str(options.start_timeout), str(limits.timeout), str(limits.grace), limits.picture),
+            *(str(options.start_timeout), str(limits.timeout), str(limits.grace), limits.screenshot),
             *(str(len(recording)), *recording),
             *command,
         ]
@@ -415,8 +416,8 @@ def _await_ready(address: str, cookie: bytes, control: socket.socket, deadline: 
     """Whether the server has GLX; OSError or RefusedError when it does not become ready."""
     while True:
         try:
-            with client.connect(address, cookie, deadline) as connection:
-                return client.has_extension(connection, "GLX")
+            with connect(address, cookie, deadline) as connection:
+                return has_extension(connection, "GLX")
         except (FileNotFoundError, ConnectionRefusedError):
             # Not there yet (a server that makes its own sockets), or no more: then the keeper ends. But our own socket
             # was there from the start: the keeper has closed it, and may be waiting for us.
@@ -454,7 +455,7 @@ def _not_ready(error: Exception, messages: bytes, program: str, start_timeout: f
     elif isinstance(error, _NoKeeperError):
         message = "the keeper could not be started"
         hint = LIMITS_HINT
-    elif isinstance(error, client.RefusedError):
+    elif isinstance(error, RefusedError):
         message = f"the X server refused the launcher's own connection: {error}"
         hint = "Check --server-arg: something there keeps clients out."
     else:

@@ -70,11 +70,11 @@ def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str],
         with subprocess.Popen(
             # A file that has a size: with a pipe, x11vnc takes no password, and crashes.
             command(program, f"/proc/{os.getpid()}/fd/{secret.fileno()}"),
-            env={**processes.environment_of(program, inherited), "DISPLAY": session.display, "XAUTHORITY": authority},
+            env={**processes.environment_for(program, inherited), "DISPLAY": session.display, "XAUTHORITY": authority},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=messages,
-            preexec_fn=partial(processes.end_with, os.getpid()),
+            preexec_fn=partial(processes.die_with, os.getpid()),
         ) as server:
             try:
                 port = _read_port(server)

@@ -1,7 +1,7 @@
-"""Makes ``import anatomist.headless`` ours in the programs of a session, and soma's Qt backend content with it.
+"""Import hooks for the programs of a session: ``anatomist.headless`` is anaheadless's, and soma uses the session.
 
-It runs in any target: on the standard library of Python 3.8 or newer, and next to nothing of it, since every program
-of a session pays for that.
+This runs in every Python of a session, with Python 3.8 or newer and its standard library. It imports next to nothing,
+because it delays the start of every program.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ NO_ANATOMIST = "Anatomist is not installed for this Python (there is anatomist.h
 
 
 def install() -> None:
-    """Answer the imports of this process that are ours to answer."""
-    sys.meta_path.insert(0, First())
-    sys.meta_path.append(Last())
+    """Add the import hooks to this process."""
+    sys.meta_path.insert(0, FirstFinder())
+    sys.meta_path.append(LastFinder())
 
 
 def in_session() -> bool:
     return "ANAHEADLESS_SESSION" in os.environ
 
 
-class First:
-    """Answers before a real module of that name is looked for."""
+class FirstFinder:
+    """Finder of ``anatomist.headless`` and ``soma.qt_gui.headless``, before any other finder."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -39,19 +39,19 @@ class First:
         if name == "anatomist.headless" and in_session():
             from importlib.machinery import ModuleSpec
 
-            return ModuleSpec(name, Ours())  # type: ignore[arg-type]
+            return ModuleSpec(name, HeadlessLoader())  # type: ignore[arg-type]
         if name == "soma.qt_gui.headless" and in_session():
             for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
-                find_spec = getattr(finder, "find_spec", None)  # old ones have find_module() instead
+                find_spec = getattr(finder, "find_spec", None)  # old finders have find_module() instead
                 spec: ModuleSpec | None = find_spec(name, path, target) if find_spec else None
                 if spec is not None and spec.loader is not None:
-                    spec.loader = Soma(spec.loader)  # type: ignore[assignment]
+                    spec.loader = SomaLoader(spec.loader)  # type: ignore[assignment]
                     return spec
         return None
 
 
-class Last:
-    """Answers where no real module of that name has been found."""
+class LastFinder:
+    """Finder of ``anaheadless`` and ``anatomist``, where no other finder knows them."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -67,8 +67,8 @@ class Last:
         if name == "anatomist":
             from importlib.machinery import ModuleSpec
 
-            return ModuleSpec(name, StandIn(), is_package=True)  # type: ignore[arg-type]
-        if name.startswith("anatomist.") and isinstance(_loader(sys.modules.get("anatomist")), StandIn):
+            return ModuleSpec(name, PlaceholderLoader(), is_package=True)  # type: ignore[arg-type]
+        if name.startswith("anatomist.") and isinstance(_loader(sys.modules.get("anatomist")), PlaceholderLoader):
             raise ModuleNotFoundError(f"No module named {name!r}: {NO_ANATOMIST}", name=name)
         return None
 
@@ -77,21 +77,21 @@ def _loader(module: ModuleType | None) -> Any:
     return getattr(getattr(module, "__spec__", None), "loader", None)
 
 
-class Ours:
-    """Loads anaheadless.api.seed under the name that it stands for."""
+class HeadlessLoader:
+    """Loader of ``anatomist.headless``, which is :mod:`anaheadless.api.anatomist_headless`."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        from anaheadless.api import seed
+        from anaheadless.api import anatomist_headless
 
-        # One module, one state; the import system takes what it finds there.
-        sys.modules[module.__name__] = seed
+        # The same module under both names has one state. The import system returns what it finds in sys.modules.
+        sys.modules[module.__name__] = anatomist_headless
 
 
-class StandIn:
-    """Loads an ``anatomist`` that is nothing but the place of ``anatomist.headless``."""
+class PlaceholderLoader:
+    """Loader of an ``anatomist`` that has nothing but ``anatomist.headless``."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -103,8 +103,8 @@ class StandIn:
         module.__getattr__ = missing  # type: ignore[method-assign]
 
 
-class Soma:
-    """Loads soma's own module, and answers its set-up from the session."""
+class SomaLoader:
+    """Loader of soma's own module, whose set-up it replaces."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -116,4 +116,4 @@ class Soma:
         self._loader.exec_module(module)
         from anaheadless.api import soma
 
-        soma.answer_for(module)
+        soma.patch(module)

@@ -1,5 +1,5 @@
-# Every Python that is started in a session runs this, before its first line. It knows no syntax that an old one, even
-# Python 2, does not know: those are left alone.
+# Every Python in a session runs this before its first line. The syntax is that of all versions, even Python 2: this
+# does nothing for versions before 3.8, but must not fail there.
 import os
 import sys
 
@@ -8,11 +8,11 @@ if sys.version_info >= (3, 8):
     import anaheadless_shim  # type: ignore[import-not-found,unused-ignore]
 
     anaheadless_shim.install()
-# A program's sys.path is that of a plain python; what it starts finds us again by PYTHONPATH.
+# The program's sys.path is that of a plain python; the programs that it starts find this file by PYTHONPATH.
 sys.path[:] = [path for path in sys.path if path != folder]
 
-# The one that would have run without us, conda's or Debian's: it takes this name over. What it raises is for Python's
-# own site module, as always.
+# Run the sitecustomize that would have run without this one, conda's or Debian's: it takes this name over. What it
+# raises is handled by Python's own site module, as always.
 ours = sys.modules.pop(__name__, None)
 try:
     import sitecustomize  # type: ignore[import-not-found,unused-ignore]  # noqa: F401

@@ -1,1 +1,1 @@
-"""What the operating system offers: processes, files, programs and libraries."""
+"""The operating system: processes, files, programs and libraries."""

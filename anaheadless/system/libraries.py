@@ -1,4 +1,4 @@
-"""Shared libraries: those that a process has loaded, and those that ld.so would find."""
+"""Shared libraries: those that a process has loaded, and those that ld.so finds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 
 from anaheadless.system.programs import find_program
 
-# The standard search path of ld.so on the systems that people have; Debian's names its architecture.
+# The standard search path of ld.so on common systems; the first folder is Debian's.
 LIBRARY_FOLDERS = (f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/lib64")
 
 
 def loaded_libraries(pid: int | None = None) -> list[str]:
-    """The shared libraries of a process, of this one by default; OSError when it is gone, or another user's."""
+    """List the shared libraries that a process has loaded; default: this process.
+
+    :raises OSError: the process has ended, or is another user's.
+    """
     with open(f"/proc/{'self' if pid is None else pid}/maps", errors="surrogateescape") as maps:
         return sorted({line.split(None, 5)[5].rstrip("\n") for line in maps if ".so" in line})
 
@@ -21,12 +24,12 @@ def find_library(name: str) -> str | None:
 
 
 def linker_cache() -> list[str]:
-    """The libraries in ld.so's cache; none where there is no ldconfig."""
-    # Cron's PATH has no /sbin, and neither has an ordinary user's.
+    """List the libraries in ld.so's cache; the list is empty if there is no ldconfig."""
+    # The PATH of cron and of ordinary users has no /sbin.
     ldconfig = find_program("ldconfig", [*os.get_exec_path(), "/sbin", "/usr/sbin"])
     if ldconfig is None:
         return []
-    import subprocess  # only here: a run that goes well has no need of it
+    import subprocess  # only here: a run that succeeds does not need it
 
     try:
         command = [ldconfig, "-p"]

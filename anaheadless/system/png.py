@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 def write_png(path: str, width: int, rows: list[bytes]) -> None:
-    """Portable Network Graphics, second edition: one IDAT chunk of unfiltered *rows* of RGB, the uppermost first."""
+    """Write *rows* of RGB bytes, the uppermost first, as a PNG file with one IDAT chunk and no filter.
+
+    Source: Portable Network Graphics (PNG) Specification, second edition.
+    """
     import struct
     import zlib
 

@@ -15,13 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-COOKIE_FILE = re.compile(r"Xauthority-(\d{1,9})-[0-9a-f]{8}(?:-[cln])?")  # the letters are those of xauth's own files
+COOKIE_FILE = re.compile(r"Xauthority-(\d{1,9})-[0-9a-f]{8}(?:-[cln])?")  # the letters are xauth's, for its own files
 
 
 class CookieFile(Record):
     """An X authority file, open for reading and writing.
 
-    :param path: empty where it has no name.
+    :param path: its path, or empty if it has no name.
     """
 
     path: str
@@ -29,15 +29,17 @@ class CookieFile(Record):
 
 
 def folders(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The private folders of this user, the best one first: one below /tmp, made if necessary, and XDG_RUNTIME_DIR."""
+    """List the private folders of this user, the best first: one below /tmp, made if missing, and XDG_RUNTIME_DIR."""
     runtime = environ.get("XDG_RUNTIME_DIR")
     return tuple(dict.fromkeys(folder for folder in (_folder_in_tmp(), runtime) if folder and is_private(folder)))
 
 
 def is_private(folder: str | None, *, follow: bool = True) -> bool:
-    """Whether *folder* is what XDG_RUNTIME_DIR has to be; the variable may be left from a login that has ended.
+    """Tell whether *folder* is an existing folder that only this user can enter, as XDG_RUNTIME_DIR has to be.
 
-    :param follow: whether it may be a link.
+    The variable may remain from a login that has ended.
+
+    :param follow: whether the folder may be a symlink.
     """
     if not os.path.isabs(folder or ""):
         return False
@@ -49,13 +51,15 @@ def is_private(folder: str | None, *, follow: bool = True) -> bool:
 
 
 def create_cookie_file(number: int, entries: bytes, folders: Sequence[str]) -> CookieFile | None:
-    """A file with the X authority *entries* of display *number*, in the first of the *folders* that takes it.
+    """Create a file with the X authority *entries* of display *number*, in the first of *folders* that it fits in.
 
-    It is locked as long as any copy of the descriptor is open: first the launcher's, then the keeper's.
+    The file is locked as long as any copy of its descriptor is open: first the launcher's, then the keeper's.
+
+    :return: the file, or None if no folder can take it.
     """
     for folder in folders:
         path = os.path.join(folder, f"Xauthority-{number}-{os.urandom(4).hex()}")
-        with suppress(OSError):  # a full disk, perhaps
+        with suppress(OSError):  # such as a full disk
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 os.fchmod(descriptor, 0o600)  # whatever the umask
@@ -71,12 +75,18 @@ def create_cookie_file(number: int, entries: bytes, folders: Sequence[str]) -> C
 
 
 def open_cookie_file(path: str) -> BinaryIO:
-    """A cookie file, to ask for its locks; :raises OSError: it can't be opened."""
+    """Open a cookie file to ask for its locks.
+
+    :raises OSError: it can't be opened.
+    """
     return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
 
 
 def is_locked(cookie_file: str) -> bool:
-    """Whether the session of a cookie file lives, or is only starting; :raises OSError: it can't be opened."""
+    """Tell whether the session of a cookie file is alive or still starting.
+
+    :raises OSError: the file can't be opened.
+    """
     with open_cookie_file(cookie_file) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -86,7 +96,7 @@ def is_locked(cookie_file: str) -> bool:
 
 
 def cookie_files(folders: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """The cookie files in *folders*, those that xauth makes beside them included: their displays, and their paths."""
+    """Find the cookie files in *folders*, and the files that xauth makes beside them; yield display number and path."""
     for folder in folders:
         with suppress(OSError):
             for name in os.listdir(folder):
@@ -96,13 +106,13 @@ def cookie_files(folders: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _folder_in_tmp() -> str | None:
-    """A private folder below /tmp; None: there can be none.
+    """Find or make this user's private folder below /tmp; return None if that is impossible.
 
-    Where another user has taken its name, a folder of another name is made, which later calls find again.
+    If another user has taken its name, this makes a folder with another name, which later calls find again.
     """
     usual = f"/tmp/anaheadless-{os.geteuid()}"
     try:
-        if not _keeps_names("/tmp"):
+        if not _is_protected("/tmp"):
             return None
         if _make(usual):
             return usual
@@ -113,14 +123,14 @@ def _folder_in_tmp() -> str | None:
         return None
 
 
-def _keeps_names(folder: str) -> bool:
-    """Whether nobody else can rename or replace our files in *folder*."""
+def _is_protected(folder: str) -> bool:
+    """Tell whether other users can't rename or replace this user's files in *folder*."""
     mode = os.stat(folder).st_mode
     return bool(mode & stat.S_ISVTX) or not mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _make(folder: str) -> bool:
-    """Make *folder*, if nothing has its name; return whether it is private, and not a link."""
+    """Make *folder*, if its name is free; return whether it is private, and not a symlink."""
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
@@ -131,4 +141,5 @@ def _make(folder: str) -> bool:
 
 
 def _is_private_itself(folder: str) -> bool:
-    return is_private(folder, follow=False)  # asked once: between two questions, somebody else could make a link of it
+    # One call asks for everything: between two calls, another user could replace the folder by a symlink.
+    return is_private(folder, follow=False)

@@ -1,6 +1,6 @@
-"""What the kernel says of processes, and does with them.
+"""Processes, as the kernel shows and handles them.
 
-Part of the keeper, which stays for as long as its target: it imports next to nothing.
+The keeper imports this. It stays in memory as long as the target, so this module imports next to nothing.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ PIDFD_GET_INFO, PIDFD_INFO_EXIT = 0xC040FF0B, 8  # <linux/pidfd.h>
 
 
 def is_alive(pid: int, start: str | None = None) -> bool:
-    """Whether *pid* runs, and is the process that started at *start* (a PID is given out again one day)."""
+    """Tell whether *pid* runs, and is the process that started at *start*: the kernel reuses PIDs."""
     letter, started = state(pid)
     if start not in (None, started):
         return False
-    # A process whose main thread has ended looks like a zombie while its other threads run on.
+    # If only the main thread of a process has ended, the process looks like a zombie.
     return letter not in ("", "Z", "X") or (letter == "Z" and thread_count(pid) > 1)
 
 
 def state(pid: int) -> tuple[str, str]:
-    """State letter and start time (clock ticks since boot) of a process, proc(5); empty when it is gone."""
+    """Return state letter and start time (clock ticks since boot) of a process, see proc(5); empty if it has gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything, spaces and parentheses too.
+            # The name in parentheses may hold any character, spaces and parentheses included.
             fields = file.read().rpartition(b")")[2].decode().split()
     except OSError:
         return "", ""
@@ -41,11 +41,11 @@ def state(pid: int) -> tuple[str, str]:
 
 
 class Process(Record):
-    """A process that is not mistaken for another one that gets its number later.
+    """A process that can't be mistaken for another one that gets its PID later.
 
     :param start: its start time, see :func:`state`.
-    :param pidfd: a descriptor that stands for it, and shows its end even where /proc hides it (hidepid). None where
-        there can be none: then number and start time have to do.
+    :param pidfd: a descriptor that refers to the process, and shows its end even if /proc hides it (hidepid). None if
+        the kernel has no pidfds: then PID and start time identify the process.
     """
 
     pid: int
@@ -53,7 +53,7 @@ class Process(Record):
     pidfd: int | None
 
     def is_alive(self) -> bool:
-        """Whether it runs; a process that only waits to be reaped does not."""
+        """Tell whether the process runs; one that only waits to be reaped does not."""
         if self.pidfd is not None:
             return not self.await_end(0)
         if state(self.pid)[0]:
@@ -62,12 +62,16 @@ class Process(Record):
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
-        except PermissionError:  # it is another user's by now
+        except PermissionError:  # another user's process has the PID by now
             pass
         return True
 
     def send(self, number: int) -> None:
-        """Send it a signal; :raises ProcessLookupError: it has ended; :raises PermissionError: it is another user's."""
+        """Send a signal to the process.
+
+        :raises ProcessLookupError: it has ended.
+        :raises PermissionError: it is another user's.
+        """
         if self.pidfd is not None and hasattr(signal, "pidfd_send_signal"):
             signal.pidfd_send_signal(self.pidfd, number)
         elif self.is_alive():
@@ -76,7 +80,7 @@ class Process(Record):
             raise ProcessLookupError
 
     def await_end(self, seconds: float) -> bool:
-        """Whether it ends within *seconds*."""
+        """Wait for the process to end; return whether it ended within *seconds*."""
         if self.pidfd is not None:
             poll = select.poll()
             poll.register(self.pidfd, select.POLLIN)
@@ -95,9 +99,9 @@ class Process(Record):
 
 
 def open_process(pid: int) -> Process:
-    """The process that has number *pid* now; close it when it is no longer needed.
+    """Open the process that has the PID *pid* now; the caller has to close it.
 
-    It may be another one than the caller means, with a reused number: check that after this call, not before.
+    It may be another process than the caller means, if the PID has been reused: check that after this call, not before.
     """
     pidfd = open_pidfd(pid)
     return Process(pid, state(pid)[1], pidfd)
@@ -113,7 +117,7 @@ def thread_count(pid: int) -> int:
 def open_pidfd(pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
-    except (OSError, AttributeError):  # gone; or forbidden; or a kernel, or a Python's build, before Linux 5.3
+    except (OSError, AttributeError):  # it has gone; or forbidden; or kernel or Python are older than Linux 5.3
         return None
 
 
@@ -122,14 +126,14 @@ def is_running(child: int) -> bool:
 
 
 def has_failed(process: Process) -> bool:
-    """Whether *process*, which has ended, left with another status than 0, as far as the kernel tells."""
+    """Tell whether *process*, which has ended, had an exit status other than 0, as far as the kernel shows it."""
     status = 0
     try:
-        with open(f"/proc/{process.pid}/stat", "rb") as file:  # it is not reaped yet
+        with open(f"/proc/{process.pid}/stat", "rb") as file:  # only as long as it is not reaped
             status = int(file.read().split()[-1])
     except OSError:
         if process.pidfd is not None:
-            import fcntl  # only here: the keeper stays for hours
+            import fcntl  # only here: the keeper stays in memory for hours
 
             info = bytearray(PIDFD_INFO_EXIT.to_bytes(8, sys.byteorder) + bytes(56))
             with suppress(OSError):  # before Linux 6.15
@@ -139,23 +143,24 @@ def has_failed(process: Process) -> bool:
     return status != 0
 
 
-def end_with(parent: int) -> None:
-    """Have the kernel kill this process, which *parent* has started, when that dies."""
-    import ctypes  # not in the keeper, which stays for hours
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when *parent*, which has started it, dies."""
+    import ctypes  # only here: the keeper stays in memory for hours
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel knew whom to watch
+    if os.getppid() != parent:  # it died before the call
         os._exit(1)
 
 
 def close_descriptors_except(kept: set[int]) -> None:
     for descriptor in set(map(int, os.listdir("/proc/self/fd"))) - kept:
-        with suppress(OSError):  # the one that listed the folder
+        with suppress(OSError):  # the descriptor that listed the folder is closed already
             os.close(descriptor)
 
 
-def environment_of(program: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What *program* is to have of *environ*."""
-    # Meant for the target: the system's programs work with the system's libraries, and die of others.
+def environment_for(program: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of *environ* that *program* gets."""
+    # LD_LIBRARY_PATH is meant for the target. The system's own programs need the system's libraries, and may crash with
+    # others.
     withheld = ("LD_LIBRARY_PATH",) if os.path.dirname(program) in ("/usr/bin", "/bin") else ()
     return {name: value for name, value in environ.items() if name not in withheld}

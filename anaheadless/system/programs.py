@@ -1,4 +1,4 @@
-"""Programs: where they are, why one can't be executed, and what environment the system's own get."""
+"""Programs: where they are, and why one can't be executed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from anaheadless.errors import NOT_EXECUTABLE, LaunchError
 
 
 def this_python() -> str:
-    """The interpreter that runs this; Python itself does not know when its argv[0] was made up (``exec -a``)."""
+    """Return the path of this interpreter; ``sys.executable`` is empty if its argv[0] was made up (``exec -a``)."""
     return sys.executable or os.path.realpath("/proc/self/exe")
 
 
 def find_program(name: str, search: Sequence[str]) -> str | None:
-    """The file that a shell would run for *name*, or None; a name with a slash is taken as a path.
+    """Find the file that a shell would run for *name*, or None; a name with a slash is a path.
 
     :param search: the folders to look in, as :func:`os.get_exec_path` gives them.
     """
@@ -25,7 +25,7 @@ def find_program(name: str, search: Sequence[str]) -> str | None:
 
 
 def cannot_execute(path: str, error: OSError) -> LaunchError:
-    """Why the kernel would not execute *path*, which looked as if it could be."""
+    """Return the error for a *path* that is an executable file, but that the kernel can't execute."""
     if error.errno == errno.ENOEXEC:
         hint = "It is not a program for this machine, or a script without a #! line."
     elif error.errno == errno.E2BIG:

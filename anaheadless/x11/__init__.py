@@ -1,1 +1,1 @@
-"""X servers and their clients: display numbers, cookies, connections, processes."""
+"""X servers and connections to them: display numbers, cookies, screenshots, processes."""

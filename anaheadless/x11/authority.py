@@ -1,4 +1,4 @@
-"""X authority files: the cookie that opens a display, Xau(3)."""
+"""X authority files, which hold the cookies of displays, see Xau(3)."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import os
 import struct
 from collections.abc import Mapping
 
-from anaheadless.x11.client import COOKIE_NAME
+from anaheadless.x11.connection import COOKIE_NAME
 
 
 def authority(number: int, cookie: bytes, host: str) -> bytes:
-    """The contents of an X authority file, Xau(3), for display *number* on this *host*."""
+    """Make the contents of an X authority file for display *number* on this *host*."""
 
     def entry(family: int, address: bytes) -> bytes:
         fields = (address, b"%d" % number, COOKIE_NAME, cookie)
         return struct.pack(">H", family) + b"".join(struct.pack(">H", len(field)) + field for field in fields)
 
-    # FamilyLocal, and FamilyWild for programs that ask under another host name; python-xlib knows only the first.
+    # FamilyLocal, and FamilyWild for programs that know this host by another name; python-xlib knows only the first.
     return entry(256, host.encode(errors="surrogateescape")) + entry(65535, b"")
 
 
 def find_cookie(entries: bytes, number: int) -> bytes:
-    """The cookie for display *number* in the contents of an X authority file; :raises ValueError: there is none."""
+    """Find the cookie of display *number* in the contents of an X authority file.
+
+    :raises ValueError: there is none.
+    """
     while entries:
         fields = []
         entries = entries[2:]
@@ -35,13 +38,13 @@ def find_cookie(entries: bytes, number: int) -> bytes:
 
 
 def authority_files(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Where the X authority entries of the caller and of VirtualGL's own set-up (vglserver_config) may be."""
+    """List the X authority files of the caller and of VirtualGL's own set-up (vglserver_config); they may not exist."""
     own = environ.get("XAUTHORITY") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".Xauthority")
     return own, "/etc/opt/VirtualGL/vgl_xauth_key"
 
 
 def read_authority(environ: Mapping[str, str]) -> bytes:
-    """The entries in :func:`authority_files`, as they are."""
+    """Read the entries in :func:`authority_files`, as they are."""
     entries = b""
     for path in authority_files(environ):
         try:

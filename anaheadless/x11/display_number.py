@@ -1,4 +1,4 @@
-"""The X server's outside: display number and sockets, cookie, command line."""
+"""Display numbers: how one is claimed through its two sockets, and what dead X servers leave."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ NUMBERS = range(2000, 10000)
 
 
 class Claim(Record):
-    """A display number that is ours, and the listening sockets that make it so: file, then abstract.
+    """A display number that this process has claimed by listening on its two sockets.
 
-    As a context, it is withdrawn on an exception, and otherwise closed: it is somebody else's by then.
+    A ``with`` block releases the number on an exception. Otherwise it only closes the sockets: the keeper has its own
+    copies by then.
+
+    :param listeners: the socket that is a file, and the abstract one.
+    :param identity: the device and inode of the socket file.
     """
 
     number: int
@@ -38,19 +42,21 @@ class Claim(Record):
         if kind is None:
             self.close()
         else:
-            self.withdraw()
+            self.release()
 
     def close(self) -> None:
-        """Close our copies of the sockets."""
+        """Close this process's copies of the sockets."""
         for listener in self.listeners:
             listener.close()
 
-    def withdraw(self) -> None:
-        """Give the number up."""
+    def release(self) -> None:
+        """Give the number up, and remove its socket file."""
         if self.listeners[1].fileno() >= 0:
             self._remove()
             self.close()
-        else:  # the keeper's, if there was one; or by now another launch's, whose file may be the very inode
+        else:
+            # The sockets have been handed to a keeper, or another launch has taken the number since: then the abstract
+            # name is in use. Another launch's socket file may even have the same inode.
             with suppress(OSError), bind(abstract_name(self.number)):
                 self._remove()
 
@@ -68,10 +74,10 @@ def abstract_name(number: int) -> str:
 
 
 def claim() -> Claim:
-    """Take a free display number; both its sockets listen when this returns, so nobody else can have it.
+    """Claim a free display number; both its sockets listen when this returns, so nobody else can have it.
 
-    The number is taken by binding, never by looking first. The abstract socket comes first: whoever holds it may
-    also remove a dead socket file of that number.
+    Binding the sockets claims the number; a check beforehand would be a race. The abstract socket comes first: its
+    owner may also remove a dead socket file of that number.
 
     :raises LaunchError: the socket folder can't be used, or no number is free.
     """
@@ -103,14 +109,14 @@ def claim() -> Claim:
 
 
 def has_foreign_keymap(number: int) -> bool:
-    """Whether another user's file is where the server would put its compiled keymap: it would fail."""
+    """Tell whether another user has a file in the place of the server's compiled keymap: the server would fail."""
     return any(
         os.path.lexists(path) and not server_process.is_ours(path) for path in server_process.keymap_paths(str(number))
     )
 
 
 def numbers() -> Iterator[int]:
-    """Every number, from a random one on: launches at the same time seldom meet."""
+    """Yield every number, from a random one on, so that launches at the same time seldom try the same."""
     start = int.from_bytes(os.urandom(4), "little") % len(NUMBERS)
     yield from NUMBERS[start:]
     yield from NUMBERS[:start]
@@ -119,8 +125,8 @@ def numbers() -> Iterator[int]:
 def bind(address: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # The cookie is what keeps others out. Not a chmod, later: in a folder that is somebody else's, the name may
-        # lead to another file by then.
+        # The cookie keeps other users out; the mode is only a second lock. A chmod after the bind could hit another
+        # file: the owner of the folder may have replaced the socket by then.
         os.fchmod(listener.fileno(), 0o700)
         listener.bind(address)
     except BaseException:
@@ -150,21 +156,23 @@ def _cannot_listen(error: OSError) -> LaunchError:
 
 
 def paths(number: int) -> list[str]:
-    """All files that there may be of a display."""
+    """List all files that an X server with this display number may have."""
     text = str(number)
     return [
         socket_path(number),
         server_process.lock_path(text),
-        server_process.draft_path(text),
+        server_process.unfinished_lock_path(text),
         *server_process.keymap_paths(text),
     ]
 
 
 def remove_if_dead(number: int) -> list[str] | None:
-    """Remove the files of display *number* that are ours, where nobody listens; which those were. None: somebody may.
+    """Remove this user's files of display *number*, if no X server listens there.
 
     The caller holds the abstract socket, so nobody in this network namespace can be about to listen. Another
     namespace may share /tmp: a file that is younger than a second may be between its bind and its listen there.
+
+    :return: the removed files, or None if an X server may listen there.
     """
     path, lock, *others = paths(number)
     dead = [path] if os.path.lexists(path) else []
@@ -185,14 +193,15 @@ def remove_if_dead(number: int) -> list[str] | None:
 
 def is_old(path: str) -> bool:
     try:
-        # A clock that was set back makes a file of yesterday one of tomorrow.
+        # If the clock has been set back, an old file may seem to be from the future.
         return abs(time.time() - os.lstat(path).st_mtime) >= 1
     except FileNotFoundError:
         return False
 
 
 def _is_dead(path: str) -> bool:
-    """Whether *path* is a socket that nobody listens on; to connect to another file is refused just so."""
+    """Tell whether *path* is a socket that nobody listens on."""
+    # A connection to a file of another type is refused with the same error.
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
@@ -207,7 +216,7 @@ def _is_dead(path: str) -> bool:
 
 
 def _is_stale(lock: str) -> bool:
-    """Whether an X lock file names no process."""
+    """Tell whether an X lock file names a process that no longer exists."""
     try:
         return processes.state(server_process.read_lock(lock))[0] == ""
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a display shows, asked of its X server, and saved.
+"""Screenshots of a display, requested from its X server.
 
 Source: X Window System Protocol, X Version 11, Encoding (connection setup; GetImage; QueryColors).
 """
@@ -14,22 +14,22 @@ from dataclasses import dataclass, replace
 from anaheadless.errors import LaunchError
 from anaheadless.options import MAX_SIDE
 from anaheadless.system import png
-from anaheadless.x11 import client
 from anaheadless.x11.authority import find_cookie
+from anaheadless.x11.connection import RefusedError, connect
 from anaheadless.x11.display_number import abstract_name, socket_path
 
 GET_IMAGE, QUERY_COLORS = 73, 91
 Z_PIXMAP, ALL_PLANES = 2, 0xFFFFFFFF
 TRUE_COLOR, DIRECT_COLOR = 4, 5
-LIMIT = 20.0  # seconds
+TIMEOUT = 20.0  # seconds
 
 
 @dataclass(frozen=True)
 class Format:
-    """The first screen of a server, and how its pixels are laid out.
+    """The size of a server's first screen, and the layout of its pixels.
 
-    :param row_bits: what the length of a row is a multiple of.
-    :param masks: the bits of red, green and blue in a pixel, or None where a pixel is an index into the colormap.
+    :param row_bits: the unit of a row's length: each row is padded to a multiple of it.
+    :param masks: the bits of red, green and blue in a pixel, or None if a pixel is an index into the colormap.
     """
 
     root: int
@@ -43,59 +43,59 @@ class Format:
 
 
 def save(display: str, authority: str, path: str, area: tuple[int, int, int, int] | None = None) -> None:
-    """Save what *display* shows now as a PNG file: all of its first screen, one pixel each, without the pointer.
+    """Save a screenshot of *display* as a PNG file: its whole first screen, without the pointer.
 
     :param authority: the X authority file of the display.
-    :param area: only this part of it: width, height, and the left upper corner's place, in pixels.
-    :raises LaunchError: the server does not answer, or in an unknown way.
+    :param area: the part of the screen to save: width, height, and x and y of its upper left corner, in pixels.
+    :raises LaunchError: the server does not answer, or not as expected.
     :raises OSError: *path* can't be written.
     """
     try:
-        width, rows = _take(display, authority, area)
-    except (OSError, ValueError, KeyError, struct.error, client.RefusedError) as error:
+        width, rows = _capture(display, authority, area)
+    except (OSError, ValueError, KeyError, struct.error, RefusedError) as error:
         raise LaunchError(
-            f"can't take a picture of display {display}: {error}",
+            f"can't take a screenshot of display {display}: {error}",
             hint="Its session may have ended, or its X server hangs.",
         ) from error
     png.write_png(path, width, rows)
 
 
-def _take(display: str, authority: str, area: tuple[int, int, int, int] | None) -> tuple[int, list[bytes]]:
+def _capture(display: str, authority: str, area: tuple[int, int, int, int] | None) -> tuple[int, list[bytes]]:
     number = int(display.lstrip(":"))
-    # Ours is the first. Who only looks like a keeper may have anything there.
+    # The session's own entry comes first. A process that only looks like a keeper may offer a file of any type.
     descriptor = os.open(authority, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         cookie = find_cookie(os.read(descriptor, 1 << 12), number)
     finally:
         os.close(descriptor)
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + TIMEOUT
     try:
-        connection = client.connect(abstract_name(number), cookie, deadline)
+        connection = connect(abstract_name(number), cookie, deadline)
     except ConnectionRefusedError:  # a server that makes no abstract socket
-        connection = client.connect(socket_path(number), cookie, deadline)
+        connection = connect(socket_path(number), cookie, deadline)
     with connection:
-        form = parse_setup(connection.setup)
-        width, height, x, y = area or (form.width, form.height, 0, 0)
-        if x + width > form.width or y + height > form.height:
+        layout = parse_setup(connection.setup)
+        width, height, x, y = area or (layout.width, layout.height, 0, 0)
+        if x + width > layout.width or y + height > layout.height:
             raise LaunchError(
-                f"--crop goes beyond the screen of display {display}, which is {form.width}x{form.height}",
+                f"--crop goes beyond the screen of display {display}, which is {layout.width}x{layout.height}",
                 hint="--crop takes WIDTHxHEIGHT+X+Y, in pixels from the upper left corner.",
             )
-        request = struct.pack("<IhhHHI", form.root, x, y, width, height, ALL_PLANES)
-        size = row_bytes(form, width) * height
+        request = struct.pack("<IhhHHI", layout.root, x, y, width, height, ALL_PLANES)
+        size = row_bytes(layout, width) * height
         pixels = connection.ask(GET_IMAGE, Z_PIXMAP, request, size + -size % 4)[32:]
         palette = None
-        if form.masks is None:
-            request = struct.pack("<257I", form.colormap, *range(256))
+        if layout.masks is None:
+            request = struct.pack("<257I", layout.colormap, *range(256))
             colours = connection.ask(QUERY_COLORS, 0, request, 8 * 256)[32:]
-            palette = [colours[high::8] for high in (1, 3, 5)]  # of 16 bits each, the lower half first
-    return width, to_rgb(pixels, replace(form, width=width, height=height), palette)
+            palette = [colours[high::8] for high in (1, 3, 5)]  # 16 bits each, the lower byte first
+    return width, to_rgb(pixels, replace(layout, width=width, height=height), palette)
 
 
 def parse_setup(setup: bytes) -> Format:
-    """What a server says of itself, see :attr:`anaheadless.x11.client.Connection.setup`, as far as a picture needs it.
+    """Parse what a server says of its first screen, see :attr:`anaheadless.x11.connection.Connection.setup`.
 
-    :raises ValueError: it makes no sense; so do KeyError and struct.error.
+    :raises ValueError: it makes no sense; likewise KeyError and struct.error.
     """
     vendor, formats, big_endian = struct.unpack_from("<16xHxxxBB", setup)
     start = 32 + vendor + -vendor % 4
@@ -116,46 +116,47 @@ def parse_setup(setup: bytes) -> Format:
     return Format(root, colormap, width, height, pixel_bits // 8, row_bits, bool(big_endian), masks)
 
 
-def row_bytes(form: Format, width: int) -> int:
-    """The bytes of a row of *width* pixels."""
-    return -(-width * form.pixel_bytes * 8 // form.row_bits) * form.row_bits // 8
+def row_bytes(layout: Format, width: int) -> int:
+    """Return how many bytes a row of *width* pixels has."""
+    return -(-width * layout.pixel_bytes * 8 // layout.row_bits) * layout.row_bits // 8
 
 
-def to_rgb(pixels: bytes, form: Format, palette: Sequence[bytes] | None = None) -> list[bytes]:
-    """*pixels* as rows of RGB triples, one byte each.
+def to_rgb(pixels: bytes, layout: Format, palette: Sequence[bytes] | None = None) -> list[bytes]:
+    """Convert *pixels* to rows of RGB triples, one byte each.
 
-    :param palette: where *form* has no masks: the reds, the greens and the blues of the colormap's first 256 entries.
+    :param palette: the red, green and blue values of the colormap's first 256 entries, for a *layout* without masks.
     """
-    size = form.pixel_bytes
-    stride = row_bytes(form, form.width)
-    # No loop over pixels: a table for each byte, and the union of what they give.
-    tables = [_tables(mask, size) for mask in form.masks or ()]
+    size = layout.pixel_bytes
+    stride = row_bytes(layout, layout.width)
+    # A loop over pixels would be slow. Instead, a table translates each byte of all pixels at once, and the results are
+    # combined.
+    tables = [_tables(mask, size) for mask in layout.masks or ()]
     rows = []
-    for start in range(0, form.height * stride, stride):
-        row = pixels[start : start + form.width * size]
-        parts = [row[place::size] for place in range(size)]  # of each pixel, the lowest byte first
-        if form.big_endian:
+    for start in range(0, layout.height * stride, stride):
+        row = pixels[start : start + layout.width * size]
+        parts = [row[index::size] for index in range(size)]  # the lowest byte of each pixel first
+        if layout.big_endian:
             parts.reverse()
-        rgb = bytearray(3 * form.width)
+        rgb = bytearray(3 * layout.width)
         for channel in range(3):
-            if form.masks is None:
+            if layout.masks is None:
                 rgb[channel::3] = parts[0].translate((palette or ())[channel])
             else:
-                found = 0
+                values = 0
                 for part, table in zip(parts, tables[channel]):
-                    found |= int.from_bytes(part.translate(table), "little")
-                rgb[channel::3] = found.to_bytes(form.width, "little")
+                    values |= int.from_bytes(part.translate(table), "little")
+                rgb[channel::3] = values.to_bytes(layout.width, "little")
         rows.append(bytes(rgb))
     return rows
 
 
 def _tables(mask: int, size: int) -> list[bytes]:
-    """For each byte of a pixel, and each value of it: what it adds to the channel of *mask*, as 8 bits.
+    """Make a table for each byte of a pixel: what each value of the byte adds to the 8 bits of the channel of *mask*.
 
-    A narrower channel is repeated from its highest bit on, so that all bits set make 255.
+    The bits of a narrower channel are repeated from the highest one on, so that all bits set make 255.
     """
     sources = [bit for bit in range(8 * size) if mask >> bit & 1][::-1]
-    wired = [(sources[place % len(sources)], 7 - place) for place in range(8)]
+    wired = [(sources[index % len(sources)], 7 - index) for index in range(8)]
     return [
         bytes(
             sum((value >> bit - 8 * byte & 1) << out for bit, out in wired if bit // 8 == byte) for value in range(256)

@@ -1,6 +1,6 @@
 """The process of an X server: its start, its end, and the files that it may leave.
 
-Part of the keeper, which stays for as long as its target: it imports next to nothing.
+The keeper imports this. It stays in memory as long as the target, so this module imports next to nothing.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-READINESS = 9  # the descriptor with which it says that it is ready
+READY_DESCRIPTOR = 9  # the X server writes to it when it is ready
 KEYMAP_FOLDERS = ("/tmp", "/var/lib/xkb")
 
 
 def start(command: list[str], activated: bool, messages: int, ignored: Sequence[int]) -> tuple[int, int]:
     """Fork and execute the server, as the leader of its own process group.
 
-    :param activated: it inherits its listening sockets, as descriptors 3 and 4.
-    :param messages: the descriptor for what it has to say.
-    :param ignored: the signals that are ignored here, but not there.
-    :return: its PID, and the pipe that it writes to when it is ready.
+    :param activated: the server inherits its listening sockets, as descriptors 3 and 4.
+    :param messages: the descriptor for the server's output.
+    :param ignored: the signals that the keeper ignores, and the server must not.
+    :return: the server's PID, and the pipe that it writes to when it is ready.
     """
     parent = os.getpid()
-    readiness, theirs = os.pipe()
+    read_end, write_end = os.pipe()
     server = os.fork()
     if server:
-        os.close(theirs)
-        with suppress(PermissionError):  # it has done so itself, and more
+        os.close(write_end)
+        with suppress(PermissionError):  # the child has done so itself, and has executed the server
             os.setpgid(server, server)
-        return server, readiness
+        return server, read_end
     try:
         os.setpgid(0, 0)
-        processes.end_with(parent)
-        # Blocked, not ignored: the server installs handlers of its own. SIGUSR1 must not stay ignored: to an X
-        # server that means a parent that waits for one.
-        signal.pthread_sigmask(signal.SIG_BLOCK, set(ignored) - {signal.SIGALRM})  # that is its own
+        processes.die_with(parent)
+        # Blocked, not ignored: the server installs handlers of its own. SIGUSR1 must not stay ignored: an X server
+        # takes that for a parent that waits for the signal. The server uses SIGALRM itself.
+        signal.pthread_sigmask(signal.SIG_BLOCK, set(ignored) - {signal.SIGALRM})
         for number in ignored:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(messages, 1)
-        os.dup2(theirs, READINESS)
-        environ = processes.environment_of(command[0], os.environ)
+        os.dup2(write_end, READY_DESCRIPTOR)
+        environ = processes.environment_for(command[0], os.environ)
         if activated:
-            # sd_listen_fds(3); the kind of socket is seen by the server itself.
+            # See sd_listen_fds(3). The server finds out itself which socket is of which kind.
             environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))
         os.execve(command[0], command, environ)
     except BaseException as error:
@@ -55,20 +55,24 @@ def start(command: list[str], activated: bool, messages: int, ignored: Sequence[
         os._exit(127)
 
 
-def end(server: int | None, lock: str, socket_path: str, identity: tuple[int, int] | None) -> None:
-    """End the server, and remove the files that are its own or, by *identity*, the launcher's."""
-    ours = False
+def kill(server: int | None, lock: str, socket_path: str, identity: tuple[int, int] | None) -> None:
+    """Kill and reap the server, and remove its files.
+
+    :param server: its PID, or None if it was not started.
+    :param identity: the identity of the socket file, if the launcher has made it.
+    """
+    owns_lock = False
     if server is not None:
-        ours = names(lock, server)
+        owns_lock = is_locked_by(lock, server)
         os.killpg(server, signal.SIGKILL)
         os.waitpid(server, 0)
-        ours = ours or names(lock, server)
-    if ours:
+        owns_lock = owns_lock or is_locked_by(lock, server)
+    if owns_lock:
         remove(lock)
-    if ours or (identity is not None and file_identity(socket_path) == identity):
+    if owns_lock or (identity is not None and file_identity(socket_path) == identity):
         remove(socket_path)
         number = socket_path.rpartition("X")[2]
-        for path in (draft_path(number), *keymap_paths(number)):
+        for path in (unfinished_lock_path(number), *keymap_paths(number)):
             if is_ours(path):
                 remove(path)
 
@@ -77,18 +81,21 @@ def lock_path(number: str) -> str:
     return f"/tmp/.X{number}-lock"
 
 
-def draft_path(number: str) -> str:
-    """Its lock while it is not finished: it stays there when /tmp is full."""
+def unfinished_lock_path(number: str) -> str:
+    """Return the path of a lock file that the server is still writing; it remains if /tmp is full."""
     return f"/tmp/.tX{number}-lock"
 
 
 def keymap_paths(number: str) -> list[str]:
-    """Where an X server has its keyboard compiled; it removes that, unless it is killed meanwhile (seen with 21.1)."""
+    """List the files that an X server may compile its keymap to.
+
+    The server removes the file, unless it is killed meanwhile (seen with 21.1).
+    """
     return [f"{folder}/server-{number}.xkm" for folder in KEYMAP_FOLDERS]
 
 
-def names(lock: str, server: int) -> bool:
-    """Whether the X lock file *lock* names *server*, or a process that it started (Xvfb may be a wrapper script)."""
+def is_locked_by(lock: str, server: int) -> bool:
+    """Tell whether the X lock file *lock* names *server* or a process that it started: Xvfb may be a wrapper script."""
     try:
         return os.getpgid(read_lock(lock)) == server
     except (OSError, ValueError, OverflowError):
@@ -96,9 +103,12 @@ def names(lock: str, server: int) -> bool:
 
 
 def read_lock(lock: str) -> int:
-    """The PID in an X lock file; :raises ValueError: there is none in it, or it is another user's; OSError likewise.
+    """Read the PID in an X lock file.
 
-    Anybody can make anything of that name, when the server's own is gone: a FIFO is not to be waited for.
+    When the server's own file is gone, anybody can make a file of any type under its name; this never waits for a FIFO.
+
+    :raises ValueError: the file holds no PID, or is another user's.
+    :raises OSError: it can't be opened.
     """
     descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY)
     try:
@@ -110,13 +120,13 @@ def read_lock(lock: str) -> int:
 
 
 def remove(path: str) -> None:
-    # It has been removed; or is another user's by now, who can make a folder of that name, too.
+    # It may have been removed meanwhile, and another user may have made a file or a folder of that name.
     with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
         os.unlink(path)
 
 
 def is_ours(path: str) -> bool:
-    """Whether *path* is there, and this user's."""
+    """Tell whether *path* exists and is this user's."""
     try:
         return os.lstat(path).st_uid == os.geteuid()
     except OSError:

@@ -1,4 +1,4 @@
-"""At once: connect to the display, and see that nobody else has been there."""
+"""Work for many launches at once: connect to the display, and check that no other program has used it."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ def main() -> None:
     display = xlib.XOpenDisplay(None)
     if not display:
         sys.exit("no display")
-    if xlib.XInternAtom(display, b"_BENCH_WAS_HERE", 1):  # only if the server knows it
+    if xlib.XInternAtom(display, b"_BENCH_WAS_HERE", 1):  # only if another program has made it
         sys.exit("another program's display")
     xlib.XInternAtom(display, b"_BENCH_WAS_HERE", 0)
     release = xlib.XVendorRelease(display)  # 12101007 is X.Org's 21.1.7

@@ -1,4 +1,4 @@
-"""First line: nothing but to say which display there is."""
+"""Work for the time to the first line: print the display."""
 
 import os
 

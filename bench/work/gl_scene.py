@@ -1,4 +1,4 @@
-"""First frame: a QOpenGLWidget's triangle, saved as the picture that the argument names."""
+"""Work for the time to the first frame: draw a triangle in a QOpenGLWidget, and save it to the file in the argument."""
 
 import os
 import sys

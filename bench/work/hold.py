@@ -1,4 +1,4 @@
-"""Ends, and memory: connect to the display, say which it is, and stay until standard input ends."""
+"""Work for ends and memory: connect to the display, print it, and run until standard input ends."""
 
 import ctypes
 import os

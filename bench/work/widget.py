@@ -1,4 +1,4 @@
-"""Plain Qt: a label, saved as the picture that the argument names."""
+"""Work with plain Qt: draw a label, and save it to the file in the argument."""
 
 import os
 import sys

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anaheadless.api import seed
+from anaheadless.api import anatomist_headless
 from tests.support.helpers import DOUBLES, run
 
 ENVIRON = {**os.environ, "PYTHONPATH": str(DOUBLES)}
@@ -118,13 +118,13 @@ def report(code: str, *options: str, **settings: Any) -> Any:
         pytest.param(SET_UP_FIRST, DIRECT, [], id="set up first"),
     ],
 )
-def test_examples(code: str, found: str, arguments: list[str]) -> None:
+def test_examples_of_brainvisa_work(code: str, found: str, arguments: list[str]) -> None:
     kind, given, info, display = report(code)
     assert (kind, given) == (found, [arguments, {}])
     assert (info["headless"], info["glx"], info["display"]) == (True, 2, display)
 
 
-def test_snapshot(tmp_path: Path) -> None:
+def test_a_snapshot_shows_the_window(tmp_path: Path) -> None:
     """Larger than the screen, and drawn by OpenGL."""
     look = """
 from PyQt5.QtGui import QImage
@@ -140,7 +140,7 @@ print(a.headless_info.renderer == w.view.renderer != '')
 
 
 @pytest.mark.parametrize(("options", "glx"), [((), 2), (("--gl", "none"), 0)])
-def test_headless_info(options: tuple[str, ...], glx: int) -> None:
+def test_headless_info_describes_the_session(options: tuple[str, ...], glx: int) -> None:
     check = """
 import psutil
 server = psutil.Process(a.headless_info.virtual_display_proc.pid)
@@ -161,16 +161,16 @@ print(server.ppid() == keeper, a.headless_info.virtual_display_proc.poll(), qapp
 @pytest.mark.parametrize(
     ("given", "forced"), [("", True), ("force_virtualgl=False", False), ("force_virtualgl=True", True)]
 )
-def test_setting_is_what_is_taken_without_an_argument(given: str, forced: bool) -> None:
+def test_settings_count_where_an_argument_is_missing(given: str, forced: bool) -> None:
     """It matters where the session has ended; so it is looked at where it is passed on."""
     code = f"""
-import anaheadless.headless
+import anaheadless.api.setup
 import anatomist.headless as hana
-original = anaheadless.headless.setup_headless
+original = anaheadless.api.setup.setup_headless
 def setup_headless(allow_virtualgl, force_virtualgl, need_opengl, *, qapp=False):
     print(force_virtualgl)
     return original(need_opengl=False)
-anaheadless.headless.setup_headless = setup_headless
+anaheadless.api.setup.setup_headless = setup_headless
 hana.force_virtualgl = True
 hana.HeadlessAnatomist({given})
 """
@@ -180,7 +180,7 @@ hana.HeadlessAnatomist({given})
 # --- what the original's names stand for
 
 
-def test_names_of_the_original() -> None:
+def test_names_of_the_original_module_are_there() -> None:
     code = """
 import anatomist.headless as ana
 from anatomist.headless import headless, qt_backend
@@ -193,7 +193,7 @@ print(ana.hanatomist is a)
     assert printed(code, "--gl", "none") == "True True\nNone\nTrue\n"
 
 
-def test_names_of_the_original_without_soma() -> None:
+def test_names_of_the_original_module_are_there_without_soma() -> None:
     code = """
 import sys
 sys.modules['soma'] = None
@@ -220,7 +220,7 @@ def test_soma_tells_of_the_session(code: str) -> None:
     assert printed(code + TRUTH, "--gl", "none", env=environ) == "True True\nTrue :4711 True\n"
 
 
-def test_end_of_the_display_in_words_of_soma() -> None:
+def test_ending_the_display_by_soma_leaves_the_session() -> None:
     """The session is the launcher's, and stays; soma's variables are as before."""
     code = """
 headless.terminate_virtual_display()
@@ -268,7 +268,7 @@ print(len(made), a.application is info.qapp is made[0], info.qapp.platformName()
     assert printed(code, "--gl", "none", cwd=tmp_path) == "1 True xcb\n"
 
 
-def test_constructor_arguments() -> None:
+def test_constructor_arguments_are_passed_on() -> None:
     """All of them are passed on, but for those that are ours."""
     code = (
         "from anatomist.headless import HeadlessAnatomist\n"
@@ -327,7 +327,7 @@ print(len(found), len(set(found)))
         ("__main__.Mine", "__main__.Mine"),
     ],
 )
-def test_implementation(implementation: str, found: str, tmp_path: Path) -> None:
+def test_every_implementation_can_be_had(implementation: str, found: str, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "class Own:\n    def __init__(self, *args, **kwargs):\n        self.arguments = [args, kwargs]\n"
     )
@@ -351,7 +351,7 @@ def test_implementation(implementation: str, found: str, tmp_path: Path) -> None
         ("THREADED", "implementation=None", "anatomist.threaded.api.Anatomist"),
     ],
 )
-def test_default_implementation(default: str, given: str, found: str) -> None:
+def test_the_default_implementation_is_the_direct_one(default: str, given: str, found: str) -> None:
     """What is given wins; HEADLESS, which would be this function again, is the direct one."""
     code = (
         f"import anatomist\nanatomist.setDefaultImplementation(anatomist.{default})\n"
@@ -364,7 +364,7 @@ def test_default_implementation(default: str, given: str, found: str) -> None:
     "implementation",
     ["magic", "anatomist.magic.Anatomist", "anatomist.direct.magic", "anatomist.direct.api.magic", "magic.Anatomist"],
 )
-def test_unknown_implementation(implementation: str) -> None:
+def test_an_unknown_implementation_is_named(implementation: str) -> None:
     """It is named, and another one can be had afterwards."""
     code = f"""
 import anatomist.headless as ana
@@ -382,7 +382,7 @@ print(type(a).__module__)
 
 @pytest.mark.parametrize("given", ["", "implementation='direct'", f"implementation={NOTEBOOK_CLASS!r}"])
 @pytest.mark.parametrize("launched", [pytest.param(True, id="launched"), pytest.param(False, id="not launched")])
-def test_without_anatomist(launched: bool, given: str) -> None:
+def test_a_missing_anatomist_is_said_with_the_way_to_get_it(launched: bool, given: str) -> None:
     """The error says what is missing, and how to get it."""
     module = "anatomist.headless" if launched else "anaheadless"
     code = (
@@ -400,7 +400,7 @@ def test_without_anatomist(launched: bool, given: str) -> None:
     assert "--python" in said
 
 
-def test_anatomist_without_what_it_needs(tmp_path: Path) -> None:
+def test_what_an_anatomist_lacks_is_named(tmp_path: Path) -> None:
     """An Anatomist that is installed, but not whole: what it lacks is named, as without us."""
     (tmp_path / "anatomist" / "direct").mkdir(parents=True)
     (tmp_path / "anatomist" / "__init__.py").write_text(
@@ -422,13 +422,13 @@ modules = anatomist, anatomist.api, anatomist.base, anatomist.direct.api, anatom
 print(*(module.__file__ for module in modules), sep='\\n')
 """
     ours, *files = printed(code, "--gl", "none").splitlines()
-    assert ours == f"True {seed.__file__}"
+    assert ours == f"True {anatomist_headless.__file__}"
     expected = ["__init__", "api", "base", "direct/api", "notebook/__init__", "notebook/api"]
     assert files == [str(DOUBLES / "anatomist" / f"{name}.py") for name in expected]
 
 
 @pytest.mark.parametrize("name", ["HeadlessAnatomist", "Anatomist"])
-def test_outside_of_a_launched_program(name: str, tmp_path: Path) -> None:
+def test_a_plain_program_gets_a_display_too(name: str, tmp_path: Path) -> None:
     """The same from ``anaheadless``, in any program; it ends as if nothing had been."""
     code = SNAPSHOT.replace("import anatomist.headless as hana", "import anaheadless as hana").replace(
         "HeadlessAnatomist", name

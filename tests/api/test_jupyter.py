@@ -82,7 +82,7 @@ def kill(notebook: Notebook) -> None:
 
 @pytest.mark.parametrize("end", [shut_down, kill], ids=["shut down", "SIGKILL"])
 @pytest.mark.needs("xdpyinfo")
-def test_kernel(end: Callable[[Notebook], None], tmp_path: Path) -> None:
+def test_a_notebook_has_a_display(end: Callable[[Notebook], None], tmp_path: Path) -> None:
     with kernel(tmp_path) as notebook:
         said = notebook.ask("report(anaheadless.setup_headless())")
         assert said["target"] == pid_of(notebook.manager)
@@ -98,7 +98,7 @@ def test_kernel(end: Callable[[Notebook], None], tmp_path: Path) -> None:
     assert not any(word in (tmp_path / "errors").read_text() for word in ("XIO", "xcb", "Traceback"))
 
 
-def test_restarted_kernel(tmp_path: Path) -> None:
+def test_a_restarted_kernel_has_a_new_display(tmp_path: Path) -> None:
     with kernel(tmp_path) as notebook:
         first = notebook.ask("report(anaheadless.setup_headless(need_opengl=False))")
         notebook.manager.restart_kernel(now=False)
@@ -113,7 +113,7 @@ def test_restarted_kernel(tmp_path: Path) -> None:
         wait_until(lambda: not left(second), "nothing is left of the second one")
 
 
-def test_kernel_is_not_relaunched(tmp_path: Path) -> None:
+def test_a_kernel_is_not_relaunched(tmp_path: Path) -> None:
     with kernel(tmp_path) as notebook:
         words = notebook.ask("say(words=tried(anaheadless.relaunch, gl='none'), display=os.environ.get('DISPLAY'))")
     assert "this program can't be relaunched: it is an IPython shell or a Jupyter kernel\n" in words["words"]

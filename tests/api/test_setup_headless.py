@@ -67,7 +67,7 @@ def counted(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("original", [None, "nowhere"])
 @pytest.mark.needs("xdpyinfo")
-def test_display_with_opengl(original: str | None) -> None:
+def test_a_plain_program_gets_a_display_with_opengl(original: str | None) -> None:
     display = {"DISPLAY": nobody()} if original else {}
     code = """
     info = anaheadless.setup_headless()
@@ -79,7 +79,7 @@ def test_display_with_opengl(original: str | None) -> None:
     sys.stdin.readline()
     """
     with reporting(code, env=bare(**display)) as session:
-        said = session.host
+        said = session.facts
         assert (said["same"], said["kind"], said["poll"], said["glx"]) == (True, True, None, True)
         assert said["DISPLAY"] == session.display
         assert said["loaded"] == []
@@ -103,7 +103,7 @@ def test_display_with_opengl(original: str | None) -> None:
         assert finish(session) == (0, "", "")
 
 
-def test_picture(tmp_path: Path) -> None:
+def test_opengl_draws_in_a_widget(tmp_path: Path) -> None:
     """Qt is connected until the very end of the process, which has to be a quiet one."""
     said = answer(
         """
@@ -117,7 +117,7 @@ def test_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["anaheadless", "anaheadless.headless"])
-def test_import_is_light(module: str) -> None:
+def test_the_import_is_light(module: str) -> None:
     code = f"""
 import sys
 before = set(sys.modules)
@@ -135,7 +135,7 @@ print(*(line.split()[-1] for line in open('/proc/self/maps')))
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_without_opengl() -> None:
+def test_opengl_can_be_done_without() -> None:
     said = answer(
         """
         info = anaheadless.setup_headless(need_opengl=False)
@@ -150,7 +150,7 @@ def test_without_opengl() -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_one_server_for_many_threads(counted: dict[str, str], tmp_path: Path) -> None:
+def test_many_threads_share_one_server(counted: dict[str, str], tmp_path: Path) -> None:
     said = answer(
         """
         import threading
@@ -210,7 +210,7 @@ def test_nothing_is_left_of_a_process_that_is_killed_while_it_sets_up(
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_display_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
+def test_the_display_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     said = answer(
         """
         import threading
@@ -229,7 +229,7 @@ def test_display_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)", "anaheadless.stop_headless(); os._exit(0)"])
 @pytest.mark.needs("xdpyinfo")
-def test_forked_child_has_the_same_display_and_leaves_it_alone(end: str) -> None:
+def test_a_forked_child_has_the_same_display_and_leaves_it_alone(end: str) -> None:
     said = answer(
         f"""
         info = anaheadless.setup_headless(need_opengl=False)
@@ -245,7 +245,7 @@ def test_forked_child_has_the_same_display_and_leaves_it_alone(end: str) -> None
     assert "dimensions:" in said["shown"]
 
 
-def test_session_ends_with_its_process_whatever_a_forked_child_does() -> None:
+def test_the_session_ends_with_its_process_whatever_a_forked_child_does() -> None:
     code = """
     import signal
     info = anaheadless.setup_headless(need_opengl=False)
@@ -261,7 +261,7 @@ def test_session_ends_with_its_process_whatever_a_forked_child_does() -> None:
     sys.stdin.readline()
     """
     with reporting(code) as session:
-        child = psutil.Process(session.host["child"])
+        child = psutil.Process(session.facts["child"])
         try:
             assert finish(session) == (0, "", "")
             session.wait_until_nothing_is_left()
@@ -295,7 +295,7 @@ os._exit(0)  # Qt would end it otherwise, where it is connected
 
 @pytest.mark.parametrize("launched", [False, True], ids=["", "launched"])
 @pytest.mark.needs("xdpyinfo")
-def test_child_whose_parent_has_ended_gets_a_display_of_its_own(launched: bool) -> None:
+def test_a_child_whose_parent_has_ended_gets_a_display_of_its_own(launched: bool) -> None:
     display = nobody()
     code = code_of(ORPHAN.replace("BEFORE", ""))
     words = [ANAHEADLESS, "run", "--gl", "none"] if launched else [sys.executable]
@@ -309,7 +309,7 @@ def test_child_whose_parent_has_ended_gets_a_display_of_its_own(launched: bool) 
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_child_whose_parent_has_ended_is_told_that_its_application_has_no_display() -> None:
+def test_a_child_whose_parent_has_ended_is_told_that_its_application_has_no_display() -> None:
     before = "from PyQt5.QtWidgets import QApplication; app = QApplication([])"
     words = answer(ORPHAN.replace("BEFORE", before))["words"]
     assert words.startswith("anaheadless: display :")
@@ -344,7 +344,7 @@ say(polls=polls, pids=pids, keeper=keeper, shown=xdpyinfo(), display=info.displa
     ids=["terminate", "kill", "terminate while it is stopped"],
 )
 @pytest.mark.needs("xdpyinfo")
-def test_server_ends_as_a_popen_does(end: str, before: str, launched: bool) -> None:
+def test_the_server_can_be_ended_as_a_popen(end: str, before: str, launched: bool) -> None:
     """And the session with it; the program goes on, and may have another one."""
     code = code_of(SERVER.replace("END", end).replace("BEFORE", before))
     words = [ANAHEADLESS, "run", "--gl", "none"] if launched else [sys.executable]
@@ -359,7 +359,7 @@ def test_server_ends_as_a_popen_does(end: str, before: str, launched: bool) -> N
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_server_of_another_session_is_left_alone() -> None:
+def test_the_server_of_another_session_is_left_alone() -> None:
     """Its keeper's number may be another process's by now."""
     said = answer(
         """
@@ -379,7 +379,7 @@ def test_server_of_another_session_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("need_opengl", [True, False])
-def test_application_that_is_asked_for(need_opengl: bool) -> None:
+def test_an_application_is_made_where_it_is_asked_for(need_opengl: bool) -> None:
     said = answer(
         f"""
         plain = anaheadless.setup_headless(need_opengl={need_opengl})
@@ -395,7 +395,7 @@ def test_application_that_is_asked_for(need_opengl: bool) -> None:
     assert said == {"before": None, "same": True, "made": True, "null": False, "platform": "xcb"}
 
 
-def test_application_is_there_for_as_long_as_the_process() -> None:
+def test_the_application_is_there_for_as_long_as_the_process() -> None:
     said = answer(
         """
         anaheadless.setup_headless(need_opengl=False, qapp=True)
@@ -407,7 +407,7 @@ def test_application_is_there_for_as_long_as_the_process() -> None:
     assert said == {"qapp": "QApp"}
 
 
-def test_application_that_can_not_be_made(counted: dict[str, str], tmp_path: Path) -> None:
+def test_an_application_that_can_not_be_made_is_said(counted: dict[str, str], tmp_path: Path) -> None:
     """That is said before anything is started."""
     said = answer(
         """
@@ -491,7 +491,7 @@ def test_stop_leaves_what_the_program_has_changed() -> None:
     assert not {"XAUTHORITY", "DISPLAY", "ANAHEADLESS_SESSION"} & environ.keys()
 
 
-def test_setup_after_stop(tmp_path: Path) -> None:
+def test_after_stop_there_can_be_another_display(tmp_path: Path) -> None:
     said = answer(
         """
         before = dict(os.environ)
@@ -510,7 +510,7 @@ def test_setup_after_stop(tmp_path: Path) -> None:
     assert said["picture"] == COLOURS
 
 
-def test_stop_with_an_application() -> None:
+def test_stop_leaves_the_display_to_an_application() -> None:
     """Qt would end the process if its display went: it stays until the process ends by itself."""
     code = """
     before = dict(os.environ)
@@ -537,7 +537,7 @@ def test_stop_with_an_application() -> None:
         session.wait_until_nothing_is_left()
 
 
-def test_stop_without_setup() -> None:
+def test_stop_without_a_display_does_nothing() -> None:
     said = answer(
         """
         before = dict(os.environ)
@@ -569,14 +569,16 @@ sys.stdin.readline()
     ("options", "glx", "server_has_glx"), [((), 2, True), (("--gl", "none"), 0, False)], ids=["OpenGL", "none"]
 )
 @pytest.mark.needs("xdpyinfo")
-def test_inside_a_launched_program(options: tuple[str, ...], glx: int, server_has_glx: bool) -> None:
+def test_a_launched_program_keeps_the_display_of_its_session(
+    options: tuple[str, ...], glx: int, server_has_glx: bool
+) -> None:
     command = [ANAHEADLESS, "run", *options, "-c", code_of(INSIDE)]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     display = nobody()
     with subprocess.Popen(command, text=True, env=bare(DISPLAY=display), **streams) as process:  # type: ignore[call-overload]
         try:
             session = Session(process)
-            said = session.host
+            said = session.facts
             assert (said["same"], said["child"]) == (True, None)
             assert "dimensions:" in said["shown"]
             assert ("GLX" in said["shown"]) is server_has_glx
@@ -600,20 +602,20 @@ sys.stdin.readline()
 """
 
 
-def test_session_that_has_ended() -> None:
+def test_a_session_that_has_ended_is_replaced() -> None:
     """Its variables are still there, as in a job that a launched program left behind."""
     names = ("DISPLAY", "XAUTHORITY", "ANAHEADLESS_SESSION")
     code = f"import json, os; print(json.dumps({{name: os.environ[name] for name in {names}}}))"
     ended = json.loads(run("run", "--gl", "none", "-c", code, env=bare()).stdout)
     with reporting(SETS_UP, env=bare(**ended)) as session:
         assert f",{session.keeper.pid}" not in ended["ANAHEADLESS_SESSION"]
-        assert session.host["info"]["original_display"] == ended["DISPLAY"]
-        assert session.host["info"]["headless"] is True
+        assert session.facts["info"]["original_display"] == ended["DISPLAY"]
+        assert session.facts["info"]["headless"] is True
         assert finish(session) == (0, "", "")
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_another_display_than_the_sessions() -> None:
+def test_another_display_than_the_sessions_is_replaced() -> None:
     other = nobody()
     output = run(
         *("run", "--gl", "none", "-c"),
@@ -636,7 +638,7 @@ def test_another_display_than_the_sessions() -> None:
     assert f"name of display:    {said['info']['display']}\n" in said["shown"]
 
 
-def test_screen_of_the_sessions_display() -> None:
+def test_a_screen_of_the_sessions_display_is_that_display() -> None:
     """``:2000.0`` is the session's display, too."""
     code = "os.environ['DISPLAY'] += '.0'; info = anaheadless.setup_headless(); say(**told(info), pid=os.getpid())"
     output = run("run", "--gl", "none", "-c", code_of(code), env=bare())
@@ -647,7 +649,7 @@ def test_screen_of_the_sessions_display() -> None:
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 @pytest.mark.parametrize("display", [None, ":1"])
-def test_other_systems(platform: str, display: str | None) -> None:
+def test_other_systems_are_left_alone(platform: str, display: str | None) -> None:
     """Where the modules for Unix can't even be imported."""
     code = f"""
 import sys
@@ -673,7 +675,7 @@ print(info.headless, info.display, info.original_display, info.glx, info.virtual
 
 
 @too_late
-def test_too_late_for_libraries(before: str, qtapp: str | None, tmp_path: Path) -> None:
+def test_it_works_though_libraries_of_opengl_are_loaded(before: str, qtapp: str | None, tmp_path: Path) -> None:
     drawn = "[]" if qtapp else "picture(sys.argv[1])[1:]"
     code = f"{before}\ninfo = anaheadless.setup_headless()\nsay(**told(info), picture={drawn})"
     said = answer(code, f"{tmp_path}/out.png")
@@ -683,7 +685,7 @@ def test_too_late_for_libraries(before: str, qtapp: str | None, tmp_path: Path) 
 
 @needs_virtualgl
 @too_late
-def test_too_late_for_virtualgl(before: str, qtapp: str | None) -> None:
+def test_virtualgl_is_left_out_where_it_comes_too_late(before: str, qtapp: str | None) -> None:
     """It would end the process."""
     code = f"""
 {before}
@@ -707,7 +709,7 @@ say(info=info if isinstance(info, str) else told(info), same=same, keepers=os.en
 
 
 @pytest.mark.parametrize("need_opengl", [True, False])
-def test_application_on_a_display_that_works(need_opengl: bool, regular: dict[str, str]) -> None:
+def test_an_application_keeps_the_display_that_works(need_opengl: bool, regular: dict[str, str]) -> None:
     said = answer(APPLICATION.replace("OPENGL", str(need_opengl)), env=regular)
     assert (said["same"], said["keepers"]) == (True, None)
     info = said["info"]
@@ -717,7 +719,7 @@ def test_application_on_a_display_that_works(need_opengl: bool, regular: dict[st
     assert info["renderer"] or not need_opengl
 
 
-def test_application_in_a_program_of_a_virtual_display() -> None:
+def test_an_application_keeps_the_display_of_a_virtual_display() -> None:
     """What virtual_display() gives its programs is a session as the launcher's is."""
     with anaheadless.virtual_display(bare()) as display:
         said = answer(APPLICATION.replace("OPENGL", "True"), env=display.environ)
@@ -726,7 +728,7 @@ def test_application_in_a_program_of_a_virtual_display() -> None:
     assert (info["backend"], info["renderer"]) == (display.backend, display.renderer)
 
 
-def test_application_on_a_display_without_opengl() -> None:
+def test_an_application_on_a_display_without_opengl_is_told_so() -> None:
     with regular_display(gl="none") as environ:
         said = answer(APPLICATION.replace("OPENGL", "True"), env=environ)
         assert "a QApplication exists already" in said["info"]
@@ -737,7 +739,7 @@ def test_application_on_a_display_without_opengl() -> None:
 
 
 @pytest.mark.parametrize("need_opengl", [True, False])
-def test_application_on_a_display_that_has_gone(need_opengl: bool) -> None:
+def test_an_application_on_a_display_that_has_gone_is_told_so(need_opengl: bool) -> None:
     code = f"""
     from PyQt5.QtWidgets import QApplication
     app = QApplication([])
@@ -769,7 +771,7 @@ def test_application_on_a_display_that_has_gone(need_opengl: bool) -> None:
     assert said["same"] is True
 
 
-def test_application_that_needs_no_display(tmp_path: Path) -> None:
+def test_an_application_that_needs_no_display_is_left_alone(tmp_path: Path) -> None:
     environ = bare(QT_QPA_PLATFORM="offscreen", XDG_RUNTIME_DIR=str(tmp_path))
     info = answer(APPLICATION.replace("OPENGL", "False"), env=environ)["info"]
     assert (info["headless"], info["qtapp"], info["display"], info["glx"]) == (False, "QApp", None, None)
@@ -806,7 +808,7 @@ def broken_library(tmp_path: Path) -> dict[str, str]:
     ],
     ids=["no drivers", "broken libGL"],
 )
-def test_opengl_that_is_broken(
+def test_an_opengl_that_is_broken_is_said(
     breaks: Callable[[Path], dict[str, str]], words: str, counted: dict[str, str], tmp_path: Path
 ) -> None:
     said = answer(FAILS, env={**counted, **breaks(tmp_path)})
@@ -824,7 +826,7 @@ def test_opengl_that_is_broken(
     wait_until(lambda: not processes_of(tmp_path), "nothing is left")
 
 
-def test_setup_after_a_failure(counted: dict[str, str], tmp_path: Path) -> None:
+def test_after_a_failure_it_can_be_tried_again(counted: dict[str, str], tmp_path: Path) -> None:
     """Without OpenGL, or with what was missing."""
     said = answer(
         """
@@ -874,7 +876,9 @@ def stand_in_server(tmp_path: Path, lines: str | None) -> None:
 
 
 @failing_server
-def test_server_that_fails(lines: str | None, words: str, interpreter: dict[str, str], tmp_path: Path) -> None:
+def test_a_server_that_fails_is_quoted(
+    lines: str | None, words: str, interpreter: dict[str, str], tmp_path: Path
+) -> None:
     stand_in_server(tmp_path, lines)
     said = answer_alone(tmp_path, bare(**interpreter))
     assert said["info"] is None
@@ -886,7 +890,7 @@ def test_server_that_fails(lines: str | None, words: str, interpreter: dict[str,
 
 
 @failing_server
-def test_server_that_fails_beside_a_regular_display(
+def test_a_server_that_fails_leaves_a_regular_display_alone(
     lines: str | None, words: str, interpreter: dict[str, str], regular: dict[str, str], tmp_path: Path
 ) -> None:
     stand_in_server(tmp_path, lines)
@@ -901,7 +905,7 @@ def test_server_that_fails_beside_a_regular_display(
 
 
 @pytest.mark.parametrize("executable", ["''", "None", "'/nonexistent/python'", "'/bin/false'"])
-def test_interpreter_that_is_not_known(executable: str) -> None:
+def test_it_works_in_an_embedded_interpreter_or_says_so(executable: str) -> None:
     """As in a program that embeds Python: it works, or it is said that it does not."""
     said = answer(
         f"""
@@ -939,7 +943,7 @@ say(
 
 @needs_virtualgl
 @pytest.mark.parametrize("own", [None, "libm.so.6"])
-def test_forced_virtualgl(own: str | None, tmp_path: Path) -> None:
+def test_virtualgl_can_be_forced(own: str | None, tmp_path: Path) -> None:
     said = answer(VIRTUALGL, f"{tmp_path}/out.png", env=bare(**({"LD_PRELOAD": own} if own else {})))
     info = said["info"]
     assert (info["headless"], info["virtualgl"], info["backend"], info["glx"]) == (True, True, "virtualgl", 2)
@@ -954,7 +958,7 @@ def test_forced_virtualgl(own: str | None, tmp_path: Path) -> None:
 
 
 @needs_virtualgl
-def test_virtualgl_that_is_not_allowed() -> None:
+def test_virtualgl_can_be_forbidden() -> None:
     code = "info = anaheadless.setup_headless(allow_virtualgl=False, force_virtualgl=True); say(**told(info))"
     said = answer(code)
     assert (said["headless"], said["virtualgl"], said["glx"]) == (True, False, 2)

@@ -31,7 +31,7 @@ try:
 except ImportError as error:
     print(error)
 """
-OURS, THEIRS, NONE = "anaheadless.api.seed\n", "anatomist.headless\n", "No module named 'anatomist'\n"
+OURS, THEIRS, NONE = "anaheadless.api.anatomist_headless\n", "anatomist.headless\n", "No module named 'anatomist'\n"
 
 # Of an interpreter: what the shim could change.
 STATE = """
@@ -112,12 +112,12 @@ def site_packages(venv: Path) -> Path:
         ),
     ],
 )
-def test_import(code: str, path: str | None, expected: str) -> None:
+def test_anatomist_headless_is_ours(code: str, path: str | None, expected: str) -> None:
     assert said(*RUN, "-c", code, env=environ(path)) == expected
 
 
 @pytest.mark.parametrize("path", [None, DOUBLES])
-def test_children_see_the_session(path: str | None, script: Path) -> None:
+def test_children_have_it_and_the_session(path: str | None, script: Path) -> None:
     script.write_text(
         "import multiprocessing, os, subprocess, sys\n"
         "CHILD = 'import anatomist.headless as ana; print(ana.__name__, ana.setup_headless().display)'\n"
@@ -125,7 +125,7 @@ def test_children_see_the_session(path: str | None, script: Path) -> None:
         "    import anatomist.headless as ana\n"
         "    return f'{ana.__name__} {ana.setup_headless().display}'\n"
         "if __name__ == '__main__':\n"
-        "    expected = f'anaheadless.api.seed {os.environ[\"DISPLAY\"]}'\n"
+        "    expected = f'anaheadless.api.anatomist_headless {os.environ[\"DISPLAY\"]}'\n"
         "    found = {subprocess.check_output([sys.executable, '-c', CHILD], text=True).strip()}\n"
         "    for method in multiprocessing.get_all_start_methods():\n"
         "        with multiprocessing.get_context(method).Pool(1) as pool:\n"
@@ -144,7 +144,7 @@ def test_children_see_the_session(path: str | None, script: Path) -> None:
         ("import anatomist; anatomist.setDefaultImplementation('threaded')", "AttributeError"),
     ],
 )
-def test_rest_of_anatomist_when_there_is_none(ask: str, error: str) -> None:
+def test_the_rest_of_a_missing_anatomist_is_missing(ask: str, error: str) -> None:
     code = f"try:\n    {ask}\nexcept Exception as error:\n    print(type(error).__name__, error)\n"
     words = said(*RUN, "-c", code)
     assert words.startswith(error)
@@ -153,7 +153,7 @@ def test_rest_of_anatomist_when_there_is_none(ask: str, error: str) -> None:
 
 
 @pytest.mark.parametrize("path", [None, DOUBLES])
-def test_no_session_no_change(path: str | None) -> None:
+def test_outside_of_a_session_nothing_changes(path: str | None) -> None:
     """What a program starts outside of its session gets the module that is installed, or none."""
     ended = ["env", "-u", "ANAHEADLESS_SESSION", sys.executable, "-c", WHICH]
     assert said("exec", "--gl", "none", *ended, env=environ(path)) == (THEIRS if path else NONE)
@@ -167,13 +167,13 @@ def test_no_session_no_change(path: str | None) -> None:
         pytest.param((), {"ANAHEADLESS_NO_SHIM": "1"}, id="variable"),
     ],
 )
-def test_without_the_shim(options: tuple[str, ...], variables: dict[str, str], path: str | None) -> None:
+def test_no_shim_leaves_python_alone(options: tuple[str, ...], variables: dict[str, str], path: str | None) -> None:
     code = f"import os; print([os.environ.get('PYTHONPATH')])\n{WHICH}"
     expected = THEIRS if DOUBLES in str(path) else NONE
     assert said(*RUN, *options, "-c", code, env=environ(path, **variables)) == f"{[path]}\n{expected}"
 
 
-def test_sessions_in_sessions(tmp_path: Path) -> None:
+def test_the_innermost_session_counts(tmp_path: Path) -> None:
     """The innermost one counts; the shim is there once, in front."""
     show = "import os; print(os.environ.get('PYTHONPATH'))\n" + WHICH
     inner = [str(BIN / "anaheadless"), *RUN]
@@ -187,7 +187,7 @@ def test_sessions_in_sessions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [None, "", "one:two", ":one", "one:", "one::two", "one:one", ":"])
-def test_search_path(path: str | None, tmp_path: Path) -> None:
+def test_the_search_path_is_that_of_a_plain_python(path: str | None, tmp_path: Path) -> None:
     """sys.path is that of a plain Python, however the program is named; PYTHONPATH is ours, then the user's."""
     (tmp_path / "script.py").write_text("import sys; print(sys.path)\n")
     names = "$0 script.py; $0 -m script; $0 -c 'import sys; print(sys.path)'; $0 - <script.py"
@@ -208,7 +208,7 @@ def states(python: Path | str, *options: str, env: dict[str, str] | None = None)
 
 
 @pytest.mark.parametrize("options", [["-S"], ["-I"], ["-E"], ["-I", "-S"]], ids=" ".join)
-def test_options_of_python_that_leave_the_shim_out(options: list[str]) -> None:
+def test_options_of_python_can_leave_the_shim_out(options: list[str]) -> None:
     plain, launched = states(sys.executable, *options)
     if "-S" in options and "-I" not in options:
         assert launched["path"].pop(1) == SHIM
@@ -224,12 +224,13 @@ def test_start_up_loads_the_shim_and_nothing_else(empty_venv: Path) -> None:
         # __future__ is next to nothing; the modules of importlib, typing and the like are not.
         extra = set(launched["modules"]) - set(plain["modules"]) - {"__future__"}
         assert extra == {"anaheadless_shim", "sitecustomize"} - set(plain["modules"])  # Debian's has one
-        finders = launched["finders"]
-        assert (finders[0], finders[-1]) == ("<anaheadless_shim.First object", "<anaheadless_shim.Last object")
-        assert finders[1:-1] == plain["finders"]
+        first, *others, last = launched["finders"]
+        assert first == "<anaheadless_shim.FirstFinder object"
+        assert last == "<anaheadless_shim.LastFinder object"
+        assert others == plain["finders"]
 
 
-def test_nothing_to_warn_of() -> None:
+def test_python_has_nothing_to_warn_of() -> None:
     code = "import anatomist.headless as ana; ana.setup_headless(); ana.test_glx(); ana.stop_headless()"
     options = ["-X", "dev", "-X", "warn_default_encoding", "-W", "error", "-bb"]
     assert said(BIN / "anaheadless-python", *options, "-c", code) == ""
@@ -251,7 +252,7 @@ CUSTOMIZATIONS = {
 
 @pytest.mark.parametrize("place", ["PYTHONPATH", "site-packages"])
 @pytest.mark.parametrize("name", CUSTOMIZATIONS)
-def test_sitecustomize_that_would_have_run(name: str, place: str, venv: Path, empty_venv: Path, tmp_path: Path) -> None:
+def test_the_users_sitecustomize_runs_once(name: str, place: str, venv: Path, empty_venv: Path, tmp_path: Path) -> None:
     """It runs once, has its name, and fails as it does without us."""
     if place == "PYTHONPATH":
         python, folder, variables = empty_venv, tmp_path / "mine", environ(tmp_path / "mine")
@@ -273,7 +274,7 @@ def test_sitecustomize_that_would_have_run(name: str, place: str, venv: Path, em
     assert launched.stderr == plain.stderr
 
 
-def test_sitecustomize_in_a_package_and_in_a_zip_file(empty_venv: Path, tmp_path: Path) -> None:
+def test_the_users_sitecustomize_may_be_a_package_or_in_a_zip_file(empty_venv: Path, tmp_path: Path) -> None:
     (tmp_path / "package" / "sitecustomize").mkdir(parents=True)
     (tmp_path / "package" / "sitecustomize" / "__init__.py").write_text("print('custom')\n")
     shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path / "package")
@@ -300,7 +301,7 @@ OTHERS = [f"python3.{minor}" for minor in range(8, 15) if minor != sys.version_i
 
 
 @pytest.mark.parametrize("name", ["venv", "system", *OTHERS])
-def test_any_python(name: str, empty_venv: Path, tmp_path: Path) -> None:
+def test_it_works_in_any_python(name: str, empty_venv: Path, tmp_path: Path) -> None:
     """Ours is there, all of it, although anaheadless is not installed; also when the program left its display."""
     if name == "venv":
         python = str(empty_venv)

@@ -92,7 +92,7 @@ def launched(code: str, *options: str, **settings: Any) -> list[str]:
         pytest.param(IMPORTED_FIRST, id="headless imported first"),
     ],
 )
-def test_set_up_is_the_session(code: str) -> None:
+def test_soma_sets_up_the_session(code: str) -> None:
     """On X, not on Qt's platform ``offscreen``, and without one of soma's words on stdout."""
     report, drawn = launched(code + REPORT + DRAW)
     said = json.loads(report)
@@ -100,14 +100,14 @@ def test_set_up_is_the_session(code: str) -> None:
     assert said == {
         "platform": "xcb",
         "children": [],
-        "kept": "anaheadless.headless",
+        "kept": "anaheadless.api.setup",
         "headless": True,
         "glx": 2,
     }
     assert drawn == "[(255, 0, 0), (0, 0, 255)] True"
 
 
-def test_what_it_says_is_what_we_say() -> None:
+def test_soma_reports_what_we_report() -> None:
     code = """
 from soma.qt_gui import headless
 import anatomist.headless, anaheadless
@@ -118,7 +118,7 @@ print(headless.test_glx.__module__, headless.find_mesa.__module__, headless.__na
     assert launched(code) == ["True", "soma.qt_gui.headless soma.qt_gui.headless soma.qt_gui.headless"]
 
 
-def test_application_of_the_program_is_kept() -> None:
+def test_the_application_of_the_program_is_kept() -> None:
     code = """
 from PyQt5.QtWidgets import QApplication
 own = QApplication(['own'])
@@ -152,7 +152,7 @@ def test_widgets_may_follow_the_set_up(before: str, module: str) -> None:
     assert launched(code + WIDGET, "--gl", "none") == ["True xcb None", "False"]
 
 
-def test_display_outlives_what_soma_does_at_the_end() -> None:
+def test_the_display_outlives_what_soma_does_at_the_end() -> None:
     """On its own, soma ends the server that its variable names; what is registered before it runs after it."""
     before = "import atexit\natexit.register(lambda: print(info.virtual_display_proc.poll()))\n"
     code = f"{before}from soma.qt_gui import headless\ninfo = headless.setup_headless()"
@@ -160,14 +160,14 @@ def test_display_outlives_what_soma_does_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("module", ["anatomist.headless", "soma.qt_gui.headless"])
-def test_application_without_widgets_makes_way(module: str) -> None:
+def test_an_application_without_widgets_makes_way(module: str) -> None:
     """As with soma itself."""
     before = "from PyQt5.QtCore import QCoreApplication\napp = QCoreApplication(['-'])\n"
     code = f"{before}import {module}\ninfo = {module}.setup_headless()"
     assert launched(code + WIDGET, "--gl", "none") == ["True xcb QtCore", "False"]
 
 
-def test_need_for_opengl_is_what_soma_was_told() -> None:
+def test_opengl_is_needed_as_soma_is_told() -> None:
     code = """
 from soma.qt_gui import qt_backend
 qt_backend.set_headless(True, needs_opengl=False)
@@ -221,7 +221,9 @@ def qInstallMessageHandler(handler): pass
         ),
     ],
 )
-def test_binding_of_the_application(before: str, environ: dict[str, str], chosen: str, tmp_path: Path) -> None:
+def test_the_application_is_of_the_binding_that_is_asked_for(
+    before: str, environ: dict[str, str], chosen: str, tmp_path: Path
+) -> None:
     for binding in "PyQt6", "PySide6":
         (tmp_path / binding).mkdir()
         for name, text in BINDING.items():
@@ -233,15 +235,15 @@ def test_binding_of_the_application(before: str, environ: dict[str, str], chosen
 
 
 @pytest.mark.parametrize("code", [BACKEND, HEADLESS], ids=["qt_backend", "headless"])
-def test_after_ours(code: str) -> None:
+def test_soma_may_come_after_setup_headless(code: str) -> None:
     """As the Anatomist that is wrapped does it: its Qt comes from soma."""
     before = "import anatomist.headless\nanatomist.headless.setup_headless()\n"
     said = json.loads(launched(before + code + REPORT, "--gl", "none")[0])
-    assert (said["platform"], said["children"], said["kept"]) == ("xcb", [], "anaheadless.headless")
+    assert (said["platform"], said["children"], said["kept"]) == ("xcb", [], "anaheadless.api.setup")
 
 
 @pytest.mark.parametrize("code", [BACKEND, HEADLESS], ids=["qt_backend", "headless"])
-def test_without_the_shim(code: str) -> None:
+def test_without_the_shim_soma_finds_a_display_that_works(code: str) -> None:
     """Then soma's own set-up, with what it prints, finds a display that does."""
     *_, report = launched(code + REPORT, "--no-shim")
     said = json.loads(report)

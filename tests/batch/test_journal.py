@@ -109,7 +109,9 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 
 def test_the_lock_goes_with_the_process(tmp_path: Path) -> None:
     path = str(tmp_path / "journal.jsonl")
-    code = "import sys\nfrom anaheadless.batch.journal import opened\nwith opened(sys.argv[1]): print(flush=True); input()"
+    code = (
+        "import sys\nfrom anaheadless.batch.journal import opened\nwith opened(sys.argv[1]): print(flush=True); input()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:

@@ -31,13 +31,13 @@ else:
 # Without a library: a window that stays when its client has gone (RetainPermanent).
 WINDOW = """
 import os, struct, sys, time
-from anaheadless.x11 import authority, client
+from anaheadless.x11 import authority, connection as x
 print(os.environ["DISPLAY"], flush=True)
 if sys.argv[1] == "a":
     number = int(os.environ["DISPLAY"][1:])
     with open(os.environ["XAUTHORITY"], "rb") as file:
         cookie = authority.find_cookie(file.read(), number)
-    with client.connect(f"\\0/tmp/.X11-unix/X{number}", cookie, time.monotonic() + 20) as connection:
+    with x.connect(f"\\0/tmp/.X11-unix/X{number}", cookie, time.monotonic() + 20) as connection:
         base, = struct.unpack_from("<I", connection.setup, 4)
         from anaheadless.x11 import screenshot
         root = screenshot.parse_setup(connection.setup).root

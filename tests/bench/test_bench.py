@@ -17,7 +17,7 @@ from bench.results import Results, Timed, ratios
 from tests.support.helpers import CHECKOUT
 
 RESULTS = CHECKOUT / "bench" / "results.json"
-PAGE = CHECKOUT / "docs" / "speed.rst"
+PAGE = CHECKOUT / "docs" / "explanation" / "speed.rst"
 
 
 def timed(*seconds: float | None) -> Timed:
@@ -59,7 +59,7 @@ def test_ratios_are_of_the_same_round(results: Results) -> None:
     assert ratios(contenders["fails"], reference) is None
 
 
-def test_tables(results: Results) -> None:
+def test_tables_show_medians_ratios_and_failures(results: Results) -> None:
     page = publish_doctree(table.tables(results), settings_overrides={"report_level": 2, "halt_level": 2})
     rows = [[cell.astext() for cell in row.findall(nodes.entry)] for row in page.findall(nodes.row)]
     assert ["anaheadless run <&>", "200 ms", "1.00", "0.75-1.50", "3 of 3", ""] in rows
@@ -71,7 +71,7 @@ def test_tables(results: Results) -> None:
     assert ["one", "20.0", "", "1.0"] in rows
 
 
-def test_chart(results: Results) -> None:
+def test_the_chart_shows_every_contender(results: Results) -> None:
     drawn = ElementTree.fromstring(chart.chart(results))
     texts = [element.text for element in drawn.iterfind("{*}text")]
     assert {"One", "anaheadless run <&>", "1.00 x", "200 ms", "did not succeed"} <= set(texts)
@@ -81,14 +81,14 @@ def test_chart(results: Results) -> None:
     assert len(list(drawn.iterfind("{*}path"))) == 1  # the one that is cut off
 
 
-def test_page_shows_what_was_measured() -> None:
+def test_the_page_shows_what_was_measured() -> None:
     results: Results = json.loads(RESULTS.read_text())
     assert PAGE.read_text() == table.replaced(PAGE.read_text(), table.tables(results))
     assert (PAGE.parent / "speed.svg").read_text() == chart.chart(results)
     assert results["scenarios"].keys() == {scenario.name for scenario in SCENARIOS}
 
 
-def test_programs_are_python() -> None:
+def test_every_program_that_is_measured_is_python() -> None:
     for scenario in SCENARIOS:
         for contender in scenario.contenders:
             compile(contender.program(scenario.work), contender.name, "exec")
@@ -96,7 +96,7 @@ def test_programs_are_python() -> None:
         compile(contender.program("hold"), contender.name, "exec")
 
 
-def test_part_of_it_is_measured_and_not_kept() -> None:
+def test_a_part_can_be_measured_and_is_not_kept() -> None:
     before = [path.read_bytes() for path in (RESULTS, PAGE)]
     command = [sys.executable, "-m", "bench", "--rounds", "1", "--only", "memory"]
     output = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60)

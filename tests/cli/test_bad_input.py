@@ -52,7 +52,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("args", "status", "words"), REFUSED, ids=[" ".join(args) for args, _, _ in REFUSED])
-def test_refused_before_anything_is_started(
+def test_a_wrong_call_is_refused_before_anything_is_started(
     args: list[str], status: int, words: list[str], tmp_path: Path, no_server: dict[str, str]
 ) -> None:
     (tmp_path / "plain").write_text("print('run')")
@@ -61,19 +61,19 @@ def test_refused_before_anything_is_started(
     assert not (tmp_path / "started").exists()
 
 
-def test_launcher_as_its_own_interpreter(no_server: dict[str, str]) -> None:
+def test_the_launcher_is_refused_as_an_interpreter(no_server: dict[str, str]) -> None:
     environ = {**no_server, "ANAHEADLESS_PYTHON": str(BIN / "anaheadless-python")}
     assert_refused(run("run", "-c", "1", env=environ), 125, "the launcher itself", "--python")
 
 
-def test_variables_are_checked_too(no_server: dict[str, str]) -> None:
+def test_wrong_variables_are_refused_like_wrong_options(no_server: dict[str, str]) -> None:
     assert_refused(run("run", "-c", "", env={**no_server, "ANAHEADLESS_SCREEN": "big"}), 2, "big")
     command = str(BIN / "anaheadless-python")
     assert_refused(run("-c", "", command=command, env={**no_server, "ANAHEADLESS_GL": "magic"}), 2, "magic")
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root reads everything")
-def test_unreadable_script(tmp_path: Path) -> None:
+def test_a_script_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir()
     (closed / "script.py").write_text("")
@@ -87,7 +87,7 @@ def test_unreadable_script(tmp_path: Path) -> None:
     closed.chmod(0o700)
 
 
-def test_target_that_the_kernel_refuses(tmp_path: Path, private_tmp: PrivateTmp) -> None:
+def test_a_program_that_the_kernel_refuses_is_named(tmp_path: Path, private_tmp: PrivateTmp) -> None:
     for text, words in (("no program", "Exec format error"), ("#!/gone/interpreter\n", "first line")):
         (tmp_path / "target").write_text(text)
         (tmp_path / "target").chmod(0o755)
@@ -95,7 +95,7 @@ def test_target_that_the_kernel_refuses(tmp_path: Path, private_tmp: PrivateTmp)
         private_tmp.wait_until_nothing_is_left()
 
 
-def test_interpreter_that_the_kernel_refuses(tmp_path: Path, private_tmp: PrivateTmp) -> None:
+def test_an_interpreter_that_the_kernel_refuses_is_named(tmp_path: Path, private_tmp: PrivateTmp) -> None:
     """It is the proof of OpenGL that executes it first."""
     (tmp_path / "python").write_text("no program")
     (tmp_path / "python").chmod(0o755)
@@ -106,7 +106,7 @@ def test_interpreter_that_the_kernel_refuses(tmp_path: Path, private_tmp: Privat
     private_tmp.wait_until_nothing_is_left()
 
 
-def test_no_xvfb(tmp_path: Path) -> None:
+def test_a_missing_xvfb_is_said_with_the_package_to_install(tmp_path: Path) -> None:
     for name in "sh", "apt-get", "env":
         (tmp_path / name).symlink_to("/bin/true")
     output = run("run", "-c", "print('run')", env={"PATH": str(tmp_path)})
@@ -116,14 +116,14 @@ def test_no_xvfb(tmp_path: Path) -> None:
     assert_refused(output, 125, "dnf install xorg-x11-server-Xvfb", "apk add xvfb", "pacman -S xorg-server-xvfb")
 
 
-def test_server_that_refuses_an_option(private_tmp: PrivateTmp) -> None:
+def test_an_option_that_the_server_refuses_is_quoted(private_tmp: PrivateTmp) -> None:
     output = private_tmp.run("run", "--server-arg=-nonsense", "-c", "print('run')")
     assert_refused(output, 125, "ended before it was ready", "Unrecognized option: -nonsense", "--server-arg")
     private_tmp.wait_until_nothing_is_left()
 
 
 @pytest.mark.parametrize("server", ["echo no such luck >&2; exit 1", "exit 0", "kill -SEGV $$"], indirect=True)
-def test_server_that_dies_at_once(server: dict[str, str], private_tmp: PrivateTmp) -> None:
+def test_the_last_words_of_a_server_that_dies_are_quoted(server: dict[str, str], private_tmp: PrivateTmp) -> None:
     output = private_tmp.run("run", "-c", "print('run')", env=server)
     said = "no such luck" if "no such luck" in output.stderr else "it said nothing"
     assert_refused(output, 125, "ended before it was ready", said)
@@ -131,13 +131,13 @@ def test_server_that_dies_at_once(server: dict[str, str], private_tmp: PrivateTm
 
 
 @pytest.mark.parametrize("server", ["echo still thinking >&2; exec sleep 600", "sleep 600"], indirect=True)
-def test_server_that_never_becomes_ready(server: dict[str, str], private_tmp: PrivateTmp) -> None:
+def test_a_server_that_never_becomes_ready_is_given_up(server: dict[str, str], private_tmp: PrivateTmp) -> None:
     output = private_tmp.run("run", "--start-timeout", "0.5", "-c", "print('run')", env=server, timeout=20)
     assert_refused(output, 125, "not ready within 0.5 s", "--start-timeout")
     private_tmp.wait_until_nothing_is_left()
 
 
-def test_server_without_glx() -> None:
+def test_a_server_without_glx_is_said_with_the_way_out() -> None:
     extension = ("--server-arg=-extension", "--server-arg=GLX")
     for backend in "auto", "native":
         assert_refused(run("run", "--gl", backend, *extension, "-c", "print('run')"), 125, "no GLX", "--gl none")
@@ -169,7 +169,7 @@ FILL_TMP = "mkdir /tmp/.X11-unix; mount -o remount,size=4k none /tmp; head -c 40
         "dead link",
     ],
 )
-def test_tmp_that_nothing_can_be_made_in(spoil: str, words: str) -> None:
+def test_a_tmp_that_nothing_can_be_made_in_is_named(spoil: str, words: str) -> None:
     environ = {**os.environ, "XDG_RUNTIME_DIR": "/run/private"}
     setup = f"{NEW_TMP}; mount -t tmpfs -o mode=700 none /run; mkdir -m 700 /run/private"
     output = in_namespaces(ANAHEADLESS, "run", "-c", "print('run')", setup=setup, last=spoil, env=environ)
@@ -177,7 +177,7 @@ def test_tmp_that_nothing_can_be_made_in(spoil: str, words: str) -> None:
 
 
 @needs_namespaces
-def test_full_tmp() -> None:
+def test_a_full_tmp_is_named() -> None:
     """A socket takes no space; a keymap does, and the lock of a server that makes its sockets itself."""
     environ = {**os.environ, "XDG_RUNTIME_DIR": "/run/private"}
     setup = f"{NEW_TMP}; mount -t tmpfs -o mode=700 none /run; mkdir -m 700 /run/private"
@@ -195,7 +195,7 @@ def test_full_tmp() -> None:
 
 
 @needs_namespaces
-def test_full_tmp_is_left_as_it_was() -> None:
+def test_a_full_tmp_is_left_as_it_was() -> None:
     """The server itself leaves an unfinished lock there."""
     command = ("sh", "-c", f"{ANAHEADLESS} run -c ''; find /tmp -xdev -name '.*X*'")
     output = in_namespaces(*command, setup=NEW_TMP, last=FILL_TMP)
@@ -204,7 +204,7 @@ def test_full_tmp_is_left_as_it_was() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("words", [("--version",), ("start", "--json"), ("run", "--show-config"), ("list", "--json")])
-def test_output_that_can_not_be_written(words: tuple[str, ...]) -> None:
+def test_output_that_can_not_be_written_is_a_failure(words: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:
         output = run(*words, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert output.returncode == 125
@@ -215,13 +215,13 @@ def test_output_that_can_not_be_written(words: tuple[str, ...]) -> None:
     ("words", "status"),
     [(["run", "gone.py"], 127), (["run", "--nonsense"], 2), (["stop", "nonsense"], 125), (["list"], 0)],
 )
-def test_status_where_python_is_to_go_on(words: list[str], status: int) -> None:
+def test_python_is_not_left_waiting_for_lines_to_run(words: list[str], status: int) -> None:
     """It would ask for lines to run."""
     output = run(*words, env={**os.environ, "PYTHONINSPECT": "1"})
     assert (output.returncode, "Traceback" in output.stderr) == (status, False)
 
 
-def test_interpreter_that_can_not_be_read(users: list[User]) -> None:
+def test_an_interpreter_that_can_not_be_read_is_said(users: list[User]) -> None:
     """The kernel hides such a process from itself."""
     user = users[0]
     ask = "import sys; print(sys.base_prefix); print(sys.executable)"
@@ -242,13 +242,13 @@ def test_interpreter_that_can_not_be_read(users: list[User]) -> None:
             )
 
 
-def test_interpreter_that_is_none() -> None:
+def test_what_is_no_interpreter_is_refused() -> None:
     output = run("doctor", "--python", "/bin/true")
     assert output.returncode == 1
     assert "it does not answer as Python does" in output.stdout
 
 
 @pytest.mark.parametrize("limit", [5, 6, 8, 12, 14, 15, 16, 20, 24])
-def test_too_few_descriptors(limit: int) -> None:
+def test_too_few_descriptors_are_said_with_ulimit(limit: int) -> None:
     words = ("-c", f'ulimit -n {limit}; exec "$@"', "sh", ANAHEADLESS, "exec", "--gl", "none", "echo", "run")
     assert_refused(run(*words, command="sh"), 125, "Too many open files", "ulimit")

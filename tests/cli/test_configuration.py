@@ -92,7 +92,7 @@ def said(document: config_file.Document | None) -> dict[tuple[str, ...], tuple[A
         ("\ufeff", {}),
     ],
 )  # fmt: skip
-def test_settings_and_their_places(toml: str, expected: dict[tuple[str, ...], tuple[Any, str]]) -> None:
+def test_settings_are_read_with_their_lines(toml: str, expected: dict[tuple[str, ...], tuple[Any, str]]) -> None:
     assert said(config_file.parse_config(toml.encode(), "c")) == expected
     for end in "\n", "\r\n":
         crlf = config_file.parse_config(toml.replace("\n", end).encode(), "c")
@@ -119,7 +119,7 @@ def test_settings_and_their_places(toml: str, expected: dict[tuple[str, ...], tu
         ("'''\v\x1c\x85\n'''\n", "utf-8", "\r"),
     ],
 )
-def test_blocks_of_scripts(toml: str, start: str, encoding: str, end: str) -> None:
+def test_a_script_may_carry_its_settings(toml: str, start: str, encoding: str, end: str) -> None:
     source = f"{start}{block(toml)}import this\n"
     data = source.replace("\n", end).encode(encoding)
     line = next(n for n, text in enumerate(source.split("\n"), 1) if "é" in text)
@@ -142,7 +142,7 @@ def test_blocks_of_scripts(toml: str, start: str, encoding: str, end: str) -> No
         script_with("nonsense").replace("\n#", "\n #").encode(),
     ],
 )
-def test_what_is_no_metadata_of_ours(source: bytes) -> None:
+def test_metadata_of_others_sets_nothing(source: bytes) -> None:
     assert config_file.parse_script(source, "s.py") is None
 
 
@@ -153,7 +153,7 @@ LINES = ("# /// script", "# /// other", "# ///", "#", "# a", "##", "#!x", "", "x
 @settings(max_examples=500)
 @example("# /// script\n# ///\n# ///")
 @example("# /// script\n# a\n# ///\n# /// other\n# b\n# ///\n\n# /// script\n# c\n# ///\n")
-def test_blocks_are_those_of_the_reference(source: str) -> None:
+def test_blocks_are_those_that_pep_723_finds(source: str) -> None:
     expected = [
         (
             source.count("\n", 0, match.start()) + 1,
@@ -198,7 +198,7 @@ STATEMENTS = st.one_of(
 
 @given(st.lists(STATEMENTS, max_size=6).map("\n".join))
 @settings(max_examples=500)
-def test_places_are_those_of_what_a_parser_finds(text: str) -> None:
+def test_every_setting_has_the_line_where_it_stands(text: str) -> None:
     with contextlib.suppress(tomllib.TOMLDecodeError):
         parsed = tomllib.loads(text)
         assert set(config_file._places(text)) == paths(parsed)
@@ -221,7 +221,7 @@ TOO_MUCH = {
 
 
 @pytest.mark.parametrize(("toml", "words"), TOO_MUCH.values(), ids=TOO_MUCH)
-def test_too_much(toml: str, words: str) -> None:
+def test_files_that_would_take_minutes_are_refused_at_once(toml: str, words: str) -> None:
     """The standard library's parser would take minutes for some of them, or Python would refuse to print them."""
     for root, head, text in ((), "", toml), (("tool", "anaheadless"), "[tool.anaheadless]\n", toml):
         if root and toml.startswith("["):
@@ -234,13 +234,13 @@ def test_too_much(toml: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("quotes", ['"""', "'''"])
-def test_strings_that_do_not_end_are_read_once(quotes: str) -> None:
+def test_strings_that_do_not_end_are_refused_at_once(quotes: str) -> None:
     """Otherwise each of their lines would be read to the end of the text, which takes minutes."""
     text = quotes + f"\n\\{quotes[:1] * 2} \\" * 3
     assert [match[0] for match in config_file._TOKEN.finditer(text)] == [text]
 
 
-def test_what_is_deep_enough() -> None:
+def test_nesting_is_read_to_a_sensible_depth() -> None:
     deep = "[" * 29 + "]" * 29
     text = f'[tool.uv]\nsources = {deep}\n{".".join("a" * 30)} = 1\n[tool.anaheadless]\nscreen = "1x1"'
     document = config_file.Document("c", 0, text, ("tool", "anaheadless"))
@@ -260,7 +260,7 @@ WORDS = ("screen", "env", "tool", "anaheadless", *"=.[]{}\"',\n \\1", '"""')
 @example("[env]\n" + "".join(f"A{n} = ''\n" for n in range(5_000)))
 @example('env.A = "\\u0000"')
 @example('screen = "\\u0000"')
-def test_odd_text(text: str) -> None:
+def test_any_text_is_settings_or_an_error_and_soon(text: str) -> None:
     """Settings, each with its line; or an error, which is wrong usage. Never anything else, and never slow."""
     data = text.encode("utf-8", "replace")
     for parse, source in (
@@ -279,7 +279,7 @@ def test_odd_text(text: str) -> None:
 
 
 @given(st.binary())
-def test_odd_bytes(data: bytes) -> None:
+def test_any_bytes_are_settings_or_an_error(data: bytes) -> None:
     try:
         config_file.parse_config(data, "c").parse()
     except LaunchError as error:
@@ -287,7 +287,7 @@ def test_odd_bytes(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", ["# /// script", "# ///", "#", "# /// anaheadless", "# /// script\n# ///"])
-def test_a_megabyte_of_beginnings(line: str) -> None:
+def test_a_megabyte_of_beginnings_is_read_at_once(line: str) -> None:
     """PEP 723's regular expression would take minutes for the first of them."""
     source = f"{line}\n" * (config_file.LIMIT // len(line))
     assert len(list(config_file.script_blocks(source))) <= 1
@@ -303,7 +303,7 @@ def test_a_megabyte_of_beginnings(line: str) -> None:
         ({}, ["/etc/xdg"]),
     ],
 )
-def test_folders(environ: dict[str, str], expected: list[str]) -> None:
+def test_config_files_are_looked_for_where_xdg_says(environ: dict[str, str], expected: list[str]) -> None:
     assert config_file.config_files(environ) == [f"{folder}/anaheadless/config.toml" for folder in expected]
 
 
@@ -318,14 +318,14 @@ def test_folders(environ: dict[str, str], expected: list[str]) -> None:
     ],
     ids=" ".join,
 )
-def test_the_script_among_pythons_arguments(args: list[str], tmp_path: Path) -> None:
+def test_the_script_is_found_among_pythons_arguments(args: list[str], tmp_path: Path) -> None:
     """It is the file that python does run."""
     (tmp_path / "s.py").write_text("print('it is run')")
     is_run = "it is run" in run(*args, command=sys.executable, cwd=tmp_path).stdout
     assert target.script_among(args) == ("s.py" if is_run else None)
 
 
-def test_who_has_the_last_word(environ: dict[str, str], tmp_path: Path, script: Path) -> None:
+def test_a_nearer_setting_overrides_a_farther_one(environ: dict[str, str], tmp_path: Path, script: Path) -> None:
     """Command line, variable, script, own config.toml, the system's, default."""
     script.write_text(
         script_with('screen = "1x1"\ndpi = 1\ngl = "mesa"\ntimeout = "2h"\n[tool.anaheadless.env]\nA = "a"')
@@ -352,7 +352,7 @@ def test_who_has_the_last_word(environ: dict[str, str], tmp_path: Path, script: 
     assert shown("-c", "", str(script), env=environ)["gl"] == ("auto", "default")
 
 
-def test_what_is_shown_is_a_config_toml(environ: dict[str, str], tmp_path: Path, script: Path) -> None:
+def test_shown_settings_can_be_used_as_config_toml(environ: dict[str, str], tmp_path: Path, script: Path) -> None:
     script.write_text(script_with('server-arg = ["\\"", "\\\\"]\ngrace = 5\nenv = {"x_y" = "\\n", Z = "\'#"}'))
     first = run("run", "--show-config", "--screen", "4x4", script, env=environ)
     write_config(tmp_path / ".config", first.stdout)
@@ -365,7 +365,9 @@ def test_what_is_shown_is_a_config_toml(environ: dict[str, str], tmp_path: Path,
 
 @pytest.mark.parametrize("how", ["run", "shebang", "link"])
 @pytest.mark.needs("xdpyinfo")
-def test_a_script_that_carries_its_screen(how: str, environ: dict[str, str], tmp_path: Path, script: Path) -> None:
+def test_the_screen_that_a_script_carries_is_used(
+    how: str, environ: dict[str, str], tmp_path: Path, script: Path
+) -> None:
     code = "import subprocess, os; subprocess.run('xdpyinfo'); print(os.environ['HOME'], os.environ['SAID'])"
     toml = 'screen = "321x123"\ngl = "none"\n[tool.anaheadless.env]\nHOME = "/away"\nSAID = "by the script"'
     script.write_text(f"#!{BIN}/anaheadless-python -u\n{script_with(toml, code)}")
@@ -381,13 +383,15 @@ def test_a_script_that_carries_its_screen(how: str, environ: dict[str, str], tmp
     assert "/away by the script\n" in output.stdout
 
 
-def test_a_script_that_carries_its_time_limit(environ: dict[str, str], script: Path) -> None:
+def test_the_time_limit_that_a_script_carries_is_used(environ: dict[str, str], script: Path) -> None:
     script.write_text(script_with('timeout = 0.1\ngl = "none"', "import time; time.sleep(1000)"))
     assert run("run", script, env=environ).returncode == -signal.SIGTERM
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> None:
+def test_commands_without_a_script_take_their_settings_from_config_toml(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
     """What a command has no option for is for others; a module's or a program's argument is no script."""
     write_config(tmp_path / ".config", 'screen = "321x123"\ngl = "none"\ntimeout = "1h"\nenv.SAID = "yes"')
     (tmp_path / "s.py").write_text(script_with("nonsense = 1"))
@@ -408,7 +412,7 @@ def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> N
         ('\nscreen = "0x0"', [":4: ", "screen: '0x0'", "width and height have to be 1 to 32767 pixels"]),
         ("screen = [1, 1]", [":3: ", "screen has to be a string or a number"]),
         ('gl = "magic"', [":3: ", "gl: 'magic' is not one of 'auto', "]),
-        ("dpi = 0", [":3: ", "dpi: 0 is not in the range 1<=x<=1000"]),
+        ("dpi = 0", [":3: ", "dpi: '0' is not a whole number from 1 to 1000"]),
         ("dpi = true", [":3: ", "dpi has to be"]),
         ("timeout = -1", [":3: ", "timeout: '-1' is not a duration"]),
         ("timeout = 1979-05-27", [":3: ", "timeout has to be"]),
@@ -428,7 +432,7 @@ def test_commands_without_a_script(environ: dict[str, str], tmp_path: Path) -> N
         ("[tool.anaheadless]", [":3: ", "TOML"]),
     ],
 )
-def test_refused_before_anything_is_started(
+def test_wrong_settings_are_refused_before_anything_is_started(
     toml: str, words: list[str], script: Path, tmp_path: Path, environ: dict[str, str], no_server: dict[str, str]
 ) -> None:
     script.write_text(script_with(toml))
@@ -439,19 +443,21 @@ def test_refused_before_anything_is_started(
 
 
 @pytest.mark.parametrize("command", [["exec", "true"], ["start"], ["doctor"], ["run", "x.py"]], ids=" ".join)
-def test_refused_everywhere(command: list[str], tmp_path: Path, environ: dict[str, str]) -> None:
+def test_wrong_settings_are_refused_by_every_command(
+    command: list[str], tmp_path: Path, environ: dict[str, str]
+) -> None:
     file = write_config(tmp_path / ".config", "[tool.anaheadless]")
     options = ["--json"] if command == ["start"] else []
     assert_refused(run(*command, *options, env=environ), 2, f"{file}:1: there is no setting 'tool'")
     assert run(command[0], "--help", env=environ).returncode == 0
 
 
-def test_what_is_overridden_may_be_wrong(environ: dict[str, str], script: Path) -> None:
+def test_an_overridden_setting_may_be_wrong(environ: dict[str, str], script: Path) -> None:
     script.write_text(script_with('gl = "magic"'))
     assert run("run", "--gl", "none", script, env=environ).stdout == "None True\n"
 
 
-def test_config_that_is_not_to_be_trusted(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_an_unsafe_config_is_refused(tmp_path: Path, environ: dict[str, str]) -> None:
     file = write_config(tmp_path / ".config", 'gl = "none"')
     file.chmod(0o666)
     assert_refused(run("run", "-c", "", env=environ), 2, str(file), "is not trusted")
@@ -475,18 +481,18 @@ def test_config_that_is_not_to_be_trusted(tmp_path: Path, environ: dict[str, str
 
 
 @pytest.mark.parametrize("home", ["/nonexistent", "/dev/null", "/" + "x" * 5000], ids=len)
-def test_no_config_where_there_can_be_none(home: str, environ: dict[str, str]) -> None:
+def test_without_a_home_there_is_no_config(home: str, environ: dict[str, str]) -> None:
     assert run("run", "--gl", "none", "-c", "print('run')", env={**environ, "HOME": home}).stdout == "run\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving files away needs root")
-def test_config_of_another_user(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_a_config_of_another_user_is_refused(tmp_path: Path, environ: dict[str, str]) -> None:
     file = write_config(tmp_path / ".config", 'gl = "none"')
     os.chown(file, 65534, 65534)
     assert_refused(run("run", "-c", "", env=environ), 2, str(file), "is not trusted")
 
 
-def test_what_python_takes_for_no_script(environ: dict[str, str], tmp_path: Path) -> None:
+def test_no_settings_are_looked_for_where_python_runs_no_script(environ: dict[str, str], tmp_path: Path) -> None:
     """No settings are looked for, no pipe is read; what is wrong, python says."""
     wrong = script_with("nonsense = 1", "print('it runs')")
     (tmp_path / "folder").mkdir()
@@ -508,7 +514,7 @@ def test_what_python_takes_for_no_script(environ: dict[str, str], tmp_path: Path
     assert "nonsense" not in run("run", "--gl", "none", "bytes", **options).stderr
 
 
-def test_nothing_is_imported_for_a_script_without_settings(environ: dict[str, str], script: Path) -> None:
+def test_a_script_without_settings_costs_no_import(environ: dict[str, str], script: Path) -> None:
     imports = {}
     for text in PRINTS, script_with('gl = "none"'):
         script.write_text(text)

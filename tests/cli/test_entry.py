@@ -39,7 +39,7 @@ def imported(*command: str, **settings: object) -> set[str]:
     return set(names[names.index("site") + 1 :] if "site" in names else names)
 
 
-def test_launch_imports_little(tmp_path: Path) -> None:
+def test_a_launch_imports_little(tmp_path: Path) -> None:
     environ = ["env", f"XDG_CACHE_HOME={tmp_path}"]
     options = ["--gl", "auto", "--screen=640x480", "--timeout", "1h"]
     command = [*environ, "ANAHEADLESS_SCREEN=800x600", sys.executable, "-m", "anaheadless", "exec", *options, "true"]
@@ -53,14 +53,14 @@ def test_launch_imports_little(tmp_path: Path) -> None:
             *("launch", "launch.environment", "launch.find_opengl", "launch.run", "launch.target"),
             *("session", "session.discovery", "session.keeper", "session.leftovers", "session.protocol"),
             *("session.session", "opengl", "opengl.cache", "opengl.candidates", "opengl.hardware"),
-            *("x11", "x11.authority", "x11.client", "x11.display_number", "x11.server_process"),
+            *("x11", "x11.authority", "x11.connection", "x11.display_number", "x11.server_process"),
             *("x11.servers", "x11.servers.xvfb", "system", "system.libraries", "system.light_stdlib"),
             *("system.memfile", "system.private_files", "system.processes", "system.programs"),
         )
     }
 
 
-def test_keeper_imports_less() -> None:
+def test_the_keeper_imports_less() -> None:
     code = (
         keeper.KEEPER_BOOTSTRAP.partition("    keeper.main")[0].replace("    os.setsid()", "    os.dup2(2, 1)")
         + "finally: pass"
@@ -135,7 +135,9 @@ VARIABLES |= {"VERBOSE": ["", "1"], "VIEWS": ["3"], "GRACE": ["3"], "SESSION": [
     st.dictionaries(st.sampled_from(sorted(VARIABLES)), st.integers(0, 2), max_size=2),
 )
 @settings(max_examples=400)
-def test_same_as_by_click(command: str, plain: list[str], other: str, end: str, variables: dict[str, int]) -> None:
+def test_the_fast_path_does_what_click_does(
+    command: str, plain: list[str], other: str, end: str, variables: dict[str, int]
+) -> None:
     words = " ".join([*plain, other, end]).split()
     environ = {f"ANAHEADLESS_{name}": VARIABLES[name][n % len(VARIABLES[name])] for name, n in variables.items()}
     environ |= {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
@@ -168,7 +170,7 @@ def test_same_as_by_click(command: str, plain: list[str], other: str, end: str, 
     ],
     ids=" ".join,
 )
-def test_same_with_an_option(words: list[str], tmp_path: Path) -> None:
+def test_the_fast_path_does_the_same_with_an_option(words: list[str], tmp_path: Path) -> None:
     for name in "script.py", "-script.py", "__main__.py":
         (tmp_path / name).write_text("import sys; print(__name__, sys.argv, sys.stdin.read())")
     plain, by_click = (run("run", *options, *words, cwd=tmp_path, input="", stdin=None) for options in ((), HARMLESS))
@@ -178,14 +180,14 @@ def test_same_with_an_option(words: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words", [["true"], ["sh", "-c", "exit 3", "--help"], ["no such command"], ["-v"], ["--", "true"]]
 )
-def test_exec_with_an_option(words: list[str]) -> None:
+def test_the_fast_path_of_exec_does_the_same_with_an_option(words: list[str]) -> None:
     plain, by_click = (run("exec", "--gl", "none", *options, *words) for options in ((), HARMLESS))
     assert (plain.returncode, plain.stdout) == (by_click.returncode, by_click.stdout)
     plain = run("exec", *words)
     assert (plain.returncode, plain.stdout) == (by_click.returncode, by_click.stdout) or words == ["-v"]
 
 
-def test_variables_are_heeded() -> None:
+def test_the_fast_path_heeds_variables() -> None:
     for command in ((), ("run",)):
         program = str(BIN / ("anaheadless" if command else "anaheadless-python"))
         output = run(*command, "-c", "1", command=program, env={**os.environ, "ANAHEADLESS_SCREEN": "huge"})

@@ -20,8 +20,8 @@ from tests.support.namespaces import in_namespaces, needs_namespaces
 XVFB = shutil.which("Xvfb") or "Xvfb"
 RUN = "Usage: anaheadless run [OPTIONS] [SCRIPT] [ARGS]...\nTry 'anaheadless run --help' for help.\n\nError: "
 SETTINGS = """\
-python, screen, dpi, gl, no-virtualgl, vgl-display, vgl-no-dlfaker, server-arg, start-timeout, probe-timeout, fresh, \
-no-shim, verbose, timeout, grace, screenshot-on-timeout, log, record, supervise, env."""
+screen, dpi, server-arg, start-timeout, gl, no-virtualgl, vgl-display, vgl-no-dlfaker, probe-timeout, fresh, timeout, \
+grace, screenshot-on-timeout, log, record, python, no-shim, supervise, verbose, env."""
 
 # Arguments, status, standard error: all of it, or words that are in it.
 TABLE: list[tuple[list[str], int, str | list[str]]] = [
@@ -53,7 +53,11 @@ TABLE: list[tuple[list[str], int, str | list[str]]] = [
         2,
         ["Invalid value for '--gl': 'opengl' is not one of 'auto', 'virtualgl', "],
     ),
-    (["run", "--dpi", "abc", "hello.py"], 2, ["Invalid value for '--dpi': 'abc' is not a valid whole number."]),
+    (
+        ["run", "--dpi", "abc", "hello.py"],
+        2,
+        ["Invalid value for '--dpi': 'abc' is not a whole number from 1 to 1000."],
+    ),
     (["run"], 2, f"{RUN}Nothing to run: give a SCRIPT, -m MODULE or -c CODE."),
     (
         ["run", "--timeout", "5x", "hello.py"],
@@ -229,7 +233,9 @@ def assert_said(
 
 
 @pytest.mark.parametrize(("args", "status", "said"), TABLE, ids=[" ".join(args) for args, *_ in TABLE])
-def test_message(args: list[str], status: int, said: str | list[str], folder: Path) -> None:
+def test_every_error_says_what_failed_and_what_to_do(
+    args: list[str], status: int, said: str | list[str], folder: Path
+) -> None:
     assert_said(run(*args, cwd=folder, env=environ()), status, said, folder)
 
 
@@ -237,7 +243,7 @@ NONE_IS_RUNNING = "  No session is running now: anaheadless run, exec and start 
 VARIABLE = "Invalid value for ANAHEADLESS_SCREEN: '800' is not WIDTHxHEIGHT or WIDTHxHEIGHTxDEPTH, as in 1280x1024x24."
 
 
-def test_wrong_variable(folder: Path) -> None:
+def test_a_wrong_variable_is_named(folder: Path) -> None:
     """It is named, and no --help that is python's."""
     wrong = environ(ANAHEADLESS_SCREEN="800")
     assert_said(run("run", "hello.py", cwd=folder, env=wrong), 2, RUN + VARIABLE)
@@ -250,7 +256,9 @@ def test_wrong_variable(folder: Path) -> None:
     [(["exec", "true"], "Xvfb"), (["run", "--record", "x.mp4", "hello.py"], "ffmpeg"), (["view"], "x11vnc")],
     ids=lambda words: words if isinstance(words, str) else "",
 )
-def test_what_is_not_installed(words: list[str], part: str, folder: Path, tmp_path: Path) -> None:
+def test_what_is_not_installed_is_named_with_its_package(
+    words: list[str], part: str, folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "true").symlink_to("/bin/true")
     if part != "Xvfb":
         (tmp_path / "Xvfb").symlink_to(XVFB)
@@ -278,11 +286,11 @@ def test_what_is_not_installed(words: list[str], part: str, folder: Path, tmp_pa
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_without_a_session(words: list[str], status: int, said: str | list[str]) -> None:
+def test_without_a_session_that_is_said(words: list[str], status: int, said: str | list[str]) -> None:
     assert_said(in_namespaces(BIN / "anaheadless", *words, env=environ()), status, said)
 
 
-def test_which_session() -> None:
+def test_several_sessions_are_listed_to_choose_from() -> None:
     with holding("--gl", "none") as one, holding("--gl", "none") as other:
         said = run("screenshot", "x.png", env=environ()).stderr
         assert said.endswith("\n  Say which one you mean by its display; see anaheadless list.\n")
@@ -295,7 +303,7 @@ def test_which_session() -> None:
 
 @needs_namespaces
 @pytest.mark.needs("ffmpeg")
-def test_film_on_a_full_disk(tmp_path: Path) -> None:
+def test_a_recording_on_a_full_disk_is_said(tmp_path: Path) -> None:
     setup = f"mount -t tmpfs -o size=4k none {tmp_path}; head -c 4096 /dev/zero >{tmp_path}/fill"
     film = tmp_path / "film.mp4"
     command = (BIN / "anaheadless", "exec", "--gl", "none", "--record", film, "true")
@@ -304,14 +312,14 @@ def test_film_on_a_full_disk(tmp_path: Path) -> None:
     assert_said(output, 125, [*words, f"\n  Make room for {film}, or choose another --record FILE.mp4.\n"])
 
 
-def test_memory_for_a_screen() -> None:
+def test_a_screen_that_takes_too_much_memory_is_said() -> None:
     limited = f"ulimit -v 1500000; exec {BIN}/anaheadless exec --gl none --screen 20000x20000 true"
     hint = "It could not get the memory for that --screen: choose a smaller one, or raise the limit (ulimit -v)."
     assert_said(run("-c", limited, command="sh", env=environ()), 125, ["Couldn't add screen 0", f"\n  {hint}\n"])
 
 
 @pytest.mark.parametrize("function", ["relaunch", "virtual_display"])
-def test_options_for_python(function: str, tmp_path: Path) -> None:
+def test_a_misspelt_option_of_a_function_gets_a_suggestion(function: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"import anaheadless\nwith anaheadless.{function}(scren='800x600'):\n    pass\n")
     output = run(script, command=sys.executable, env=environ())

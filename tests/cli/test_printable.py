@@ -47,13 +47,13 @@ def run_bytes(*args: str | bytes | Path, **settings: object) -> subprocess.Compl
     ],
     ids=lambda args: " ".join(args).replace(ODD, "ODD"),
 )
-def test_what_users_give(args: list[str]) -> None:
+def test_odd_names_that_users_give_are_shown_harmless(args: list[str]) -> None:
     output = run_bytes(*args)
     assert output.returncode in (2, 125, 126, 127)
     assert_harmless(output, "a", "z")
 
 
-def test_nothing_is_lost() -> None:
+def test_every_character_can_still_be_read() -> None:
     assert printable(ODD) == SHOWN
     assert_harmless(run_bytes("exec", ODD), f"command not found: {SHOWN}\n")
     assert printable("caf\u00e9 \U0001f600 \u65e5\u672c \\") == "caf\u00e9 \U0001f600 \u65e5\u672c \\"
@@ -67,7 +67,7 @@ def test_nobody_adds_lines_to_a_message() -> None:
     assert_harmless(output, f"can't make a file there: /gone/{SHOWN}\n")
 
 
-def test_names_that_are_no_text(tmp_path: Path) -> None:
+def test_names_that_are_no_text_can_be_used(tmp_path: Path) -> None:
     """They can be used all the same."""
     name = os.fsencode(tmp_path) + b"/\xff\x9b.py"
     assert_harmless(run_bytes("run", name), r"\xff\x9b.py")
@@ -83,13 +83,13 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert_harmless(output, r"\udcff\udc9b.py")
 
 
-def test_verbose_words() -> None:
+def test_details_of_verbose_are_harmless() -> None:
     output = run_bytes("exec", "-v", "--gl", "none", "true", ODD)
     assert output.returncode == 0
     assert_harmless(output, r"target: true a\x1b[31m\x07\r\x7f\x9b2J\u202e\u2028")
 
 
-def test_settings(tmp_path: Path) -> None:
+def test_settings_are_shown_harmless_and_can_be_read_back(tmp_path: Path) -> None:
     """What is shown can be read back; what is wrong in the file is named."""
     file = tmp_path / "a\x1bb" / "anaheadless" / "config.toml"
     file.parent.mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_settings(tmp_path: Path) -> None:
     assert_harmless(run_bytes("run", "-c", "", env=environ), r"\u202e")
 
 
-def test_what_the_server_says(tmp_path: Path) -> None:
+def test_words_of_the_server_are_harmless(tmp_path: Path) -> None:
     server, log = tmp_path / "Xvfb", tmp_path / "log"
     server.write_bytes(b"#!/bin/sh\nprintf 'it \\033[31m\\233 \\342\\200\\256 says\\n' >&2; exit 1\n")
     server.chmod(0o755)
@@ -121,7 +121,7 @@ def test_what_the_server_says(tmp_path: Path) -> None:
     assert r"X server: it \x1b[31m" in log.read_text()
 
 
-def test_list(tmp_path: Path) -> None:
+def test_the_list_of_sessions_is_harmless(tmp_path: Path) -> None:
     command = [ANAHEADLESS, "exec", "--gl", "none", "sh", "-c", "echo; read line", "\x1b\x9b"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout

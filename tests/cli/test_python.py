@@ -40,7 +40,7 @@ def words(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     }[kind]
 
 
-def test_program_and_arguments(words: list[str], tmp_path: Path) -> None:
+def test_every_way_to_name_a_program_is_pythons(words: list[str], tmp_path: Path) -> None:
     command = [*map(os.fsencode, words), *ARGUMENTS]
     direct, launched = (
         subprocess.run(
@@ -59,7 +59,7 @@ def test_program_and_arguments(words: list[str], tmp_path: Path) -> None:
         pytest.param([sys.executable, CHECKOUT / "bin" / "anaheadless"], id="bin/anaheadless"),
     ],
 )
-def test_other_names_of_the_command(prefix: list[str], tmp_path: Path) -> None:
+def test_the_command_works_by_its_other_names(prefix: list[str], tmp_path: Path) -> None:
     output = subprocess.run(
         [*prefix, "run", "-c", "print(1)"], capture_output=True, text=True, cwd=tmp_path, timeout=60
     )
@@ -68,7 +68,7 @@ def test_other_names_of_the_command(prefix: list[str], tmp_path: Path) -> None:
     assert version.stdout.startswith("anaheadless ")
 
 
-def test_bin_works_from_a_checkout_through_a_link(tmp_path: Path) -> None:
+def test_a_checkout_works_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(CHECKOUT / "bin" / "anaheadless")
     output = subprocess.run(
         [tmp_path / "link", "--version"],
@@ -107,14 +107,14 @@ def test_anaheadless_python_is_set_up_by_variables() -> None:
     assert "XTEST" not in output.stdout
 
 
-def test_traceback_is_the_plain_one(script: Path) -> None:
+def test_a_traceback_is_pythons_own(script: Path) -> None:
     script.write_text("def fail():\n    1 / 0\n\nfail()\n")
     direct = subprocess.run([sys.executable, script], capture_output=True, text=True)
     launched = run("run", script)
     assert (launched.returncode, launched.stderr) == (direct.returncode, direct.stderr)
 
 
-def test_multiprocessing_spawn(script: Path) -> None:
+def test_workers_of_multiprocessing_share_the_display(script: Path) -> None:
     script.write_text(
         "import multiprocessing, os\n"
         "def display(_): return os.environ['DISPLAY']\n"
@@ -126,7 +126,7 @@ def test_multiprocessing_spawn(script: Path) -> None:
     assert (output.returncode, output.stdout, output.stderr) == (0, "True\n", "")
 
 
-def test_multiprocessing_with_the_launcher_as_its_interpreter(script: Path) -> None:
+def test_workers_may_be_started_by_anaheadless_python(script: Path) -> None:
     """Each worker then has a display of its own; their helpers are started with SIGTERM blocked."""
     script.write_text(
         "import multiprocessing, os\n"
@@ -141,7 +141,7 @@ def test_multiprocessing_with_the_launcher_as_its_interpreter(script: Path) -> N
     assert (output.returncode, output.stdout, output.stderr) == (0, "True\n", "")
 
 
-def test_another_interpreter(tmp_path: Path) -> None:
+def test_another_interpreter_can_run_the_program(tmp_path: Path) -> None:
     (tmp_path / "other-python").symlink_to(sys.executable)
     code = "import sys; print(sys.executable)"
     assert run("run", "--python", tmp_path / "other-python", "-c", code).stdout.strip() == str(

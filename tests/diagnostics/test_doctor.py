@@ -38,9 +38,10 @@ def report(*options: str, status: int = 0, **settings: Any) -> dict[str, Any]:
     return dict(found)
 
 
-def test_names_are_the_documented_ones() -> None:
-    """Each name that the object has stands in docs/doctor.rst, and each that stands there is in it."""
-    tree = publish_doctree((CHECKOUT / "docs" / "doctor.rst").read_text(), settings_overrides={"halt_level": 2})
+def test_names_in_json_are_the_documented_ones() -> None:
+    """Each name that the object has stands in docs/reference/doctor-json.rst, and each that stands there is in it."""
+    page = CHECKOUT / "docs" / "reference" / "doctor-json.rst"
+    tree = publish_doctree(page.read_text(), settings_overrides={"halt_level": 2})
     documented = {
         literal.astext()
         for table in tree.findall(nodes.table)
@@ -65,7 +66,7 @@ def test_names_are_the_documented_ones() -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_what_it_finds_here() -> None:
+def test_it_finds_what_is_here() -> None:
     found = report()
     tools = {tool["name"]: tool for tool in found["tools"]}
     assert tools["Xvfb"]["required"]
@@ -80,12 +81,12 @@ def test_what_it_finds_here() -> None:
     assert proved["renderer"]
 
 
-def test_run_chooses_the_same() -> None:
+def test_it_finds_the_opengl_that_run_chooses() -> None:
     said = run("run", "-v", "-c", "pass").stderr
     assert f"OpenGL: {report()['choice']['label']}\n" in said
 
 
-def test_works_without_opengl() -> None:
+def test_it_works_without_opengl() -> None:
     found = report("--gl", "none")
     assert (found["candidates"], found["choice"]) == ([], None)
 
@@ -101,7 +102,9 @@ def test_works_without_opengl() -> None:
     ],
     ids=["no GLX", "no drivers", "server refuses", "no NVIDIA", "no 3D X server"],
 )
-def test_broken_machines(options: tuple[str, ...], environ: dict[str, str], words: list[str], tmp_path: Path) -> None:
+def test_what_is_broken_is_said_with_advice(
+    options: tuple[str, ...], environ: dict[str, str], words: list[str], tmp_path: Path
+) -> None:
     if "LD_LIBRARY_PATH" in environ:
         environ = lacking_vendor(tmp_path)
     output = run("doctor", *options, env={**os.environ, **environ})
@@ -118,7 +121,7 @@ def test_broken_machines(options: tuple[str, ...], environ: dict[str, str], word
     ],
     ids=[*BROKEN, "hangs"],
 )
-def test_broken_libgl(arguments: list[str], result: str, advised: str, tmp_path: Path) -> None:
+def test_a_broken_libgl_is_said_with_advice(arguments: list[str], result: str, advised: str, tmp_path: Path) -> None:
     folder = broken_gl(tmp_path, *arguments).parent
     environ = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
     output = run("doctor", "--no-virtualgl", "--probe-timeout", "1", env=environ)
@@ -136,7 +139,7 @@ def test_broken_libgl(arguments: list[str], result: str, advised: str, tmp_path:
     ],
     ids=["GPU but software GLX", "no GPU", "GPU that draws"],
 )
-def test_gpu_that_only_egl_reaches(device: dict[str, Any], renderer: str, advised: bool) -> None:
+def test_a_gpu_that_only_egl_reaches_is_told_of(device: dict[str, Any], renderer: str, advised: bool) -> None:
     """VTK from 9.4 on, and what else chooses EGL by itself, is better off without a display then."""
     found: dict[str, Any] = {"egl_devices": [device], "gpus": [], "advice": []}
     native = candidates.Candidate("native")
@@ -146,7 +149,7 @@ def test_gpu_that_only_egl_reaches(device: dict[str, Any], renderer: str, advise
     assert any("--gl none" in line for line in found["advice"]) is advised
 
 
-def test_missing_xvfb_and_short_path(tmp_path: Path) -> None:
+def test_a_missing_xvfb_is_said_with_its_package(tmp_path: Path) -> None:
     output = run("doctor", env={"PATH": str(tmp_path)})
     assert output.returncode == 1
     assert "Xvfb: not found; required. Install it" in output.stdout
@@ -174,7 +177,7 @@ def test_missing_libraries_of_qt_are_named(tmp_path: Path) -> None:
 
 
 @needs_namespaces
-def test_status_is_what_a_pyqt_program_would_meet(tmp_path: Path) -> None:
+def test_its_status_is_what_a_pyqt_program_would_meet(tmp_path: Path) -> None:
     """A library of Qt's plugin is gone: Qt aborts, and the doctor names library, package and command."""
     folder = libraries.LIBRARY_FOLDERS[0]
     upper, work = tmp_path / "upper", tmp_path / "work"
@@ -198,7 +201,7 @@ def test_status_is_what_a_pyqt_program_would_meet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "__init__.py"], ids=["left over", "installed"])
-def test_binding_without_a_platform_plugin(name: str, tmp_path: Path) -> None:
+def test_a_binding_without_a_platform_plugin_is_none(name: str, tmp_path: Path) -> None:
     """A folder alone is no binding; one that is there would abort."""
     (tmp_path / "PySide2").mkdir()
     (tmp_path / "PySide2" / (name or "sip.so")).touch()
@@ -226,7 +229,7 @@ def test_every_library_that_qt_needs_has_its_package() -> None:
     assert wanted <= packages.PACKAGES.keys()
 
 
-def test_picture(tmp_path: Path) -> None:
+def test_the_picture_shows_what_was_drawn(tmp_path: Path) -> None:
     """The picture is a PNG of the triangle, and not of nothing."""
     picture = tmp_path / "proof.png"
     report("--render", str(picture))
@@ -246,7 +249,7 @@ def test_picture(tmp_path: Path) -> None:
     [("gone/proof.png", "No such file or directory"), ("/dev/full", "No space left on device")],
     ids=["no folder", "no space"],
 )
-def test_picture_that_can_not_be_saved(path: str, why: str, tmp_path: Path) -> None:
+def test_a_picture_that_can_not_be_saved_is_said(path: str, why: str, tmp_path: Path) -> None:
     output = run("doctor", "--render", tmp_path / path)
     assert (output.returncode, output.stdout) == (125, "")
     message, hint = output.stderr.splitlines()
@@ -254,7 +257,7 @@ def test_picture_that_can_not_be_saved(path: str, why: str, tmp_path: Path) -> N
     assert "--render" in hint
 
 
-def test_picture_that_is_there_is_kept_where_nothing_is_drawn(tmp_path: Path) -> None:
+def test_an_old_picture_stays_where_nothing_is_drawn(tmp_path: Path) -> None:
     old, new = tmp_path / "old.png", tmp_path / "new.png"
     old.write_text("old")
     for path in old, new:
@@ -284,7 +287,7 @@ def test_only_packages_that_there_are_get_recommended() -> None:
     assert (simulated.returncode, simulated.stderr) == (0, "")
 
 
-def test_sitecustomize_that_talks(tmp_path: Path) -> None:
+def test_a_sitecustomize_that_talks_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('hello')\n")
     talking = tmp_path / "python"
     talking.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
@@ -292,7 +295,7 @@ def test_sitecustomize_that_talks(tmp_path: Path) -> None:
     assert report("--python", str(talking))["qt"]
 
 
-def test_another_interpreter(tmp_path: Path) -> None:
+def test_another_interpreter_can_be_examined(tmp_path: Path) -> None:
     assert report("--python", "/usr/bin/python3")["python"]["path"] == "/usr/bin/python3"
     assert run("doctor", "--python", "gone").returncode == 127
     broken = tmp_path / "python"
@@ -319,6 +322,6 @@ def test_colours_only_on_a_terminal() -> None:
     assert b"\x1b[32mok" in seen
 
 
-def test_leaves_nothing(private_tmp: PrivateTmp) -> None:
+def test_it_leaves_nothing(private_tmp: PrivateTmp) -> None:
     private_tmp.run("doctor")
     private_tmp.wait_until_nothing_is_left()

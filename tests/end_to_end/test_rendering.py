@@ -11,7 +11,7 @@ import pytest
 from tests.support.helpers import CHECKOUT, PROGRAMS, run
 
 
-def test_opengl_widget(tmp_path: Path) -> None:
+def test_an_opengl_widget_is_drawn(tmp_path: Path) -> None:
     output = run("run", PROGRAMS / "gl_widget.py", tmp_path / "triangle.png")
     assert (output.returncode, output.stderr) == (0, "")
     drawn_by, inside, outside = output.stdout.splitlines()
@@ -21,7 +21,7 @@ def test_opengl_widget(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("platform", ["", "offscreen", "wayland", "wayland;xcb", "xcb"])
-def test_plain_widget_without_opengl(platform: str) -> None:
+def test_a_plain_widget_is_drawn_without_opengl(platform: str) -> None:
     """On the X server, whatever an inherited QT_QPA_PLATFORM says."""
     environ = {**os.environ, "QT_QPA_PLATFORM": platform, "WAYLAND_DISPLAY": "wayland-0", "XDG_SESSION_TYPE": "wayland"}
     output = run("run", "--gl", "none", "--screen", "800x600", "--dpi", "120", PROGRAMS / "widget.py", env=environ)
@@ -39,7 +39,7 @@ def test_qt_starts_no_egl_without_opengl(chosen: str | None) -> None:
     assert chosen or output.stderr == ""
 
 
-def test_opengl_in_a_session_that_is_in_one_without(tmp_path: Path) -> None:
+def test_a_session_with_opengl_runs_in_one_without(tmp_path: Path) -> None:
     words = ("run", "--gl", "none", "-m", "anaheadless", "run", PROGRAMS / "gl_widget.py", tmp_path / "triangle.png")
     output = run(*words)
     assert (output.returncode, output.stderr) == (0, "")
@@ -48,7 +48,7 @@ def test_opengl_in_a_session_that_is_in_one_without(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("depth", [16, 24, 30])
 @pytest.mark.needs("xdpyinfo")
-def test_depth_of_the_screen(depth: int) -> None:
+def test_the_screen_has_the_depth_that_is_asked_for(depth: int) -> None:
     output = run("exec", "--gl", "none", "--screen", f"640x480x{depth}", "xdpyinfo")
     assert f"depth of root window:    {depth} planes" in output.stdout
     assert "dimensions:    640x480 pixels" in output.stdout
@@ -60,7 +60,7 @@ def test_gl_none_starts_a_server_without_glx() -> None:
     assert "    GLX\n" not in run("exec", "--gl", "none", "xdpyinfo").stdout
 
 
-def test_example(tmp_path: Path) -> None:
+def test_the_example_draws_its_picture(tmp_path: Path) -> None:
     picture = tmp_path / "brain.png"
     output = run("run", CHECKOUT / "examples" / "brain.py", picture)
     assert (output.returncode, output.stderr) == (0, "")

@@ -26,7 +26,7 @@ def surroundings(*command: str, **settings: Any) -> dict[str, Any]:
     return dict(json.loads(output.stdout))
 
 
-def test_pid_is_that_of_the_launcher() -> None:
+def test_the_program_has_the_pid_of_the_launcher() -> None:
     with subprocess.Popen(
         [ANAHEADLESS, "run", "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -35,17 +35,17 @@ def test_pid_is_that_of_the_launcher() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 3, 255])
-def test_exit_status_is_the_targets(status: int) -> None:
+def test_the_exit_status_is_the_programs(status: int) -> None:
     assert run("run", "-c", f"raise SystemExit({status})").returncode == status
 
 
-def test_death_by_signal_is_seen_as_one() -> None:
+def test_a_death_by_signal_is_seen_as_one() -> None:
     assert run("run", "-c", "import os; os.kill(os.getpid(), 11)").returncode == -signal.SIGSEGV
 
 
 @pytest.mark.needs("xdpyinfo")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
-def test_signals_reach_the_targets_own_handlers(name: str) -> None:
+def test_signals_reach_the_programs_own_handlers(name: str) -> None:
     with holding(args=(f"{name}=7",)) as session:
         session.process.send_signal(signal.Signals[name])
         output, errors = session.process.communicate(timeout=PATIENCE)
@@ -53,7 +53,7 @@ def test_signals_reach_the_targets_own_handlers(name: str) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--supervise",)])
-def test_surroundings_are_those_of_a_direct_call(options: tuple[str, ...]) -> None:
+def test_the_program_sees_what_it_would_see_in_a_direct_call(options: tuple[str, ...]) -> None:
     read, write = os.pipe()
 
     def odd() -> None:
@@ -69,16 +69,16 @@ def test_surroundings_are_those_of_a_direct_call(options: tuple[str, ...]) -> No
     launched = surroundings(ANAHEADLESS, "run", *options, **settings)
     os.close(read)
     os.close(write)
-    for host in direct, launched:
+    for said in direct, launched:
         for number in "12":  # pipes of each call's own
-            host["descriptors"].pop(number)
+            said["descriptors"].pop(number)
     assert launched["environ"].pop("PYTHONPATH") == SHIM
     assert (launched.pop("parent") == direct.pop("parent")) == (not options)
     assert launched == direct
     assert launched["children"] == "no children"
 
 
-def test_environment_gains_nothing_in_the_c_locale() -> None:
+def test_the_c_locale_adds_no_variable() -> None:
     bare = {"PATH": "/usr/bin:/bin", "ODD": "a=b=\udcff", "EMPTY": ""}
     launched = subprocess.check_output([ANAHEADLESS, "exec", "env", "-0"], env=bare, timeout=60).split(b"\0")
     names = {entry.split(b"=")[0] for entry in launched if entry}
@@ -120,7 +120,7 @@ def test_no_signal_is_ignored_that_was_not(options: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("option", ["", "--supervise"])
-def test_suspended_and_continued_on_a_terminal(option: str) -> None:
+def test_a_terminal_can_suspend_and_continue_the_program(option: str) -> None:
     """^Z and fg: job control is the shell's and the terminal's, and nothing of ours is in the way."""
     program = "import sys; print('up', flush=True); sys.stdin.readline(); print('down', flush=True)"
     child, terminal = pty.fork()
@@ -152,7 +152,7 @@ def test_suspended_and_continued_on_a_terminal(option: str) -> None:
         os.waitpid(child, 0)
 
 
-def test_terminal_is_the_targets() -> None:
+def test_the_terminal_is_the_programs() -> None:
     controller, terminal = pty.openpty()
     try:
         launched = subprocess.run(

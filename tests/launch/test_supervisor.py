@@ -15,16 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.helpers import (
-    ANAHEADLESS,
-    PATIENCE,
-    PROGRAMS,
-    SOCKETS,
-    holding,
-    is_running,
-    run,
-    wait_until,
-)
+from tests.support.helpers import ANAHEADLESS, PATIENCE, PROGRAMS, SOCKETS, holding, is_running, run, wait_until
 from tests.support.namespaces import in_namespaces, namespaces, needs_namespaces
 
 BOTH = pytest.mark.parametrize("pid_1", [False, pytest.param(True, marks=needs_namespaces)], ids=["asked", "PID 1"])
@@ -59,14 +50,14 @@ def in_front(pid_1: bool, *words: str | Path) -> Iterator[tuple[subprocess.Popen
     [("exit 0", 0, 0), ("exit 3", 3, 3), ("exit 255", 255, 255)]
     + [(f"kill -{name} $$", -number, 128 + number) for name, number in (("TERM", 15), ("KILL", 9), ("SEGV", 11))],
 )
-def test_status_is_the_targets(ending: str, asked: int, first: int, pid_1: bool) -> None:
+def test_the_exit_status_is_the_programs(ending: str, asked: int, first: int, pid_1: bool) -> None:
     """PID 1 can't die of a signal of its own."""
     output = supervised(pid_1, "exec", "sh", "-c", f"echo said; {ending}")
     assert (output.returncode, output.stdout, output.stderr) == (first if pid_1 else asked, "said\n", "")
 
 
 @BOTH
-def test_target_that_is_not_started(pid_1: bool) -> None:
+def test_a_program_that_is_not_started_is_said(pid_1: bool) -> None:
     for words, status, said in (
         (("/dev/null/gone",), 127, "not found"),
         (("--server-arg=-nonsense", "true"), 125, "-nonsense"),
@@ -78,7 +69,7 @@ def test_target_that_is_not_started(pid_1: bool) -> None:
 
 
 @BOTH
-def test_every_signal_reaches_the_target_once(pid_1: bool) -> None:
+def test_every_signal_reaches_the_program_once(pid_1: bool) -> None:
     numbers = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGTERM})
     with in_front(pid_1, PROGRAMS / "signals.py") as (process, front):
         assert process.stdout
@@ -90,14 +81,14 @@ def test_every_signal_reaches_the_target_once(pid_1: bool) -> None:
 
 
 @BOTH
-def test_default_of_a_signal_is_what_happens(pid_1: bool) -> None:
+def test_signals_do_what_they_do_by_default(pid_1: bool) -> None:
     """To PID 1 itself, nothing would."""
     with in_front(pid_1, "-c", "print('ready', flush=True); input()") as (process, front):
         front.terminate()
         assert process.wait(PATIENCE) == (143 if pid_1 else -signal.SIGTERM)
 
 
-def test_ignored_sigchld_costs_no_status() -> None:
+def test_an_ignored_sigchld_costs_no_status() -> None:
     """It stays ignored in the target."""
 
     def odd() -> None:
@@ -118,7 +109,7 @@ def test_nothing_is_left_when_it_comes_back(pid_1: bool, tmp_path: Path) -> None
         log.unlink()
 
 
-def test_nothing_is_left_of_the_processes() -> None:
+def test_nothing_is_left_of_what_the_program_has_started() -> None:
     for number in signal.SIGTERM, signal.SIGKILL:
         with holding(*SUPERVISED) as session:
             assert session.target.ppid() == session.process.pid
@@ -127,14 +118,14 @@ def test_nothing_is_left_of_the_processes() -> None:
             assert session.left() == []
 
 
-def test_target_dies_with_the_launcher() -> None:
+def test_the_program_ends_with_the_launcher() -> None:
     with holding(*SUPERVISED) as session:
         session.process.kill()
         wait_until(lambda: not is_running(session.target), "the target is gone")
         session.wait_until_nothing_is_left()
 
 
-def test_end_of_the_launcher_in_between(tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_launcher_that_ends_before_the_program_starts(tmp_path: Path) -> None:
     """The target is not there yet: its child is the launcher still."""
     stand_in = tmp_path / "Xvfb"
     stand_in.write_text(
@@ -157,7 +148,7 @@ def test_end_of_the_launcher_in_between(tmp_path: Path) -> None:
         (tmp_path / "started").unlink()
 
 
-def test_streams_are_the_targets_alone() -> None:
+def test_the_streams_are_the_programs_alone() -> None:
     """Who reads from it sees the end when the target closes it, not when the launcher goes."""
     code = "import os, sys; print('ready', flush=True); os.close(1); os.close(2); sys.stdin.read()"
     with in_front(False, "-c", code) as (process, _):
@@ -183,14 +174,14 @@ def test_orphans_are_reaped() -> None:
 
 @BOTH
 @pytest.mark.parametrize("trap", ["", "trap '' TERM;"])
-def test_timeout(trap: str, pid_1: bool) -> None:
+def test_a_time_limit_holds(trap: str, pid_1: bool) -> None:
     words = ("--timeout", ".2", "--grace", ".2", "sh", "-c", f"{trap} while true; do sleep 0.05; done")
     number = signal.SIGKILL if trap else signal.SIGTERM
     assert supervised(pid_1, "exec", *words).returncode == (128 + number if pid_1 else -number)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_target_is_what_sessions_are_about(stopped: bool, tmp_path: Path) -> None:
+def test_list_and_stop_are_about_the_program(stopped: bool, tmp_path: Path) -> None:
     with holding(*SUPERVISED) as session:
         (line,) = [line for line in run("list").stdout.splitlines() if line.startswith(session.display)]
         assert line.split()[1] == str(session.target.pid) != str(session.process.pid)
@@ -236,7 +227,7 @@ def test_signals_of_the_terminal_come_once() -> None:
     assert seen.count(b"signal ") == 4, seen
 
 
-def test_hang_up_of_the_terminal_ends_it() -> None:
+def test_the_end_of_the_terminal_ends_it() -> None:
     code = "import time; print('ready', flush=True); time.sleep(1000)"
     with on_terminal("run", *SUPERVISED, "-c", code) as (child, terminal):
         read_until(terminal, b"ready\r\n")

@@ -43,7 +43,7 @@ def assert_draws(*options: str, **settings: Any) -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_bare_environment() -> None:
+def test_it_works_with_hardly_any_variables() -> None:
     """As cron gives it, and less."""
     assert_draws(env={"PATH": "/usr/bin:/bin"})
     assert_draws(env={}, start_new_session=True)
@@ -51,12 +51,12 @@ def test_bare_environment() -> None:
 
 @pytest.mark.parametrize("stdin", [None, subprocess.DEVNULL])
 @pytest.mark.needs("xdpyinfo")
-def test_standard_input_closed_or_null(stdin: int | None) -> None:
+def test_it_works_without_a_standard_input(stdin: int | None) -> None:
     assert_draws(stdin=stdin, preexec_fn=None if stdin else lambda: os.close(0))
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_signals_ignored_and_blocked_by_the_parent() -> None:
+def test_it_works_where_the_parent_ignores_or_blocks_signals() -> None:
     """An X server takes an ignored SIGUSR1 for a parent that waits for one; a blocked SIGTERM is inherited."""
 
     def odd() -> None:
@@ -68,7 +68,7 @@ def test_signals_ignored_and_blocked_by_the_parent() -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_eleven_hundred_descriptors() -> None:
+def test_it_works_with_eleven_hundred_descriptors() -> None:
     def open_many() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         for _ in range(1100):
@@ -80,7 +80,7 @@ def test_eleven_hundred_descriptors() -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_dead_variables_of_another_login() -> None:
+def test_variables_of_another_login_mislead_nobody() -> None:
     environ = {
         **os.environ,
         "DISPLAY": "localhost:10.0",
@@ -97,7 +97,7 @@ def test_dead_variables_of_another_login() -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_under_itself() -> None:
+def test_it_works_under_itself() -> None:
     """The inner one has its own display, and the outer one survives it."""
     with holding() as outer:
         code = f"{DRAWS}; print(os.environ['DISPLAY'] != {outer.display!r})"
@@ -106,7 +106,7 @@ def test_under_itself() -> None:
         subprocess.run(["xdpyinfo"], env=outer.environ, check=True, stdout=subprocess.DEVNULL)
 
 
-def test_stale_locks_and_sockets_of_living_processes(private_tmp: PrivateTmp) -> None:
+def test_stale_locks_with_pids_of_others_do_no_harm(private_tmp: PrivateTmp) -> None:
     """A container's restart leaves them, with PIDs that are somebody else's by then."""
     for number in 9990, 9991:
         (private_tmp.folder / f".X{number}-lock").write_text(f"{os.getpid():10d}\n")
@@ -133,7 +133,7 @@ def test_stale_locks_and_sockets_of_living_processes(private_tmp: PrivateTmp) ->
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_server_without_socket_activation(tmp_path: Path) -> None:
+def test_a_server_may_make_its_sockets_itself(tmp_path: Path) -> None:
     """As Alpine builds it: it makes its sockets itself, after a lock file of its own."""
     (tmp_path / "Xvfb").write_text(f'#!/bin/sh\nunset LISTEN_FDS LISTEN_PID\nexec {shutil.which("Xvfb")} "$@"\n')
     (tmp_path / "Xvfb").chmod(0o755)
@@ -147,7 +147,7 @@ def test_server_without_socket_activation(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_without_pidfd(tmp_path: Path) -> None:
+def test_it_works_without_pidfd(tmp_path: Path) -> None:
     """Before Linux 5.3, and in sandboxes that forbid it, the keeper looks at /proc instead."""
     (tmp_path / "forbid.c").write_text(
         """
@@ -190,7 +190,7 @@ def test_without_pidfd(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_as_an_ordinary_user(users: list[User]) -> None:
+def test_it_works_as_an_ordinary_user(users: list[User]) -> None:
     user = users[0]
     streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     command = [*user.anaheadless, "run", user.hold]
@@ -227,7 +227,7 @@ def test_two_users_know_nothing_of_each_other(users: list[User]) -> None:
         assert all(each.socket.exists() for each in sessions)
 
 
-def test_hardly_any_processes(users: list[User]) -> None:
+def test_a_limit_of_processes_is_said_and_nothing_is_left(users: list[User]) -> None:
     user = users[0]
     for option in "--no-shim", "--supervise":
         for limit in range(1, 7):
@@ -247,7 +247,7 @@ def test_hardly_any_processes(users: list[User]) -> None:
 @needs_namespaces
 @pytest.mark.parametrize("wrapped", [False, True], ids=["PID 1", "another"])
 @pytest.mark.needs("xdpyinfo")
-def test_processes_of_others_are_hidden(wrapped: bool, users: list[User]) -> None:
+def test_it_works_where_processes_of_others_are_hidden(wrapped: bool, users: list[User]) -> None:
     user = users[0]
     words = ["setpriv", f"--reuid={user.uid}", f"--regid={user.uid}", "--clear-groups", *user.anaheadless, "exec"]
     code = f"{DRAWS}; subprocess.run({user.anaheadless + ['list']}, check=True)"
@@ -266,7 +266,7 @@ def test_processes_of_others_are_hidden(wrapped: bool, users: list[User]) -> Non
 
 @needs_namespaces
 @pytest.mark.needs("xdpyinfo")
-def test_nothing_of_the_kernels_settings_is_seen() -> None:
+def test_it_works_where_settings_of_the_kernel_are_masked() -> None:
     """As container runtimes mask them."""
     setup = "mount -t tmpfs -o ro none /proc/sys"
     output = in_namespaces(ANAHEADLESS, "run", "-c", DRAWS, setup=setup)
@@ -275,7 +275,7 @@ def test_nothing_of_the_kernels_settings_is_seen() -> None:
 
 @needs_namespaces
 @pytest.mark.needs("xdpyinfo")
-def test_home_that_is_read_only() -> None:
+def test_it_works_with_a_read_only_home() -> None:
     environ = {**os.environ, "HOME": "/mnt"}
     output = in_namespaces(ANAHEADLESS, "run", "-c", DRAWS, setup="mount -t tmpfs -o ro none /mnt", env=environ)
     assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")
@@ -283,7 +283,7 @@ def test_home_that_is_read_only() -> None:
 
 @needs_namespaces
 @pytest.mark.needs("xdpyinfo")
-def test_private_tmp_without_a_socket_folder() -> None:
+def test_it_works_in_a_private_tmp() -> None:
     """As batch systems make it for a job (job_container/tmpfs); without root, too."""
     setup = "mount -t tmpfs none /tmp"
     output = in_namespaces(
@@ -294,7 +294,7 @@ def test_private_tmp_without_a_socket_folder() -> None:
 
 @needs_namespaces
 @pytest.mark.needs("xdpyinfo")
-def test_end_of_a_pid_namespace() -> None:
+def test_nothing_is_left_when_a_container_ends() -> None:
     """A container's end kills the keeper in the same stroke as the target."""
     setup = "mount -t tmpfs none /tmp"
     waiting = (
@@ -305,7 +305,7 @@ def test_end_of_a_pid_namespace() -> None:
 
 
 @needs_namespaces
-def test_proc_of_another_namespace_is_refused() -> None:
+def test_a_proc_of_another_namespace_is_refused() -> None:
     """There the keeper's PID is somebody else's, and so would be the cookie."""
     unshare = ["unshare", *(() if os.geteuid() == 0 else ("-r",)), "-p", "-f", "--kill-child"]
     output = subprocess.run([*unshare, ANAHEADLESS, "run", "-c", "1"], capture_output=True, text=True, timeout=60)
@@ -324,7 +324,7 @@ def test_variables_survive_any_locale(locale: dict[bytes, bytes]) -> None:
     assert b"LC_CTYPE" not in output.stdout
 
 
-def test_standard_error_closed_or_full() -> None:
+def test_a_closed_or_full_standard_error_changes_no_status() -> None:
     """What can't be said is not said elsewhere, and changes no status."""
     for redirection in "2>&-", "2>/dev/full":
         for words, status, said in (
@@ -340,7 +340,7 @@ def test_standard_error_closed_or_full() -> None:
             assert (output.returncode, output.stdout) == (status, said), (redirection, words)
 
 
-def test_server_behind_a_wrapper_that_stays(tmp_path: Path) -> None:
+def test_a_server_may_stand_behind_a_wrapper(tmp_path: Path) -> None:
     (tmp_path / "Xvfb").write_text(f'#!/bin/sh\n{shutil.which("Xvfb")} "$@"\nexit $?\n')
     (tmp_path / "Xvfb").chmod(0o755)
     with holding(env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}) as session:
@@ -352,8 +352,8 @@ def test_server_behind_a_wrapper_that_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_interpreter_built_for_an_old_system(tmp_path: Path) -> None:
-    """Conda's and uv's lack these; the keeper, which reads no sitecustomize, is tested by test_without_pidfd."""
+def test_it_works_with_an_interpreter_built_for_an_old_system(tmp_path: Path) -> None:
+    """Conda's and uv's lack these. The keeper reads no sitecustomize: test_it_works_without_pidfd is about it."""
     (tmp_path / "sitecustomize.py").write_text("import os\ndel os.memfd_create, os.pidfd_open\n")
     (tmp_path / "files").mkdir()
     environ = {**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path / "files")}
@@ -364,7 +364,7 @@ def test_interpreter_built_for_an_old_system(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_moved_interpreter() -> None:
+def test_it_works_with_a_moved_interpreter() -> None:
     """It finds its own library only through PYTHONHOME."""
     assert_draws(env={**os.environ, "PYTHONHOME": sys.base_prefix})
 
@@ -386,7 +386,7 @@ def test_nothing_is_imported_from_the_working_directory(name: str, tmp_path: Pat
     assert not (tmp_path / "imported").exists()
 
 
-def test_hardly_any_descriptors(private_tmp: PrivateTmp) -> None:
+def test_a_limit_of_descriptors_is_said_and_nothing_is_left(private_tmp: PrivateTmp) -> None:
     for limit in 12, 16:
         output = private_tmp.run(
             *("run", "-c", "1"),
@@ -398,7 +398,7 @@ def test_hardly_any_descriptors(private_tmp: PrivateTmp) -> None:
     private_tmp.wait_until_nothing_is_left()
 
 
-def test_made_up_name_of_the_interpreter() -> None:
+def test_it_works_where_the_interpreters_name_is_made_up() -> None:
     command = ["bash", "-c", f'exec -a odd {sys.executable} -m anaheadless run --gl none -c "print(6)"']
     # Some builds find no virtual environment, either, by a made-up name.
     path = f"{Path(str(anaheadless.__file__)).parent.parent}:{Path(str(click.__file__)).parent.parent}"

@@ -106,7 +106,7 @@ class Outcome:
 # --- the parts are there, and fail
 
 
-def test_vendor_library_that_can_not_be_loaded(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_vendor_library_that_can_not_be_loaded_is_named(surroundings: dict[str, str], tmp_path: Path) -> None:
     """It is ld.so that says why, not libglvnd."""
     environ = {**surroundings, **lacking_vendor(tmp_path / "lib")}
     outcome = Outcome("-c", "print('run')", env=environ)
@@ -117,7 +117,7 @@ def test_vendor_library_that_can_not_be_loaded(surroundings: dict[str, str], tmp
     assert servers(tmp_path) == 1
 
 
-def test_drivers_that_are_not_there(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_missing_drivers_are_named_with_their_package(surroundings: dict[str, str], tmp_path: Path) -> None:
     environ = {**surroundings, "LIBGL_DRIVERS_PATH": "/nonexistent"}
     outcome = Outcome("-c", "print('run')", env=environ)
     if outcome.output.returncode == 0:
@@ -138,7 +138,7 @@ def test_drivers_that_are_not_there(surroundings: dict[str, str], tmp_path: Path
     [{}, {"__GLX_VENDOR_LIBRARY_NAME": "another"}, {"LD_LIBRARY_PATH": "/nonexistent"}, {"GALLIUM_DRIVER": "softpipe"}],
     ids=lambda asked: "".join(asked) or "nothing",
 )
-def test_driver_is_loaded_before_the_server_answers(asked: dict[str, str], surroundings: dict[str, str]) -> None:
+def test_drivers_are_loaded_while_the_server_starts(asked: dict[str, str], surroundings: dict[str, str]) -> None:
     """But where anything asks for another one, only that is to be loaded: it tells what has drawn, and whose it is."""
     environ = {**surroundings, **asked}
     with display_number.claim() as claim:
@@ -153,7 +153,7 @@ def test_driver_is_loaded_before_the_server_answers(asked: dict[str, str], surro
     assert bool(re.search(r"/swrast_dri\.so|/libgallium", maps)) == (not asked), maps
 
 
-def test_broken_driver_where_mesa_does_not_look(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_broken_driver_where_mesa_does_not_look_does_no_harm(surroundings: dict[str, str], tmp_path: Path) -> None:
     """It stands in the place of the system's own driver, which nobody wants here."""
     own = next(iter(Path("/usr/lib").glob("*/dri")), None)
     if own is None or not (own / "swrast_dri.so").exists():
@@ -167,7 +167,7 @@ def test_broken_driver_where_mesa_does_not_look(surroundings: dict[str, str], tm
     assert (output.returncode, "result: drawn" in output.stdout) == (0, True), output
 
 
-def test_server_without_glx(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_server_without_glx_is_said(surroundings: dict[str, str], tmp_path: Path) -> None:
     without = ("--server-arg=-extension", "--server-arg=GLX")
     outcome = Outcome(*without, "-c", "print('run')", env=surroundings)
     outcome.assert_failed_closed("libgl1-mesa-dri", "--server-arg")
@@ -176,7 +176,7 @@ def test_server_without_glx(surroundings: dict[str, str], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("arguments", "said"), BROKEN.values(), ids=BROKEN)
-def test_broken_libgl(arguments: list[str], said: str, surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_broken_libgl_is_said(arguments: list[str], said: str, surroundings: dict[str, str], tmp_path: Path) -> None:
     environ = {**surroundings, "LD_LIBRARY_PATH": str(broken_gl(tmp_path / "lib", *arguments).parent)}
     outcome = Outcome("-c", "print('run')", env=environ)
     outcome.assert_failed_closed("LD_LIBRARY_PATH")
@@ -184,7 +184,7 @@ def test_broken_libgl(arguments: list[str], said: str, surroundings: dict[str, s
     assert servers(tmp_path) == 1
 
 
-def test_libgl_that_is_none(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_file_that_is_no_libgl_is_said(surroundings: dict[str, str], tmp_path: Path) -> None:
     """As a full disk or a broken download leaves it."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libGL.so.1").write_bytes(b"\x7fELF, or so it seems")
@@ -198,7 +198,7 @@ def test_libgl_that_is_none(surroundings: dict[str, str], tmp_path: Path) -> Non
 
 
 @hanging
-def test_hanging_libgl(arguments: list[str], surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_libgl_that_hangs_is_given_up(arguments: list[str], surroundings: dict[str, str], tmp_path: Path) -> None:
     environ = {**surroundings, "LD_LIBRARY_PATH": str(broken_gl(tmp_path / "lib", *arguments).parent)}
     outcome = Outcome("--probe-timeout", "0.6", "-c", "print('run')", env=environ, timeout=20)
     outcome.assert_failed_closed("a library hangs", "--probe-timeout")
@@ -209,7 +209,7 @@ def test_hanging_libgl(arguments: list[str], surroundings: dict[str, str], tmp_p
 
 
 @hanging
-def test_launcher_that_is_killed_while_a_library_hangs(
+def test_nothing_hangs_on_after_the_launcher_is_killed(
     arguments: list[str], surroundings: dict[str, str], tmp_path: Path
 ) -> None:
     """Nobody is left to end the proof: it ends itself."""
@@ -242,7 +242,7 @@ def test_launcher_that_is_killed_while_a_library_hangs(
     assert servers(tmp_path) <= 1  # the proof may begin, and the launcher be killed, before the server is started
 
 
-def test_all_proofs_together_are_limited(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_all_probes_together_have_a_time_limit(surroundings: dict[str, str], tmp_path: Path) -> None:
     """Four candidates hang, for the words suggest a repair of the first two: only three have the time for it."""
     words = '-DON_LOAD=fputs("version `GLIBCXX_3.4.99\' not found\\n", stderr); ' + HANG
     environ = {**surroundings, "LD_LIBRARY_PATH": str(broken_gl(tmp_path / "lib", words).parent)}
@@ -253,11 +253,11 @@ def test_all_proofs_together_are_limited(surroundings: dict[str, str], tmp_path:
     *hung, last = outcome.tried.values()
     assert len(hung) == 3
     assert all(said.startswith("hung: no picture within 0.") for said in hung)
-    assert last == "not tried: the time for all proofs was used up"
+    assert last == "not tried: the time for all probes was used up"
     assert list(outcome.tried)[-1].startswith("mesa (chosen by libglvnd, with ")
 
 
-def test_candidate_after_a_hanging_one_still_has_its_time(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_candidate_after_a_hanging_one_still_has_its_time(surroundings: dict[str, str], tmp_path: Path) -> None:
     broken_gl(tmp_path / "lib", f"-DIN_QUERY={HANG}")
     mesa = real_gl(tmp_path / "lib" / "mesa")
     environ = {**surroundings, "LD_LIBRARY_PATH": str(tmp_path / "lib")}
@@ -268,7 +268,7 @@ def test_candidate_after_a_hanging_one_still_has_its_time(surroundings: dict[str
     assert servers(tmp_path) == 1
 
 
-def test_library_that_leaves_a_process_behind(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_process_that_a_library_leaves_is_not_waited_for(surroundings: dict[str, str], tmp_path: Path) -> None:
     """It has the proof's standard streams open; the proof itself has ended, and is not to be waited for any more."""
     (tmp_path / "stay").touch()
     stay = f'for (int i = 0; i < 150 && !access("{tmp_path}/stay", F_OK); i++) usleep(10000)'
@@ -288,7 +288,9 @@ def stub_libstdcxx(surroundings: dict[str, str], tmp_path: Path) -> dict[str, st
     return {**surroundings, "LD_LIBRARY_PATH": str(library(tmp_path / "old" / "libstdc++.so.6", None).parent)}
 
 
-def test_system_libstdcxx_for_the_target(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:
+def test_the_systems_libstdcxx_helps_where_an_older_one_is_in_the_way(
+    stub_libstdcxx: dict[str, str], tmp_path: Path
+) -> None:
     system = libraries.find_library("libstdc++.so.6")
     assert system is not None
     found = (outcome := Outcome(RENDERCHECK, env=stub_libstdcxx)).assert_drawn(f"native (with {system})")
@@ -307,7 +309,7 @@ def test_system_libstdcxx_for_the_target(stub_libstdcxx: dict[str, str], tmp_pat
     assert output.stdout == f"{system}:{own} {stub_libstdcxx['LD_LIBRARY_PATH']}\n"
 
 
-def test_widget_with_the_system_libstdcxx(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:
+def test_a_widget_is_drawn_with_the_systems_libstdcxx(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:
     widget = [PROGRAMS / "gl_widget.py", tmp_path / "triangle.png"]
     without = subprocess.run([sys.executable, *widget], env=stub_libstdcxx, capture_output=True, text=True, timeout=60)
     assert "CXXABI" in without.stderr or "GLIBCXX" in without.stderr, "the stub is in nobody's way"
@@ -325,7 +327,7 @@ NO_CACHE = (
 
 
 @needs_namespaces
-def test_full_disk_under_the_cache(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_full_disk_under_mesas_cache_does_no_harm(surroundings: dict[str, str], tmp_path: Path) -> None:
     """Mesa 22 dies of that, 25 does not."""
     (tmp_path / "cache").mkdir()
     fill = f"mount -t tmpfs -o size=64k none {tmp_path}/cache; head -c 64k /dev/zero >{tmp_path}/cache/fill"
@@ -355,7 +357,7 @@ def no_room(surroundings: dict[str, str], tmp_path: Path) -> dict[str, str]:
     return {**surroundings, "LD_PRELOAD": str(path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
 
 
-def test_mesa_that_can_not_write_its_cache(no_room: dict[str, str], tmp_path: Path) -> None:
+def test_mesa_draws_without_a_cache_that_it_can_not_write(no_room: dict[str, str], tmp_path: Path) -> None:
     """It draws without, each time anew; one line says so, until there is room again."""
     name = "native (without Mesa's disk cache)"
     for _ in range(2):
@@ -374,7 +376,7 @@ def test_mesa_that_can_not_write_its_cache(no_room: dict[str, str], tmp_path: Pa
 
 
 @pytest.mark.parametrize("how", ["refuses", "crashes when loaded", "draws nothing"])
-def test_mesa_beside_a_broken_libgl(how: str, surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_mesa_is_found_beside_a_broken_libgl(how: str, surroundings: dict[str, str], tmp_path: Path) -> None:
     arguments, said = BROKEN[how]
     path, mesa = broken_gl(tmp_path / "lib", *arguments), real_gl(tmp_path / "lib" / "mesa")
     environ = {**surroundings, "LD_LIBRARY_PATH": str(path.parent)}
@@ -387,7 +389,7 @@ def test_mesa_beside_a_broken_libgl(how: str, surroundings: dict[str, str], tmp_
     assert servers(tmp_path) == 1
 
 
-def test_widget_with_mesa_beside_a_broken_libgl(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_widget_is_drawn_by_mesa_beside_a_broken_libgl(surroundings: dict[str, str], tmp_path: Path) -> None:
     path, mesa = broken_gl(tmp_path / "lib"), real_gl(tmp_path / "mesalib" / "lib")
     environ = {**surroundings, "LD_LIBRARY_PATH": str(path.parent)}
     output = run("run", PROGRAMS / "gl_widget.py", tmp_path / "triangle.png", env=environ)
@@ -397,7 +399,7 @@ def test_widget_with_mesa_beside_a_broken_libgl(surroundings: dict[str, str], tm
     assert run("run", "-c", code, env=environ).stdout == f"{mesa} {mesa.parent}:{path.parent}\n"
 
 
-def test_mesa_that_is_broken_too(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_mesa_that_is_broken_too_is_said(surroundings: dict[str, str], tmp_path: Path) -> None:
     broken_gl(tmp_path / "lib")
     mesa = broken_gl(tmp_path / "lib" / "mesa", *BROKEN["crashes"][0])
     environ = {**surroundings, "LD_LIBRARY_PATH": str(tmp_path / "lib")}
@@ -408,7 +410,7 @@ def test_mesa_that_is_broken_too(surroundings: dict[str, str], tmp_path: Path) -
     assert list(outcome.tried)[-1] == f"mesa (in {mesa.parent})"
 
 
-def test_mesa_that_nobody_needs(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_a_mesa_that_nobody_needs_is_not_looked_for(surroundings: dict[str, str], tmp_path: Path) -> None:
     broken_gl(tmp_path / "lib" / "mesa")
     outcome = Outcome(RENDERCHECK, env={**surroundings, "LD_LIBRARY_PATH": str(tmp_path / "lib")})
     found = outcome.assert_drawn("native")
@@ -416,7 +418,7 @@ def test_mesa_that_nobody_needs(surroundings: dict[str, str], tmp_path: Path) ->
     assert str(tmp_path) not in found["libraries"]
 
 
-def test_mesa_by_the_linker_cache(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_mesa_is_found_by_the_linker_cache(surroundings: dict[str, str], tmp_path: Path) -> None:
     path, mesa = broken_gl(tmp_path / "lib"), real_gl(tmp_path / "brainvisa" / "mesalib" / "lib")
     line = f"\tlibbrain.so.5 (libc6,x86-64) => {tmp_path}/brainvisa/lib/libbrain.so.5"
     program(tmp_path / "bin" / "ldconfig", f"echo '1 libs found in cache'; echo '{line}'")
@@ -426,7 +428,7 @@ def test_mesa_by_the_linker_cache(surroundings: dict[str, str], tmp_path: Path) 
     assert str(mesa) in found["libraries"].split(":")
 
 
-def test_mesa_beside_a_relative_folder(
+def test_mesa_is_found_beside_a_relative_folder(
     surroundings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The target may go elsewhere, and start programs there."""
@@ -439,14 +441,14 @@ def test_mesa_beside_a_relative_folder(
     assert f"{tmp_path}/lib/mesa/libGL.so.1" in output.stdout
 
 
-def test_mesa_beside_a_folder_with_a_blank(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_mesa_is_found_beside_a_folder_with_a_blank(surroundings: dict[str, str], tmp_path: Path) -> None:
     broken_gl(tmp_path / "my lib")
     real_gl(tmp_path / "my lib" / "mesa")
     output = run("run", RENDERCHECK, env={**surroundings, "LD_LIBRARY_PATH": f"{tmp_path}/my lib"})
     assert (output.returncode, output.stderr) == (0, "")
 
 
-def test_libraries_in_a_folder_that_is_not_utf8(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_libraries_may_be_in_a_folder_that_is_not_utf8(surroundings: dict[str, str], tmp_path: Path) -> None:
     """Nothing is wrong with the library, and nothing with the drivers."""
     path = real_gl(tmp_path / os.fsdecode(b"biblioth\xe8que"))
     Outcome(RENDERCHECK, env={**surroundings, "LD_LIBRARY_PATH": str(path.parent)}).assert_drawn("native")
@@ -455,14 +457,14 @@ def test_libraries_in_a_folder_that_is_not_utf8(surroundings: dict[str, str], tm
 # --- the server is started in the same surroundings
 
 
-def test_server_of_the_system_with_a_broken_libgl(surroundings: dict[str, str], tmp_path: Path) -> None:
+def test_the_systems_server_runs_beside_a_broken_libgl(surroundings: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "bin" / "Xvfb").unlink()
     path, mesa = broken_gl(tmp_path / "lib", *BROKEN["refuses"][0]), real_gl(tmp_path / "lib" / "mesa")
     environ = {**surroundings, "LD_LIBRARY_PATH": str(path.parent)}
     Outcome(RENDERCHECK, env=environ).assert_drawn(f"mesa (in {mesa.parent})")
 
 
-def test_server_of_the_system_with_an_older_libstdcxx(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:
+def test_the_systems_server_runs_beside_an_older_libstdcxx(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "bin" / "Xvfb").unlink()
     system = libraries.find_library("libstdc++.so.6")
     Outcome(RENDERCHECK, env=stub_libstdcxx).assert_drawn(f"native (with {system})")
@@ -513,7 +515,7 @@ def test_mesa_is_found_beside_a_loaded_library(place: str, tmp_path: Path) -> No
 
 
 @needs_namespaces
-def test_mesa_is_looked_for_without_ldconfig(tmp_path: Path) -> None:
+def test_mesa_is_found_without_ldconfig(tmp_path: Path) -> None:
     """As on Alpine and Nix; the other two ways are still there."""
     loaded = library(tmp_path / "lib" / "libbrain.so.5", None)
     real_gl(tmp_path / "mesalib" / "lib")
@@ -528,9 +530,7 @@ def test_mesa_is_looked_for_without_ldconfig(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ldconfig", ["exit 1", "kill -SEGV $$", "echo ' => '", "echo 'a => b => c'; echo '=>'"])
-def test_mesa_is_looked_for_with_a_broken_ldconfig(
-    ldconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mesa_is_found_with_a_broken_ldconfig(ldconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path / "bin" / "ldconfig", ldconfig)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
     assert hardware.find_mesa({}) is None

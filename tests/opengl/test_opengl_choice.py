@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import product
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from anaheadless import options
 from anaheadless.launch import environment
@@ -390,7 +392,7 @@ MACHINES = {
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES.keys())
-def test_choice(machine: Machine) -> None:
+def test_each_machine_gets_the_best_opengl_that_draws(machine: Machine) -> None:
     asked: list[Workarounds] = []
 
     def workarounds() -> Workarounds:
@@ -413,7 +415,7 @@ def test_choice(machine: Machine) -> None:
     assert asked == ([] if machine.workarounds is None else [machine.workarounds])
 
 
-def test_choice_on_every_machine() -> None:
+def test_the_choice_is_sound_on_every_machine() -> None:
     """What holds whatever there is, and whatever comes of it."""
     switches = list(product([None, VIRTUALGL], [(), DRI], [None, ":0"], [False, True], [False, True]))
     backends = [backend for backend in options.BACKENDS if backend != "none"]
@@ -461,7 +463,7 @@ def test_choice_on_every_machine() -> None:
         (VirtualGl("/usr/lib"), True, {"VGL_FAKEOPENCL": "0"}, ("libdlfaker.so", "libvglfaker.so"), "libvglfaker.so"),
     ],
 )
-def test_virtualgl_candidate(
+def test_virtualgl_is_preloaded_by_the_right_paths(
     installed: VirtualGl, dlfaker: bool, user: dict[str, str], preload: tuple[str, ...], loads: str
 ) -> None:
     """Files are always checked by their paths, however they are preloaded."""
@@ -470,7 +472,7 @@ def test_virtualgl_candidate(
     assert candidate.files == tuple(f"{installed.folder}/{path.rpartition('/')[2]}" for path in preload)
 
 
-def test_variables_that_choose_a_vendor() -> None:
+def test_variables_that_choose_a_vendor_are_known() -> None:
     """As libglvnd and Mesa document them."""
     selection = candidates.choose(
         HostCapabilities(nvidia=True, mesa_vendor=True), OpenGLRequest(), lambda _: NO_GLX, lambda: MESA_FOLDER
@@ -515,7 +517,7 @@ def test_variables_that_choose_a_vendor() -> None:
         ),
     ],
 )
-def test_hardware(renderer: str, hardware: bool) -> None:
+def test_hardware_is_told_from_software_by_its_name(renderer: str, hardware: bool) -> None:
     assert drawn(renderer).hardware is hardware
     # What has not drawn is no hardware, whatever it says.
     assert not ProbeResult("wrong pixels", renderer=renderer).hardware
@@ -618,21 +620,21 @@ FOLDER_CANDIDATE = next(candidates.fallbacks([], MESA_FOLDER, OpenGLRequest()))
         ),
     ],
 )
-def test_reading_a_proof(
+def test_what_a_probe_says_is_read(
     candidate: Candidate, output: str, errors: str, status: int, result: str, message: str
 ) -> None:
-    seen = probe.read(candidate, output, errors, status, 1.5)
+    seen = probe.parse_result(candidate, output, errors, status, 1.5)
     assert (seen.outcome, seen.message, seen.seconds) == (result, message, 1.5)
     assert seen.drawn == (result == "drawn")
 
 
-def test_the_systems_libgl_drew_in_the_place_of_the_mesa_folders() -> None:
+def test_a_library_that_ld_so_ignored_is_not_loaded() -> None:
     """ld.so ignores a library for another architecture."""
-    assert probe.read(FOLDER_CANDIDATE, SAID_NATIVE, IGNORED, 0).outcome == "not loaded"
+    assert probe.parse_result(FOLDER_CANDIDATE, SAID_NATIVE, IGNORED, 0).outcome == "not loaded"
 
 
-def test_facts_of_a_proof() -> None:
-    assert probe.read(FORCED, SAID, "", 0, 0.25).replace(libraries=()) == ProbeResult(
+def test_what_a_probe_found_is_read() -> None:
+    assert probe.parse_result(FORCED, SAID, "", 0, 0.25).replace(libraries=()) == ProbeResult(
         "drawn",
         vendor="VirtualGL",
         renderer="llvmpipe (LLVM 15.0.6, 256 bits)",
@@ -640,8 +642,8 @@ def test_facts_of_a_proof() -> None:
         direct=True,
         seconds=0.25,
     )
-    assert probe.read(NATIVE, SAID_NATIVE, "", 0).direct is False
-    assert probe.read(NATIVE, "result: no GLX\n", "", 1).direct is None
+    assert probe.parse_result(NATIVE, SAID_NATIVE, "", 0).direct is False
+    assert probe.parse_result(NATIVE, "result: no GLX\n", "", 1).direct is None
 
 
 @pytest.mark.parametrize(
@@ -653,12 +655,12 @@ def test_facts_of_a_proof() -> None:
         (ProbeResult("hung"), "hung"),
     ],
 )
-def test_proof_in_words(result: ProbeResult, words: str) -> None:
+def test_a_probe_is_told_in_words(result: ProbeResult, words: str) -> None:
     assert str(result) == words
 
 
 ADVICE = (
-    "looked for on PATH, in /opt/VirtualGL",
+    "not found on PATH, in /opt/VirtualGL",
     "libstdcxx-ng",
     "libgl1 and libglx-mesa0",
     "--server-arg",
@@ -671,7 +673,7 @@ ADVICE = (
 @pytest.mark.parametrize(
     ("backend", "results", "advised"),
     [
-        pytest.param("virtualgl", [], "looked for on PATH, in /opt/VirtualGL", id="VirtualGL is not installed"),
+        pytest.param("virtualgl", [], "not found on PATH, in /opt/VirtualGL", id="VirtualGL is not installed"),
         pytest.param("auto", [OLD_LIBSTDCXX], "libstdcxx-ng", id="GLIBCXX"),
         pytest.param("auto", [NO_LIBRARY, OLD_LIBSTDCXX], "libstdcxx-ng", id="GLIBCXX before all else"),
         pytest.param("auto", [ProbeResult("ended", "version `CXXABI_1.3.13' not found")], "libstdcxx-ng", id="CXXABI"),
@@ -691,7 +693,7 @@ ADVICE = (
         pytest.param("auto", [NO_ROOM, NO_ROOM], "a disk is full", id="bus error"),
     ],
 )
-def test_advice(backend: str, results: list[ProbeResult], advised: str) -> None:
+def test_advice_says_what_to_install_or_set(backend: str, results: list[ProbeResult], advised: str) -> None:
     attempts = tuple((Candidate(f"candidate {number}"), result) for number, result in enumerate(results))
     given = candidates.advice(Selection(None, attempts))
     assert [words for words in ADVICE if words in given] == advised.split(" + ")
@@ -787,13 +789,13 @@ def candidate_as_vglrun(options: str, user: Mapping[str, str], installed: Virtua
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda case: f"{case.preset} vglrun {case.options}")
-def test_environment_is_that_of_vglrun(recorded: Recorded) -> None:
+def test_variables_are_those_of_vglrun(recorded: Recorded) -> None:
     candidate = candidate_as_vglrun(recorded.options, recorded.preset, VirtualGl("/usr/lib"))
     assert build(recorded.preset, candidate) == {**COMMON, **recorded.printed}
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda case: f"{case.preset} vglrun {case.options}")
-def test_environment_for_virtualgl_where_ld_so_does_not_look(recorded: Recorded) -> None:
+def test_virtualgl_is_preloaded_by_path_where_ld_so_does_not_look(recorded: Recorded) -> None:
     """Absolute paths, where vglrun extends LD_LIBRARY_PATH: that is left alone."""
     preset = {**recorded.preset, "LD_LIBRARY_PATH": "/opt/VirtualGL/lib64:"}
     built = build(preset, candidate_as_vglrun(recorded.options, preset, VIRTUALGL))
@@ -812,7 +814,7 @@ def test_environment_for_virtualgl_where_ld_so_does_not_look(recorded: Recorded)
 @pytest.mark.parametrize("outer", ["-d :81", "-d :81 -nodl"])
 @pytest.mark.parametrize("inner", ["-d egl", "-d egl -nodl"])
 @pytest.mark.parametrize("installed", [VIRTUALGL, VirtualGl("/usr/lib")], ids=["own prefix", "in ld.so's path"])
-def test_nested_sessions_have_one_faker(outer: str, inner: str, installed: VirtualGl) -> None:
+def test_nested_sessions_have_one_virtualgl(outer: str, inner: str, installed: VirtualGl) -> None:
     """As of vglrun under vglrun; the inner one counts."""
     first = build({"LD_PRELOAD": "libfoo.so"}, candidate_as_vglrun(outer, {}, installed))
     inner_candidate = candidate_as_vglrun(inner, first, installed)
@@ -822,7 +824,7 @@ def test_nested_sessions_have_one_faker(outer: str, inner: str, installed: Virtu
     assert build(second, inner_candidate) == second
 
 
-def test_inner_session_renders_where_the_outer_one_does() -> None:
+def test_an_inner_session_renders_where_the_outer_one_does() -> None:
     first = build({}, candidate_as_vglrun("-d :81", {}, VIRTUALGL))
     assert build(first, candidate_as_vglrun("", first, VIRTUALGL)) == first
 
@@ -858,7 +860,7 @@ OURS = "/vgl/libdlfaker.so:/vgl/libvglfaker.so"
         ("/libvglfaker.so.d/mine.so", "/libvglfaker.so.d/mine.so", f"{OURS}:/libvglfaker.so.d/mine.so"),
     ],
 )
-def test_preloaded_libraries(preset: str | None, native: str | None, virtualgl: str) -> None:
+def test_preloaded_libraries_of_the_user_stay(preset: str | None, native: str | None, virtualgl: str) -> None:
     """Ours first, the user's own after them; of fakers only ours; untouched where nothing is to be changed."""
     base = {"HOME": "/home/me", **({} if preset is None else {"LD_PRELOAD": preset})}
     unchanged = {"HOME": "/home/me", **({} if native is None else {"LD_PRELOAD": native})}
@@ -879,7 +881,7 @@ def test_preloaded_libraries(preset: str | None, native: str | None, virtualgl: 
         ("/a:", "/mesa:/a"),
     ],
 )
-def test_library_path(preset: str | None, expected: str) -> None:
+def test_the_library_path_of_the_user_stays(preset: str | None, expected: str) -> None:
     """Ours first; an empty entry would be the current folder."""
     base = {"LD_PRELOAD": "mine.so", **({} if preset is None else {"LD_LIBRARY_PATH": preset})}
     candidate = Candidate("mesa", preload=("/mesa/libGL.so.1",), library_path=("/mesa",))
@@ -931,3 +933,10 @@ def test_a_mesa_in_a_folder_with_a_blank_is_searched_only() -> None:
         "LD_PRELOAD": "mine.so",
         "LD_LIBRARY_PATH": "/my programs/mesa",
     }
+
+
+@given(st.text(), st.text(), st.integers(-64, 255))
+@example("result: drawn\n", "", 0)
+def test_any_answer_of_a_probe_can_be_read(output: str, errors: str, status: int) -> None:
+    found = probe.parse_result(Candidate("native"), output, errors, status)
+    assert (found.outcome == "drawn") == ("result: drawn" in output.splitlines())

@@ -169,7 +169,7 @@ def opens(number_or_name: str, environ: dict[str, str]) -> bool:
 # The stand-in.
 
 
-def test_stand_in_is_loaded_into_the_target(compiled: StandIn) -> None:
+def test_virtualgl_is_loaded_into_the_program(compiled: StandIn) -> None:
     report = compiled.report("--gl", "virtualgl")
     fakers = compiled.paths("libdlfaker.so", "libvglfaker.so")
     assert report.preload == fakers
@@ -180,7 +180,7 @@ def test_stand_in_is_loaded_into_the_target(compiled: StandIn) -> None:
     assert "LD_LIBRARY_PATH" not in report.environ
 
 
-def test_without_its_dlopen(compiled: StandIn) -> None:
+def test_virtualgl_is_loaded_without_its_dlopen_where_that_is_asked_for(compiled: StandIn) -> None:
     report = compiled.report("--gl", "virtualgl", "--vgl-no-dlfaker")
     assert report.preload == report.loaded == compiled.paths("libvglfaker-nodl.so")
     assert report.first == "libvglfaker-nodl.so"
@@ -212,7 +212,7 @@ def test_auto_wants_virtualgl_for_hardware_only(compiled: StandIn, renderer: str
     assert json.loads(output.stdout)["loaded"] == loaded
 
 
-def test_not_tried_without_a_place_to_render_on(compiled: StandIn) -> None:
+def test_virtualgl_is_not_tried_without_a_place_to_render_on(compiled: StandIn) -> None:
     if hardware.detect(compiled.environ()).gpus:
         pytest.skip("there is a GPU here")
     output = compiled.run("run", "-v", "-c", REPORT)
@@ -228,7 +228,7 @@ def test_not_tried_without_a_place_to_render_on(compiled: StandIn) -> None:
         ("hangs", "hung: no picture within {} s"),
     ],
 )
-def test_failing_faker(compiled: StandIn, how: str, words: str) -> None:
+def test_a_virtualgl_that_fails_is_passed_over_unless_it_was_asked_for(compiled: StandIn, how: str, words: str) -> None:
     """It closes the way when it was asked for by name, and is passed over when it was not."""
 
     def start(limit: str, *args: str) -> subprocess.CompletedProcess[str]:
@@ -246,7 +246,7 @@ def test_failing_faker(compiled: StandIn, how: str, words: str) -> None:
     assert json.loads(auto.stdout)["loaded"] == []
 
 
-def test_missing_file_is_found_out_before_the_target_starts(stand_in: StandIn) -> None:
+def test_a_missing_file_of_virtualgl_is_said_before_the_program_starts(stand_in: StandIn) -> None:
     """ld.so would only mutter, and run the target without VirtualGL."""
     (stand_in.libraries / "libdlfaker.so").unlink()
     (missing,) = stand_in.paths("libdlfaker.so")
@@ -260,7 +260,7 @@ def test_missing_file_is_found_out_before_the_target_starts(stand_in: StandIn) -
     assert stand_in.report("--gl", "virtualgl", "--vgl-no-dlfaker").first == "libvglfaker-nodl.so"
 
 
-def test_faker_that_ld_so_ignores(stand_in: StandIn) -> None:
+def test_a_virtualgl_that_ld_so_ignores_is_none(stand_in: StandIn) -> None:
     """One for another architecture, say: the picture is drawn, but not by VirtualGL."""
     (stand_in.libraries / "libvglfaker.so").write_bytes(b"\x7fELF, or what is left of it")
     forced = stand_in.run("run", "--gl", "virtualgl", "-c", "print('ran')")
@@ -268,7 +268,7 @@ def test_faker_that_ld_so_ignores(stand_in: StandIn) -> None:
     assert "\n  | virtualgl (on egl): not loaded: libvglfaker.so was ignored; ERROR: ld.so: object" in forced.stderr
 
 
-def test_nested_runs_have_each_faker_once(compiled: StandIn) -> None:
+def test_nested_runs_have_virtualgl_once(compiled: StandIn) -> None:
     inner = [ANAHEADLESS, "run", "--gl", "virtualgl", "-c", REPORT]
     nested = f"import os; os.execv({inner[0]!r}, {inner!r})"
     report = compiled.report("--gl", "virtualgl", VGL_DISPLAY=":7")
@@ -279,9 +279,7 @@ def test_nested_runs_have_each_faker_once(compiled: StandIn) -> None:
 
 
 @pytest.mark.parametrize("options", [("--gl", "native"), ("--gl", "none"), ("--no-virtualgl",)])
-def test_fakers_of_an_outer_run_are_gone_where_virtualgl_is_not_wanted(
-    compiled: StandIn, options: tuple[str, ...]
-) -> None:
+def test_virtualgl_of_an_outer_run_is_gone_where_it_is_not_wanted(compiled: StandIn, options: tuple[str, ...]) -> None:
     inner = [ANAHEADLESS, "run", *options, "-c", REPORT]
     nested = f"import os; os.execv({inner[0]!r}, {inner!r})"
     report = Report(compiled.run("run", "--gl", "virtualgl", "-c", nested, VGL_DISPLAY=":7"))
@@ -289,14 +287,14 @@ def test_fakers_of_an_outer_run_are_gone_where_virtualgl_is_not_wanted(
     assert "LD_PRELOAD" not in report.environ
 
 
-def test_no_opengl_loads_no_faker(compiled: StandIn) -> None:
+def test_without_opengl_virtualgl_is_not_loaded(compiled: StandIn) -> None:
     report = compiled.report("--gl", "none", VGL_DISPLAY=":7", VGL_STANDIN="exits")
     assert report.loaded == []
     assert "VGL_ISACTIVE" not in report.environ
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_callers_own_authority_stands_behind_ours(compiled: StandIn, guarded: tuple[Server, Path]) -> None:
+def test_the_callers_cookies_stand_behind_ours(compiled: StandIn, guarded: tuple[Server, Path]) -> None:
     """VirtualGL in the target opens the caller's display as well as ours, with one XAUTHORITY."""
     outer, own = guarded
     entries = own.read_bytes()
@@ -320,7 +318,7 @@ def test_callers_own_authority_stands_behind_ours(compiled: StandIn, guarded: tu
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_callers_authority_from_the_home_folder(compiled: StandIn, guarded: tuple[Server, Path]) -> None:
+def test_the_callers_cookies_may_be_in_the_home_folder(compiled: StandIn, guarded: tuple[Server, Path]) -> None:
     outer, own = guarded
     home = own.parent
     own.rename(home / ".Xauthority")
@@ -348,7 +346,7 @@ def test_callers_authority_from_the_home_folder(compiled: StandIn, guarded: tupl
         ("", False),
     ],
 )
-def test_callers_display(server: Server, form: str, usable: bool) -> None:
+def test_the_callers_display_is_found_where_it_can_be_used(server: Server, form: str, usable: bool) -> None:
     name = form.format(server.number)
     # The screen is kept: it may be another GPU's.
     assert hardware.detect({"DISPLAY": name}).outer_display == (name.removeprefix("unix") if usable else None)
@@ -359,11 +357,11 @@ def test_callers_display(server: Server, form: str, usable: bool) -> None:
     assert hardware.detect(other).outer_display == (name.removeprefix("unix") if usable else None)
 
 
-def test_display_that_is_gone() -> None:
+def test_a_display_that_has_gone_is_not_used() -> None:
     assert hardware.detect({"DISPLAY": nobody()}).outer_display is None
 
 
-def test_searching_virtualgl(tmp_path: Path) -> None:
+def test_virtualgl_is_found_by_its_vglrun(tmp_path: Path) -> None:
     """By its vglrun, through links, whichever of the folders it uses; the older name counts where there is no newer."""
     prefix = tmp_path / "VirtualGL"
     for folder in "bin", "lib", "lib64":
@@ -381,7 +379,7 @@ def test_searching_virtualgl(tmp_path: Path) -> None:
     assert hardware.find_virtualgl(search) == hardware.VirtualGl(str(prefix / "lib64"), "vglfaker", False, vglrun)
 
 
-def test_library_folder_that_ld_so_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_virtualgl_is_found_where_ld_so_does_not_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Debian's ld.so does not look in /usr/lib64: a faker preloaded from there by its name alone is ignored."""
     loaders = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
     loader = next((path for path in loaders if os.path.exists(path)), "/bin/false")
@@ -430,18 +428,18 @@ def assert_widget_through_virtualgl(picture: Path, *options: str, **settings: st
 
 @needs_virtualgl
 @pytest.mark.parametrize("options", [(), WITHOUT_GLX], ids=["GLX", "no GLX"])
-def test_widget_on_a_3d_server(server: Server, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_a_widget_is_drawn_on_a_3d_server(server: Server, tmp_path: Path, options: tuple[str, ...]) -> None:
     assert_widget_through_virtualgl(tmp_path / "out.png", *forced(server.display, *options))
 
 
 @needs_virtualgl
-def test_widget_on_an_egl_device(tmp_path: Path) -> None:
+def test_a_widget_is_drawn_on_an_egl_device(tmp_path: Path) -> None:
     assert_widget_through_virtualgl(tmp_path / "out.png", *forced("egl"))
 
 
 @needs_virtualgl
 @pytest.mark.parametrize("options", [(), WITHOUT_GLX, ("--vgl-no-dlfaker",)], ids=["GLX", "no GLX", "no dlfaker"])
-def test_picture_is_virtualgls(server: Server, options: tuple[str, ...]) -> None:
+def test_the_picture_is_drawn_by_virtualgl(server: Server, options: tuple[str, ...]) -> None:
     """The renderer is Mesa's with and without it; the vendor of GLX is not."""
     program = [sys.executable, rendercheck.__file__]
     said = said_by_rendercheck(run_with_real("exec", *forced(server.display, *options), *program))
@@ -452,7 +450,7 @@ def test_picture_is_virtualgls(server: Server, options: tuple[str, ...]) -> None
 
 
 @needs_virtualgl
-def test_3d_server_is_not_there() -> None:
+def test_a_missing_3d_server_is_said() -> None:
     gone = nobody()
     output = run_with_real("run", *forced(gone), "-c", "print('ran')")
     assert (output.returncode, output.stdout) == (125, "")
@@ -463,7 +461,7 @@ def test_3d_server_is_not_there() -> None:
 
 
 @needs_virtualgl
-def test_egl_device_is_not_there() -> None:
+def test_a_missing_egl_device_is_said() -> None:
     output = run_with_real("run", *forced("egl7"), "-c", "print('ran')")
     assert (output.returncode, output.stdout) == (125, "")
     assert "| virtualgl (on egl7): ended: status 1; [VGL] ERROR: " in output.stderr
@@ -471,7 +469,7 @@ def test_egl_device_is_not_there() -> None:
 
 
 @needs_virtualgl
-def test_3d_server_with_the_callers_cookie(guarded: tuple[Server, Path], tmp_path: Path) -> None:
+def test_a_3d_server_is_opened_with_the_callers_cookie(guarded: tuple[Server, Path], tmp_path: Path) -> None:
     outer, own = guarded
     entries = own.read_bytes()
     assert_widget_through_virtualgl(tmp_path / "out.png", *forced(outer.display), XAUTHORITY=str(own))
@@ -483,7 +481,7 @@ def test_3d_server_with_the_callers_cookie(guarded: tuple[Server, Path], tmp_pat
 
 @needs_virtualgl
 @pytest.mark.needs("xdpyinfo")
-def test_3d_server_is_frozen() -> None:
+def test_a_frozen_3d_server_is_given_up() -> None:
     with x_server() as frozen:
         frozen.process.suspend()
         wait_until(lambda: frozen.process.status() == psutil.STATUS_STOPPED, "the server stands still")
@@ -508,7 +506,7 @@ def test_3d_server_is_frozen() -> None:
     ],
     ids=lambda preset: " ".join(preset) or "empty",
 )
-def test_environment_is_that_of_vglrun(server: Server, preset: dict[str, str], nodl: bool) -> None:
+def test_variables_are_those_of_vglrun(server: Server, preset: dict[str, str], nodl: bool) -> None:
     """But for absolute paths in the place of LD_LIBRARY_PATH, the session's variables, and those of vglrun's shell."""
     assert VGLRUN is not None
     if "LD_LIBRARY_PATH" in preset:
@@ -536,7 +534,7 @@ def test_environment_is_that_of_vglrun(server: Server, preset: dict[str, str], n
 
 @needs_virtualgl
 @pytest.mark.parametrize("options", [("--gl", "native"), ("--gl", "virtualgl")], ids=["native", "virtualgl"])
-def test_under_vglrun(server: Server, options: tuple[str, ...]) -> None:
+def test_it_works_under_vglrun(server: Server, options: tuple[str, ...]) -> None:
     """The launcher itself runs with its fakers; the target has them once if it is to, and else not at all."""
     assert VGLRUN is not None
     command = [VGLRUN, "-d", server.display, ANAHEADLESS, "run", *options, "-c", REPORT]
@@ -555,7 +553,7 @@ def test_under_vglrun(server: Server, options: tuple[str, ...]) -> None:
 
 
 @needs_virtualgl
-def test_vglrun_in_the_target(server: Server) -> None:
+def test_the_program_may_call_vglrun(server: Server) -> None:
     """Who calls vglrun in a script gets it, with one pair of fakers."""
     assert VGLRUN is not None
     program = [VGLRUN, "-d", server.display, sys.executable, rendercheck.__file__]
@@ -566,7 +564,7 @@ def test_vglrun_in_the_target(server: Server) -> None:
 
 
 @needs_virtualgl
-def test_the_real_one_is_found() -> None:
+def test_an_installed_virtualgl_is_found() -> None:
     found = hardware.find_virtualgl(os.get_exec_path())
     assert found is not None
     assert found.vglrun == VGLRUN
@@ -574,7 +572,7 @@ def test_the_real_one_is_found() -> None:
 
 @needs_virtualgl
 @pytest.mark.skipif(not os.path.exists("/opt/VirtualGL/lib64/libvglfaker.so"), reason="it is not in /opt/VirtualGL")
-def test_wrapper_of_vglrun_does_not_hide_it(tmp_path: Path) -> None:
+def test_a_wrapper_of_vglrun_does_not_hide_virtualgl(tmp_path: Path) -> None:
     """As sites have one on PATH, with options of their own: it is in no prefix of VirtualGL's."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "vglrun").write_text('#!/bin/sh\nexec /opt/VirtualGL/bin/vglrun -d egl "$@"\n')

@@ -74,7 +74,7 @@ def test_no_files_are_made_but_the_socket() -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_target_with_an_ended_main_thread_keeps_its_display(tmp_path: Path) -> None:
+def test_a_program_with_an_ended_main_thread_keeps_its_display(tmp_path: Path) -> None:
     """To /proc, it looks like a zombie."""
     (tmp_path / "half.c").write_text(
         """
@@ -107,7 +107,7 @@ def test_target_with_an_ended_main_thread_keeps_its_display(tmp_path: Path) -> N
     wait_until(lambda: not (SOCKETS / f"X{display[1:]}").exists(), "the socket is removed")
 
 
-def test_server_ends_with_the_keeper() -> None:
+def test_the_server_ends_with_the_keeper() -> None:
     with holding() as session:
         session.keeper.kill()
         wait_until(lambda: not is_running(session.server), "the server is gone")
@@ -118,7 +118,7 @@ def test_server_ends_with_the_keeper() -> None:
         remove_socket(session.number)
 
 
-def test_keeper_ends_with_the_server() -> None:
+def test_the_keeper_ends_with_the_server() -> None:
     with holding() as session:
         session.server.kill()
         wait_until(lambda: not session.left(), "keeper and socket are gone")
@@ -154,7 +154,7 @@ def test_sockets_of_others_are_left_alone(private_tmp: PrivateTmp) -> None:
         private_tmp.wait_until_left(".X11-unix/X9998", ".X11-unix/X123", ".X11-unix/X9997")
 
 
-def test_keeper_is_out_of_the_targets_group_and_session() -> None:
+def test_the_keeper_is_out_of_the_programs_group_and_session() -> None:
     """Neither ^Z and `kill -9 %1` of a shell nor a SIGKILL of the group is for it."""
     with holding(start_new_session=True) as session:
         assert os.getsid(session.keeper.pid) not in (os.getsid(session.target.pid), os.getsid(0))
@@ -165,7 +165,7 @@ def test_keeper_is_out_of_the_targets_group_and_session() -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_interrupt_of_the_group_leaves_the_target_its_display() -> None:
+def test_an_interrupt_of_the_group_leaves_the_program_its_display() -> None:
     """^C goes to every process of the foreground group; the script's own clean-up draws its last picture."""
     with holding(args=("SIGINT=42",), start_new_session=True) as session:
         os.killpg(session.process.pid, signal.SIGINT)
@@ -174,7 +174,7 @@ def test_interrupt_of_the_group_leaves_the_target_its_display() -> None:
 
 
 @pytest.mark.needs("xdpyinfo")
-def test_term_to_every_process_of_the_session_leaves_the_target_its_display() -> None:
+def test_sigterm_to_every_process_leaves_the_program_its_display() -> None:
     """As systemd's stop does, in no certain order."""
     with holding(args=("SIGTERM=42",)) as session:
         for process in (session.server, session.keeper, session.target):
@@ -183,7 +183,7 @@ def test_term_to_every_process_of_the_session_leaves_the_target_its_display() ->
         assert (session.process.returncode, output) == (42, "clean-up: display works\n")
 
 
-def test_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
+def test_a_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
     stand_in = tmp_path / "Xvfb"
     stand_in.write_text(
         f"#!/bin/sh\necho $$ $1 >{tmp_path}/new && mv {tmp_path}/new {tmp_path}/started\nexec sleep 600\n"
@@ -203,7 +203,7 @@ def test_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_killed_at_any_moment_of_the_start(name: str, private_tmp: PrivateTmp) -> None:
+def test_nothing_is_left_of_a_start_that_is_killed_at_any_moment(name: str, private_tmp: PrivateTmp) -> None:
     """To the whole group, as ^C and timeout send it. Only SIGKILL may leave a dead socket, for a while."""
     for step in range(24):
         command = [*private_tmp.enter, ANAHEADLESS, "exec", "sleep", "600"]
@@ -223,7 +223,7 @@ def test_killed_at_any_moment_of_the_start(name: str, private_tmp: PrivateTmp) -
     wait_until(none_left, "no dead sockets are left")
 
 
-def test_server_that_is_ended_while_it_starts_leaves_no_keymap(private_tmp: PrivateTmp) -> None:
+def test_a_server_that_is_ended_while_it_starts_leaves_no_keymap(private_tmp: PrivateTmp) -> None:
     """A target that ends at once is faster than the server, which has its keyboard compiled into a file."""
     for _ in range(24):
         assert private_tmp.run("exec", "true").returncode == 0
@@ -232,7 +232,7 @@ def test_server_that_is_ended_while_it_starts_leaves_no_keymap(private_tmp: Priv
 
 @pytest.mark.parametrize("number", sorted(protocol.IGNORED_SIGNALS), ids=lambda number: signal.Signals(number).name)
 @pytest.mark.needs("xdpyinfo")
-def test_signal_to_all_but_the_target_takes_no_display(number: int) -> None:
+def test_a_signal_to_all_but_the_program_takes_no_display(number: int) -> None:
     """As batch systems send them; the target may want to save something first."""
     with holding("--gl", "none") as session:
         for process in session.keeper, session.server:
@@ -256,7 +256,7 @@ def test_descriptors_of_the_caller_are_not_kept() -> None:
             process.kill()
 
 
-def test_what_a_proof_has_started_ends_with_it() -> None:
-    ended = probe.run(["sh", "-c", "sleep 600 & echo $!; exit 3"], os.environ, PATIENCE)
+def test_what_a_probe_has_started_ends_with_it() -> None:
+    ended = probe.run_command(["sh", "-c", "sleep 600 & echo $!; exit 3"], os.environ, PATIENCE)
     assert ended.status == 3
     wait_until(lambda: not processes.is_alive(int(ended.output)), "it has ended, too")

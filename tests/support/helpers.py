@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -39,6 +40,11 @@ def run(*args: str | bytes | Path, command: str = ANAHEADLESS, **settings: Any) 
     """``anaheadless ARGS`` to its end, with its output as text."""
     settings = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **settings}
     return subprocess.run([command, *args], **settings)
+
+
+def run_python(*args: str | Path, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """``python ARGS`` to its end, with the interpreter of the tests."""
+    return run(*args, command=sys.executable, **settings)
 
 
 def assert_refused(output: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
@@ -77,12 +83,12 @@ class Session:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"no session: {process.stderr.read() if process.stderr else process.wait(PATIENCE)}"
-        self.host: dict[str, Any] = json.loads(line)
-        self.display: str = self.host["display"]
-        self.authority: str = self.host["authority"]
+        self.facts: dict[str, Any] = json.loads(line)
+        self.display: str = self.facts["display"]
+        self.authority: str = self.facts["authority"]
         self.number = int(self.display[1:])
         self.target, self.keeper, self.server = (
-            psutil.Process(self.host[name]) for name in ("target", "keeper", "server")
+            psutil.Process(self.facts[name]) for name in ("target", "keeper", "server")
         )
 
     @property
@@ -137,6 +143,27 @@ def keepers_of(target: int) -> list[psutil.Process]:
             if call is not None and call[1] == target:
                 found.append(process)
     return found
+
+
+def wrapped_xvfb(folder: Path, lines: str) -> dict[str, str]:
+    """An environment with an Xvfb that does *lines* first."""
+    program = folder / "Xvfb"
+    program.write_text(f'#!/bin/sh\n{lines}\nexec {shutil.which("Xvfb")} "$@"\n')
+    program.chmod(0o755)
+    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def listed() -> dict[str, dict[str, object]]:
+    output = run("list", "--json")
+    assert (output.returncode, output.stderr) == (0, "")
+    return {row["session"]: row for row in json.loads(output.stdout)}
+
+
+def log_lines(log: Path) -> list[str]:
+    """The lines of a log, without their times, and whether or not the launch relied on an earlier one."""
+    lines = log.read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d anaheadless: ", line) for line in lines), lines
+    return [text for line in lines if (text := line.split(": ", 1)[1]) != "the next run will test OpenGL again"]
 
 
 def shared_memory_of(process: psutil.Process) -> list[str]:

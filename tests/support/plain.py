@@ -70,6 +70,13 @@ def bare(**more: str) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if not CHOSEN.fullmatch(name)}, **more}
 
 
+def buffered(**more: str) -> dict[str, str]:
+    """An environment without a display, in which Python buffers what it writes, as it does for users."""
+    environ = bare(**more)
+    environ.pop("PYTHONUNBUFFERED", None)
+    return environ
+
+
 def other_python(name: str) -> str:
     """The interpreter that *name* really is; pyenv has scripts of that name that may do nothing but complain."""
     found = shutil.which(name)

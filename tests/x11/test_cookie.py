@@ -35,7 +35,7 @@ def session() -> Iterator[Session]:
         yield session
 
 
-def test_it_is_a_file_that_only_its_user_can_read() -> None:
+def test_the_cookie_is_in_a_file_that_only_its_user_can_read() -> None:
     with holding("--gl", "none") as session:
         file = Path(session.authority)
         assert (file.stat().st_uid, stat.filemode(file.stat().st_mode)) == (os.geteuid(), "-rw-------")
@@ -78,7 +78,7 @@ def test_containers_that_bind_tmp_can_connect(session: Session, tmp_path: Path) 
 
 @needs_xauth
 @pytest.mark.needs("xdpyinfo")
-def test_xauth_works(tmp_path: Path) -> None:
+def test_xauth_can_read_and_change_the_file(tmp_path: Path) -> None:
     """It locks the file, and writes a new one in its place."""
     with holding("--gl", "none") as session:
         before = run("list", command="xauth", env=session.environ)
@@ -117,7 +117,7 @@ READ_ONLY_TMP = "mkdir /tmp/.X11-unix; mount -t tmpfs none /tmp/.X11-unix; mount
 @needs_namespaces
 @pytest.mark.parametrize("spoil", [READ_ONLY_TMP, FULL_TMP, "chmod 777 /tmp"])
 @pytest.mark.needs("xdpyinfo")
-def test_where_tmp_will_not_do_there_are_other_places(spoil: str) -> None:
+def test_other_folders_are_used_where_tmp_will_not_do(spoil: str) -> None:
     """Read-only; full; or one in which anybody may rename what is ours."""
     if spoil in (FULL_TMP, READ_ONLY_TMP) and not os.access("/var/lib/xkb", os.W_OK):
         pytest.skip("an X server can't have its keymap made")
@@ -162,7 +162,7 @@ def aged(*paths: Path) -> None:
 
 @pytest.mark.parametrize("way", ["clean", "start"])
 @pytest.mark.parametrize("killed", ["keeper", "all"])
-def test_what_a_sigkill_leaves_is_taken_away(killed: str, way: str, private_tmp: PrivateTmp) -> None:
+def test_the_next_run_removes_what_a_sigkill_leaves(killed: str, way: str, private_tmp: PrivateTmp) -> None:
     with private_tmp.holding("--gl", "none", env=WITHOUT_RUNTIME_FOLDER) as session:
         for process in (session.keeper, *((session.target, session.server) if killed == "all" else ())):
             with suppress(psutil.NoSuchProcess):
@@ -213,7 +213,7 @@ def test_containers_remove_no_cookies_of_the_living(session: Session) -> None:
 
 
 @pytest.mark.parametrize("way", ["clean", "start"])
-def test_keeper_that_its_target_has_stopped_ends_all_the_same(way: str) -> None:
+def test_a_keeper_that_its_program_has_stopped_ends_all_the_same(way: str) -> None:
     words = ("clean",) if way == "clean" else ("exec", "--gl", "none", "true")
     with holding("--gl", "none") as session:
         session.keeper.suspend()
@@ -226,14 +226,16 @@ def test_keeper_that_its_target_has_stopped_ends_all_the_same(way: str) -> None:
         session.wait_until_nothing_is_left()
 
 
-def test_folders_of_this_user(tmp_path: Path) -> None:
+def test_folders_of_this_user_are_used(tmp_path: Path) -> None:
     assert private_files.folders({})[1:] == ()
     tmp_path.chmod(0o700)
     assert private_files.folders({"XDG_RUNTIME_DIR": str(tmp_path)})[1:] == (str(tmp_path),)
     assert private_files.folders({"XDG_RUNTIME_DIR": private_files.folders({})[0]})[1:] == ()
 
 
-def test_folder_that_depends_on_the_working_directory_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_depends_on_the_working_directory_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The keeper would not find the cookie in it, nor would a target that goes elsewhere."""
     tmp_path.chmod(0o700)
     monkeypatch.chdir(tmp_path)
@@ -274,12 +276,12 @@ def browse(folder: Path, settings: dict[str, Any], *command: str) -> None:
 
 @needs_chromium
 @needs_root
-def test_page_of_a_browser_as_root(tmp_path: Path) -> None:
+def test_a_browser_draws_its_page_as_root(tmp_path: Path) -> None:
     browse(tmp_path, {"env": {**os.environ, "HOME": str(tmp_path)}}, ANAHEADLESS)
 
 
 @needs_chromium
-def test_page_of_a_browser_as_a_user(users: list[User]) -> None:
+def test_a_browser_draws_its_page_as_a_user(users: list[User]) -> None:
     user = users[0]
     folder = Path(user.hold).parent / "browser"
     folder.mkdir()

@@ -1,1 +1,1 @@
-"""The kinds of X servers, one module each: how one is found, called and started."""
+"""The kinds of X servers, one module each: how to find one, and how to call it."""

@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 
 from anaheadless.options import Screen
 from anaheadless.system.programs import find_program, this_python
-from anaheadless.x11.server_process import READINESS
+from anaheadless.x11.server_process import READY_DESCRIPTOR
 
 
 def find(environ: Mapping[str, str]) -> str:
-    """The path of Xvfb; :raises LaunchError: it is not installed."""
-    # Beside the interpreter too: a conda environment brings its own, activated or not.
+    """Return the path of Xvfb.
+
+    :raises LaunchError: it is not installed.
+    """
+    # Beside the interpreter, too: a conda environment has its own Xvfb, whether it is activated or not.
     search = os.get_exec_path(environ)
     program = find_program("Xvfb", [*search, os.path.dirname(this_python())])
     if program is None:
-        from anaheadless import packages  # only here: a run that goes well has no need of it
+        from anaheadless import packages  # only here: a run that succeeds does not need it
 
         raise packages.not_installed("Xvfb", search)
     return os.path.abspath(program)
@@ -33,10 +36,10 @@ def command(
     authority: str,
     activate: bool,
 ) -> list[str]:
-    """The X server's command line; *extra* comes last, so that it has the last word.
+    """Build the X server's command line; *extra* comes last, so that it overrides the rest.
 
-    :param authority: the X authority file with its cookie.
-    :param activate: it gets its sockets from us, see systemd's sd_listen_fds(3).
+    :param authority: the X authority file with the display's cookie.
+    :param activate: whether the server inherits its sockets, see systemd's sd_listen_fds(3).
     """
     return [
         program,
@@ -44,10 +47,10 @@ def command(
         *("-screen", "0", str(screen)),
         *(("-dpi", str(dpi)) if dpi else ()),
         *("-auth", authority),
-        # With this, it makes no lock file: our sockets keep others off the display, and it can't be left behind.
-        *(("-displayfd", str(READINESS)) if activate else ()),
+        # With -displayfd, it makes no lock file, which could be left behind; the sockets keep others off the display.
+        *(("-displayfd", str(READY_DESCRIPTOR)) if activate else ()),
         *("-nolisten", "tcp"),
-        # Without it the server starts afresh when a probe was its only client, and may refuse the next one.
+        # Without -noreset, the server restarts when its only client, a probe, has gone, and may refuse the next one.
         "-noreset",
         *(() if glx else ("-extension", "GLX")),
         *extra,

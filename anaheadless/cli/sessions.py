@@ -1,0 +1,130 @@
+"""The commands for sessions that are running: ``list``, ``stop``, ``clean``, ``screenshot`` and ``view``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from anaheadless.cli.parameters import CONTEXT, Command, Value
+from anaheadless.errors import LaunchError, printable
+from anaheadless.launch import run as launch
+from anaheadless.options import DURATION, RunLimits
+from anaheadless.session import leftovers, protocol
+
+
+class Area(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A part of a screen, written like the -geometry of X clients."""
+
+    name = "WIDTHxHEIGHT+X+Y"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})", value, re.ASCII)
+        if not match or not int(match[1]) or not int(match[2]):
+            self.fail(f"{value!r} is not {self.name}, such as 640x480+0+0.", param, ctx)
+        width, height, x, y = map(int, match.groups())
+        return width, height, x, y
+
+
+@click.command("list", cls=Command, context_settings=CONTEXT)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array with an object for each session.")
+def list_(as_json: bool) -> None:
+    """List your running sessions.
+
+    Each line shows a session's display, the PID of its program, its state and age, the memory of its X server, where
+    its OpenGL comes from, and the command of its program.
+    """
+    from anaheadless.session import manage  # only here: psutil is no small import
+
+    found = manage.rows()
+    if as_json:
+        import json
+
+        click.echo(json.dumps([row.as_dict() for row in found], indent=2))
+        return
+    import datetime
+
+    for row in found:
+        memory = f"{row.server_memory / 2**20:.0f}M"
+        age = str(datetime.timedelta(seconds=int(row.age)))
+        line = f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {row.command}"
+        click.echo(printable(line))
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+def clean() -> None:
+    """Remove what your dead sessions have left.
+
+    These are sockets, cookies, locks and keymaps. Running sessions are not touched. Each run does some of this by
+    itself.
+    """
+    from anaheadless.system import private_files
+
+    for path in leftovers.sweep(None, private_files.folders(launch.inherited_environment())):
+        click.echo(f"removed {printable(path)}")
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("session", required=False)
+@click.option(
+    "--grace",
+    type=Value(DURATION),
+    metavar=DURATION.metavar,
+    default=RunLimits.grace,
+    help="Time for the program to end after SIGTERM; then comes SIGKILL.  [default: 10s]",
+)
+def stop(session: str | None, grace: float) -> None:
+    """End a session, and the program that runs in it.
+
+    SESSION is a display, as 4711 or :4711, or the PID of a program. The default is the session of the calling shell, if
+    it is in one.
+    """
+    from anaheadless.session import manage
+
+    environ = launch.inherited_environment()
+    manage.stop(manage.find_to_stop(session, environ), grace, environ)
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("args", nargs=-1, metavar="[SESSION] FILE.png")
+@click.option("--crop", type=Area(), metavar=Area.name, help="Save only this part of the screen.")
+def screenshot(args: tuple[str, ...], crop: Any) -> None:
+    """Save what a session shows now as a PNG file.
+
+    Its program may hang, or be stopped. SESSION is a display, as 4711 or :4711, or the PID of a program. The default is
+    the session of the calling shell, else the only session.
+    """
+    from anaheadless.session import manage
+    from anaheadless.x11 import screenshot as camera
+
+    if not 1 <= len(args) <= 2:
+        raise click.UsageError("Give one FILE.png, and at most a SESSION before it.")
+    found = manage.find(args[0] if args[1:] else None, launch.inherited_environment())
+    try:
+        camera.save(found.display, f"/proc/{found.keeper}/fd/{protocol.COOKIE}", args[-1], crop)
+    except OSError as error:
+        raise LaunchError(
+            f"can't save the picture: {args[-1]}: {error.strerror}",
+            hint="Choose a file that you can write to, in a folder that exists.",
+        ) from error
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("session", required=False)
+def view(session: str | None) -> None:
+    """Watch and control a session in a VNC viewer.
+
+    This prints how to connect, with a password that works once, and ends when you close the viewer. Only programs on
+    this machine can connect; from another machine, use an ssh tunnel. It needs x11vnc.
+
+    Its program may hang. SESSION is a display, as 4711 or :4711, or the PID of a program. The default is the session of
+    the calling shell, else the only session.
+    """
+    from anaheadless.session import manage
+    from anaheadless.session import viewer as viewing
+
+    environ = launch.inherited_environment()
+    click.echo(viewing.show(manage.find(session, environ), environ, click.echo))

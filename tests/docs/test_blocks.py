@@ -1,0 +1,335 @@
+"""What the documentation shows is what happens: its commands are run as they stand there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from docutils import nodes
+from PyQt5.QtCore import QSize
+from PyQt5.QtGui import QImage
+
+from anaheadless.options import TABLE
+from anaheadless.session import viewer
+from tests.support.documentation import BLOCKS, PAGES, assert_well, shell
+from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, holding, run
+from tests.support.namespaces import namespaces, needs_namespaces
+
+
+def commands(name: str) -> list[str]:
+    return [line[2:] for line in BLOCKS[name].splitlines() if line.startswith("$ ")]
+
+
+def test_every_block_is_one_that_is_tested() -> None:
+    assert set(BLOCKS) == {
+        *("install", "install-pipx", "install-conda", "install-dnf", "packages", "own-python"),
+        *("checkout", "contribute"),
+        *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
+        *("github", "github-start", "gitlab", "container", "window-manager"),
+        *("notebook", "notebook-picture", "notebook-server"),
+        *("settings", "config", "show-config", "config-shown"),
+        *("see-sessions", "view", "record", "start", "clean"),
+        *("relaunch", "setup", "displays", "anatomist"),
+        *(f"from-{name}" for name in ("xvfb-run", "pyvirtualdisplay", "xvfbwrapper", "soma", "anatomist")),
+    }
+
+
+def test_every_block_that_can_be_run_has_a_name_of_its_own() -> None:
+    """Those without a language are drawings, or what a program prints."""
+    blocks = [block for page in PAGES.values() for block in page.findall(nodes.literal_block)]
+    assert [block.astext() for block in blocks if "code" in block["classes"] and not block["names"]] == []
+    assert len(BLOCKS) == sum(bool(block["names"]) for block in blocks)
+
+
+@pytest.mark.parametrize("name", ["checkout", "contribute"])
+def test_commands_for_a_checkout_are_targets_of_make(name: str) -> None:
+    for command in commands(name):
+        subprocess.run(["make", "--dry-run", command.split()[1]], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_install(home: Path) -> None:
+    """Each command in a shell of its own: pip is not to be that of the new environment, which would use the network."""
+    (home / "venv").unlink()
+    for command in commands("install"):
+        assert_well(shell(command, home))
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_install_as_a_tool(home: Path) -> None:
+    (home / "anaheadless").symlink_to(CHECKOUT)
+    assert_well(shell("\n".join(commands("install-pipx")), home))
+
+
+@pytest.mark.parametrize("name", ["install-conda", "install-dnf", "packages"])
+def test_install_elsewhere(name: str, home: Path) -> None:
+    for command in commands(name):
+        output = shell(command, home)
+        assert output.returncode in ((0, 1) if name == "packages" else (0,))
+        assert output.stderr == ""
+
+
+@pytest.mark.parametrize("command", commands("own-python"))
+def test_python_of_a_project(command: str, home: Path) -> None:
+    assert_well(shell(command, home))
+    assert (home / "hello.png").exists()
+
+
+def test_batch(home: Path) -> None:
+    (command,) = commands("batch")
+    output = shell(command, home)
+    assert_well(output)
+    assert sorted(output.stdout.split()) == ["a", "b", "c", "d"]
+
+
+def test_slurm(home: Path) -> None:
+    (home / "hello.py").rename(home / "render.py")
+    (home / "job").write_text(BLOCKS["slurm"])
+    assert_well(shell("bash job", home))
+    assert (home / "hello.png").exists()
+
+
+@pytest.mark.needs("openbox", "xprop")
+def test_window_manager(home: Path) -> None:
+    """It is there when a window manager has said so, as the specification has it, on the root window."""
+    (home / "tests" / "test_display.py").write_text(
+        "import subprocess, time\n"
+        "def test() -> None:\n"
+        f"    deadline = time.monotonic() + {PATIENCE}\n"
+        "    while '0x' not in subprocess.run(['xprop', '-root', '_NET_SUPPORTING_WM_CHECK'],\n"
+        "                                     capture_output=True, text=True, check=True).stdout:\n"
+        "        assert time.monotonic() < deadline\n"
+        "        time.sleep(0.01)\n"
+    )
+    (command,) = commands("window-manager")
+    output = shell(command, home)
+    assert output.returncode == 0, output
+    assert " 1 passed" in output.stdout
+
+
+def test_notebook(home: Path) -> None:
+    (home / "notebook.ipy").write_text(BLOCKS["notebook"] + "\n" + BLOCKS["notebook-picture"])
+    output = shell("python -m IPython --no-banner notebook.ipy", home)
+    assert_well(output)
+    assert re.fullmatch(r":\d+ \w+ .+\n<IPython.core.display.Image object>\n", output.stdout)
+    assert (home / "hello.png").exists()
+
+
+def test_notebook_server(home: Path) -> None:
+    (command,) = commands("notebook-server")
+    output = shell(command, home)
+    assert_well(output)
+    assert re.fullmatch(r"lab on display :\d+\n", output.stdout)
+
+
+@pytest.mark.parametrize("command", commands("use") + commands("doctor"))
+def test_use(command: str, home: Path) -> None:
+    output = shell(command, home)
+    if " -v " in command:
+        assert all(line.startswith("anaheadless: ") for line in output.stderr.splitlines())
+        output.stderr = ""
+    assert_well(output)
+    if "--render" in command:
+        assert (home / "proof.png").exists()
+    if "hello.py" in command:
+        assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+    else:
+        assert output.stdout
+
+
+@pytest.mark.parametrize(("name", "said"), [("shebang", "xcb"), ("shebang-options", "PyQt5.QtCore.QSize(1280, 1024)")])
+def test_shebang(name: str, said: str, home: Path) -> None:
+    script = home / "script"
+    script.write_text(BLOCKS[name])
+    script.chmod(0o755)
+    output = shell("./script", home)
+    assert_well(output)
+    assert output.stdout == f"{said}\n"
+
+
+def test_settings(home: Path) -> None:
+    script, config = home / "render.py", home / ".config" / "anaheadless" / "config.toml"
+    script.write_text(BLOCKS["settings"])
+    script.chmod(0o755)
+    config.parent.mkdir(parents=True)
+    config.write_text(BLOCKS["config"])
+    plain = {"env": {"HOME": str(home), "PATH": f"{BIN}:/usr/bin:/bin"}}
+    output = shell("./render.py", home, **plain)
+    assert_well(output)
+    assert output.stdout == "PyQt5.QtCore.QSize(960, 540) 2.0\n"
+    (command,) = commands("show-config")
+    output = shell(command, home, **plain)
+    assert_well(output)
+    assert set(BLOCKS["config-shown"].replace("/home/me", str(home)).splitlines()) <= set(output.stdout.splitlines())
+
+
+def cron(line: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Cron mails whatever a job says; it runs it by sh, with little of an environment."""
+    *schedule, command = line.split(None, 5)
+    assert schedule == ["0", "3", "*", "*", "*"]
+    environ = {"HOME": str(home), "LOGNAME": "me", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **variables}
+    return run("-c", command, command="/bin/sh", env=environ, cwd=home)
+
+
+@pytest.mark.parametrize("name", ["cron", "cron-timeout"])
+def test_cron_mails_nothing(name: str, home: Path) -> None:
+    (home / "hello.py").rename(home / "render.py")
+    output = cron(BLOCKS[name], home)
+    assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
+    assert (home / "hello.png").exists()
+    assert not (home / "hung.png").exists()
+
+
+def test_cron_ends_what_hangs(home: Path) -> None:
+    (home / "render.py").write_text("import time\ntime.sleep(1000)\n")
+    assert BLOCKS["cron-timeout"].count("2h") == 1
+    output = cron(BLOCKS["cron-timeout"].replace("2h", ".3"), home, ANAHEADLESS_GL="none")
+    assert output.returncode in (-15, 143)  # the shell may have become the launcher
+    assert (home / "hung.png").read_bytes().startswith(b"\x89PNG")
+    assert ": SIGTERM\n" in (home / "render.log").read_text()
+
+
+def test_sessions(home: Path) -> None:
+    """Others may run at the same time, so it is said which is meant."""
+    look, save, end = commands("see-sessions")
+    with holding("--gl", "none") as session:
+        (line,) = [line for line in shell(look, home).stdout.splitlines() if line.startswith(session.display)]
+        assert "hold.py" in line
+        inside = f"export DISPLAY={session.display} ANAHEADLESS_SESSION={session.display},{session.keeper.pid}; "
+        assert_well(shell(inside + save, home))
+        assert QImage(str(home / "hung.png")).size() == QSize(1280, 1024)
+        assert_well(shell(end.replace(":4711", session.display), home))
+        assert session.process.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_view() -> None:
+    """What it does is in tests/session/test_viewer.py."""
+    command, *said = BLOCKS["view"].splitlines()
+    assert "Usage: anaheadless view " in run(*command.split()[2:], "--help").stdout
+    assert viewer.invitation(":4711", 5901, "h7Kd2mPq", "node17").splitlines() == said
+
+
+@pytest.mark.needs("ffmpeg")
+def test_record(home: Path) -> None:
+    (command,) = commands("record")
+    assert_well(shell(command, home))
+    assert b"moov" in (home / "film.mp4").read_bytes()
+
+
+def test_clean(home: Path) -> None:
+    (command,) = commands("clean")
+    with holding("--gl", "none") as session:
+        assert_well(shell(command, home))
+        assert session.socket.exists()
+
+
+@pytest.mark.needs("xdpyinfo")
+def test_start_for_a_shell(home: Path) -> None:
+    output = shell(f"unset ANAHEADLESS_SESSION; {BLOCKS['start']}", home)
+    assert_well(output)
+    assert re.fullmatch(r" +dimensions: +1280x1024 .*\n", output.stdout)
+    assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_start_for_later_steps_of_a_job(home: Path) -> None:
+    """Its steps are shells of one runner, which reads the variables from a file."""
+    for step, name in zip(yaml.safe_load(BLOCKS["github-start"]), ("first", "second")):
+        (home / name).write_text(step["run"])
+    (home / "github").touch()
+    (home / "runner.py").write_text(
+        "import os, subprocess\n"
+        "subprocess.run(['bash', '-e', 'first'], check=True)\n"
+        "lines = open('github').read().splitlines()\n"
+        "for place, line in enumerate(lines):\n"
+        "    if line.endswith('<<END'):\n"
+        "        os.environ[line[:-5]] = lines[place + 1]\n"
+        "subprocess.run(['bash', '-e', 'second'], check=True)\n"
+    )
+    output = shell(f"GITHUB_ENV={home}/github python runner.py", home)
+    assert_well(output)
+    assert " 1 passed" in output.stdout
+
+
+@pytest.mark.parametrize("command", ["python", "anaheadless run"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("relaunch", {"python": r"PyQt5.QtCore.QSize\(1920, 1080\)", "run": r"PyQt5.QtCore.QSize\(1280, 1024\)"}),
+        ("setup", r":\d+ (virtualgl|nvidia|native|mesa) .+\nxcb"),
+        ("displays", ""),
+    ],
+)
+def test_from_python(name: str, said: str | dict[str, str], command: str, home: Path) -> None:
+    (home / "script.py").write_text(BLOCKS[name])
+    output = shell(f"{command} script.py", home)
+    assert_well(output)
+    expected = said if isinstance(said, str) else said[command.split()[-1]]
+    assert re.fullmatch(expected, output.stdout.rstrip("\n")), output.stdout
+    if name == "displays":
+        assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_anatomist_in_a_session(home: Path) -> None:
+    """Anatomist comes with BrainVISA only: the one here is a double."""
+    (home / "script.py").write_text(BLOCKS["anatomist"])
+    output = shell(f"PYTHONPATH={DOUBLES} anaheadless run script.py", home)
+    assert_well(output)
+    assert QImage(str(home / "brain.png")).size() == QSize(1920, 1080)
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_github_actions_steps(home: Path) -> None:
+    for step in yaml.safe_load(BLOCKS["github"]):
+        assert_well(shell(step["run"], home))
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_gitlab_job(home: Path) -> None:
+    job = yaml.safe_load(BLOCKS["gitlab"])["render"]
+    for command in job["script"]:
+        assert_well(shell(command, home))
+    for path in job["artifacts"]["paths"]:
+        assert (home / path).exists()
+
+
+def image() -> list[str]:
+    return BLOCKS["container"].replace("\\\n", "").splitlines()
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_making_of_an_image(home: Path) -> None:
+    for line in image():
+        if line.startswith("RUN "):
+            assert_well(shell(line[4:], home))
+
+
+@needs_namespaces
+def test_entry_point_of_a_container(home: Path) -> None:
+    instructions = dict(line.split(" ", 1) for line in image())
+    words = [*json.loads(instructions["ENTRYPOINT"]), *json.loads(instructions["CMD"])]
+    assert_well(shell(shlex.join([*namespaces(), *words]), home))
+    assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_options_are_those_of_the_help() -> None:
+    for command in "run", "exec":
+        shown = run(command, "--help").stdout
+        described: set[str] = set()
+        for row in next(iter(PAGES["docs/reference/variables.rst"].findall(nodes.table))).findall(nodes.row):
+            cells = [literal.astext() for entry in row.findall(nodes.entry) for literal in entry.findall(nodes.literal)]
+            options = [cell.split()[0] for cell in cells if cell.startswith("-")]
+            if options in (["--python"], ["--show-config"]) and command == "exec":
+                continue
+            described.update(options)
+            assert all(word in shown for word in options), options
+            variables = [cell for cell in cells if cell.startswith("ANAHEADLESS_")]
+            assert set(variables) <= {option.variable for option in TABLE}, variables
+        # -m and -c are the target's, and told in the text.
+        assert set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", shown, re.MULTILINE)) - {"--help"} == described - {"-v"}
