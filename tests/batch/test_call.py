@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.batch.conftest import Maps
+from tests.support.maps import Maps
 
 MODULE = """
 import os, sys, time

@@ -9,8 +9,8 @@ import time
 import psutil
 import pytest
 
-from tests.batch.conftest import Maps
 from tests.support.helpers import wait_until
+from tests.support.maps import Maps
 
 DAEMON = """
 import os, subprocess, sys, time

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.conftest import Maps
+from tests.support.maps import Maps
 
 SHOW = "import os, sys; print(os.environ['DISPLAY'], *sys.argv[1:])"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.conftest import Maps
+from tests.support.maps import Maps
 
 LOOK = """
 import os, signal, sys, threading, __main__
