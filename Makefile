@@ -16,7 +16,13 @@ demo: system .venv/installed ## draw examples/brain.py as brain.png, on this mac
 test: test-system .venv/installed-for-tests ## run the tests; ARGS are those of pytest, as in ARGS=tests/cli
 	$(BIN)/python $(PYTEST) $(ARGS)
 
-coverage: test-system .venv/installed-for-tests ## COVERAGE
+# Each test runs once: those that are counted, see tests/conftest.py, and then the others.
+coverage: test-system .venv/installed-for-tests ## run the tests, and see that enough of the code is run by some of them
+	rm -rf build/coverage
+	$(BIN)/coverage run $(PYTEST) -m 'counted and not soak' $(ARGS)
+	$(BIN)/python $(PYTEST) -m 'not counted and not soak' $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
 test-on: ## run demo and test in a fresh Debian, SUITE=trixie, as root or with WHO=user as an ordinary user with sudo
 	tests/on-debian '$(SUITE)' '$(or $(WHO),root)' '$(ARGS)'
