@@ -56,7 +56,7 @@ system: ## install what demo needs: Python's venv, an X server, libraries
 	[ -z "$$missing" ] || $(call apt-install,$$missing) || { $(PYTHON) -m anaheadless.packages; exit 1; }
 
 test-system: system ## install what the tests need beside that
-	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth,gcc libc6-dev x11-utils x11vnc ffmpeg xauth)
+	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth openbox,gcc libc6-dev x11-utils x11vnc ffmpeg xauth openbox)
 	@$(call for-tests,chromium,chromium)
 
 bench-system: system ## install what bench needs beside that

@@ -8,9 +8,16 @@ from __future__ import annotations
 # Not from typing: every command imports this module, and typing is slow to import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from anaheadless.headless import *
+else:
+
+    def __getattr__(name):
+        if name in __all__:
+            from anaheadless import headless
+
+            return getattr(headless, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "0.1.0"
 __all__ = [  # the public names: anaheadless.headless and anatomist.headless export them, too
@@ -29,14 +36,6 @@ __all__ = [  # the public names: anaheadless.headless and anatomist.headless exp
     "test_qapp",
     "virtual_display",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from anaheadless import headless
-
-        return getattr(headless, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

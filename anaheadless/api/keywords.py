@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from anaheadless.options import LIST, TABLE, Option, Screen
 
-Function = TypeVar("Function", bound=Callable[..., object])
+Function = TypeVar("Function", bound="Callable[..., object]")  # a string: Python 3.8 runs this, too
 
 
 def with_keywords(function: Function) -> Function:

@@ -142,7 +142,7 @@ def test_opengl(pid: int | None = None, verbose: bool = False) -> set[str]:
     except OSError as error:
         raise LaunchError(
             f"the libraries of process {pid} can't be seen: {error.strerror}",
-            hint="The process has ended, or it is another user's.",
+            hint="It has ended, or it is another user's.",
         ) from error
     if verbose:
         for path in sorted(found):

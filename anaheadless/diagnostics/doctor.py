@@ -251,8 +251,9 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
             gpu["accessible"] for gpu in report["gpus"]
         ):
             report["advice"].append(
-                "There is a GPU, but no GLX on it. VirtualGL would bring it to every program here; a program that can "
-                "draw through EGL by itself (VTK from 9.4 on) is faster with --gl none, or without anaheadless."
+                "There is a GPU, but the X server has no GLX on it. With VirtualGL, every program here could use it. A "
+                "program that can draw through EGL by itself (VTK from 9.4 on) is faster with --gl none, or without "
+                "anaheadless."
             )
     if selection.chosen.warning:
         report["advice"].append(selection.chosen.warning)

@@ -112,8 +112,8 @@ def load(key: CacheKey) -> CacheEntry | None:
         descriptor = os.open(key.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
-            if not ours or not 0 <= time.time() - status.st_mtime < MAX_AGE_SECONDS:
+            trusted = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+            if not trusted or not 0 <= time.time() - status.st_mtime < MAX_AGE_SECONDS:
                 return None
             checksum, _, text = file.read(MAX_BYTES).partition(b"\n")
         if checksum != b"%08x" % zlib.crc32(text):

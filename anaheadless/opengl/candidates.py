@@ -260,10 +260,10 @@ def advice(selection: Selection) -> str:
     outcomes = {result.outcome for _, result in selection.attempts}
     messages = " ".join(result.message for _, result in selection.attempts)
     if not selection.attempts:  # only --gl virtualgl may have no candidate
-        return "VirtualGL is looked for on PATH, in /opt/VirtualGL and where ld.so looks. Choose another, or --gl auto."
+        return "VirtualGL was not found on PATH, in /opt/VirtualGL or where ld.so looks. Install it, or use --gl auto."
     if any(word in messages for word in ("GLIBCXX", "CXXABI", "libstdc++.so")):
         return (
-            "The interpreter or LD_LIBRARY_PATH brings a libstdc++ that is older than the drivers': update it "
+            "The interpreter or LD_LIBRARY_PATH brings a libstdc++ that is older than the drivers need: update it "
             "(conda: libstdcxx-ng)."
         )
     if "no library" in outcomes:
@@ -274,24 +274,24 @@ def advice(selection: Selection) -> str:
         or outcomes == {"no config"}
     ):
         return (
-            "Install Mesa's drivers (Debian: libgl1-mesa-dri). If they are installed, they can't be loaded: see "
+            "Install Mesa's drivers (Debian: libgl1-mesa-dri). If they are installed, they can't be loaded: check "
             "LIBGL_DRIVERS_PATH and LD_LIBRARY_PATH, and whether the interpreter brings a libstdc++ that is older than "
-            "the drivers' (conda: update libstdcxx-ng)."
+            "the drivers need (conda: update libstdcxx-ng)."
         )
     if "[VGL] ERROR" in messages:
-        return "VirtualGL can't render there: see --vgl-display and VGL_DISPLAY, and the groups video and render."
+        return "VirtualGL can't render there: check --vgl-display and VGL_DISPLAY, and the groups video and render."
     if outcomes == {"not loaded"}:
         return "Another vendor's library drew instead: the one that was asked for is not installed, or can't be loaded."
     if outcomes <= {"no GLX"}:
         return (
-            "Its parts of Mesa are missing (Debian: libgl1-mesa-dri) or not found (see LIBGL_DRIVERS_PATH), or "
-            "--server-arg has switched GLX off."
+            "The X server's parts of Mesa are missing (Debian: libgl1-mesa-dri) or not found (check "
+            "LIBGL_DRIVERS_PATH), or --server-arg has switched GLX off."
         )
     if _BUS_ERROR in messages:
-        return "Free some space: a bus error usually means that a disk is full, or /dev/shm (see df)."
+        return "Free some space: a bus error usually means that a disk is full, or /dev/shm (check with df)."
     if "hung" in outcomes:
-        return "Give it more time with --probe-timeout; or a library hangs: see LD_PRELOAD and LD_LIBRARY_PATH."
+        return "Give it more time with --probe-timeout. If a library hangs, check LD_PRELOAD and LD_LIBRARY_PATH."
     return (
-        "See LD_PRELOAD, LD_LIBRARY_PATH and variables that begin with LIBGL_, GALLIUM_ or MESA_, and whether all of "
+        "Check LD_PRELOAD, LD_LIBRARY_PATH and variables that begin with LIBGL_, GALLIUM_ or MESA_, and whether all of "
         "Mesa is installed (Debian: libglx-mesa0 and libgl1-mesa-dri)."
     )

@@ -27,13 +27,13 @@ def start(command: list[str], activated: bool, messages: int, ignored: Sequence[
     :return: the server's PID, and the pipe that it writes to when it is ready.
     """
     parent = os.getpid()
-    readiness, theirs = os.pipe()
+    read_end, write_end = os.pipe()
     server = os.fork()
     if server:
-        os.close(theirs)
+        os.close(write_end)
         with suppress(PermissionError):  # the child has done so itself, and has executed the server
             os.setpgid(server, server)
-        return server, readiness
+        return server, read_end
     try:
         os.setpgid(0, 0)
         processes.die_with(parent)
@@ -43,7 +43,7 @@ def start(command: list[str], activated: bool, messages: int, ignored: Sequence[
         for number in ignored:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(messages, 1)
-        os.dup2(theirs, READY_DESCRIPTOR)
+        os.dup2(write_end, READY_DESCRIPTOR)
         environ = processes.environment_for(command[0], os.environ)
         if activated:
             # See sd_listen_fds(3). The server finds out itself which socket is of which kind.
@@ -61,15 +61,15 @@ def kill(server: int | None, lock: str, socket_path: str, identity: tuple[int, i
     :param server: its PID, or None if it was not started.
     :param identity: the identity of the socket file, if the launcher has made it.
     """
-    ours = False
+    owns_lock = False
     if server is not None:
-        ours = is_locked_by(lock, server)
+        owns_lock = is_locked_by(lock, server)
         os.killpg(server, signal.SIGKILL)
         os.waitpid(server, 0)
-        ours = ours or is_locked_by(lock, server)
-    if ours:
+        owns_lock = owns_lock or is_locked_by(lock, server)
+    if owns_lock:
         remove(lock)
-    if ours or (identity is not None and file_identity(socket_path) == identity):
+    if owns_lock or (identity is not None and file_identity(socket_path) == identity):
         remove(socket_path)
         number = socket_path.rpartition("X")[2]
         for path in (unfinished_lock_path(number), *keymap_paths(number)):

@@ -54,7 +54,7 @@ def test_after_its_end_a_picture_is_refused(tmp_path: Path) -> None:
         display.screenshot(tmp_path / "x.png")
     with pytest.raises(
         LaunchError,
-        match=f"^anaheadless: can't take a picture of display {display.display}: .*\n  Its session may have ended",
+        match=f"^anaheadless: can't take a screenshot of display {display.display}: .*\n  Its session may have ended",
     ):
         display.screenshot(tmp_path / "y.png")
     assert not (tmp_path / "y.png").exists()
@@ -75,7 +75,7 @@ def test_a_killed_part_has_pictures_refused_and_the_block_end_quietly(which: int
 
 
 def test_a_server_that_hangs_is_not_waited_for_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screenshot, "LIMIT", 0.1)
+    monkeypatch.setattr(screenshot, "TIMEOUT", 0.1)
     with virtual_display(gl="none") as display:
         server = parts(display)[1]
         server.suspend()

@@ -102,8 +102,10 @@ def test_window_manager(home: Path) -> None:
     (home / "tests" / "test_display.py").write_text(
         "import subprocess, time\n"
         "def test() -> None:\n"
+        f"    deadline = time.monotonic() + {PATIENCE}\n"
         "    while '0x' not in subprocess.run(['xprop', '-root', '_NET_SUPPORTING_WM_CHECK'],\n"
         "                                     capture_output=True, text=True, check=True).stdout:\n"
+        "        assert time.monotonic() < deadline\n"
         "        time.sleep(0.01)\n"
     )
     (command,) = commands("window-manager")

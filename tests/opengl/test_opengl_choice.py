@@ -660,7 +660,7 @@ def test_a_probe_is_told_in_words(result: ProbeResult, words: str) -> None:
 
 
 ADVICE = (
-    "looked for on PATH, in /opt/VirtualGL",
+    "not found on PATH, in /opt/VirtualGL",
     "libstdcxx-ng",
     "libgl1 and libglx-mesa0",
     "--server-arg",
@@ -673,7 +673,7 @@ ADVICE = (
 @pytest.mark.parametrize(
     ("backend", "results", "advised"),
     [
-        pytest.param("virtualgl", [], "looked for on PATH, in /opt/VirtualGL", id="VirtualGL is not installed"),
+        pytest.param("virtualgl", [], "not found on PATH, in /opt/VirtualGL", id="VirtualGL is not installed"),
         pytest.param("auto", [OLD_LIBSTDCXX], "libstdcxx-ng", id="GLIBCXX"),
         pytest.param("auto", [NO_LIBRARY, OLD_LIBSTDCXX], "libstdcxx-ng", id="GLIBCXX before all else"),
         pytest.param("auto", [ProbeResult("ended", "version `CXXABI_1.3.13' not found")], "libstdcxx-ng", id="CXXABI"),
