@@ -115,8 +115,7 @@ def sessions() -> list[LiveSession]:
 def inspect_keeper(pid: int) -> LiveSession | None:
     """The session that process *pid* keeps, or None where it keeps none, or is not ours."""
     try:
-        # From here on, it is one and the same process. psutil opens each of these files by the PID anew, and shows no
-        # descriptors of others.
+        # From here on, it is one and the same process. psutil would open each file by the PID anew.
         folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return None
