@@ -19,8 +19,8 @@ test: test-system .venv/installed-for-tests ## run the tests; ARGS go to pytest:
 # Each test runs once: those that are counted, see tests/conftest.py, and then the others.
 coverage: test-system .venv/installed-for-tests ## run the tests, and check how much of the code they run
 	rm -rf build/coverage
-	$(BIN)/coverage run $(PYTEST) -m 'counted and not soak' $(ARGS)
-	$(BIN)/python $(PYTEST) -m 'not counted and not soak' $(ARGS)
+	$(BIN)/coverage run $(PYTEST) -m 'counted and not soak'
+	$(BIN)/python $(PYTEST) -m 'not counted and not soak'
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
