@@ -115,7 +115,8 @@ def sessions() -> list[LiveSession]:
 def inspect_keeper(pid: int) -> LiveSession | None:
     """The session that process *pid* keeps, or None where it keeps none, or is not ours."""
     try:
-        folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)  # from here on, it is one and the same process
+        # From here on, it is one and the same process. psutil would open each file by the PID anew.
+        folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return None
     try:
