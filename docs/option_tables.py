@@ -11,11 +11,17 @@ from sphinx.util.docutils import SphinxDirective
 from anaheadless.api.keywords import annotation
 from anaheadless.options import TABLE, Option
 
+WIDTHS = {"variables": "42 58", "keywords": "20 20 22 38"}
+WIDEST_CALL = 30  # characters: a wider cell would push the others off the page
+
 
 def variables() -> list[list[str]]:
-    """Return the rows of all options: as they are called, their variables, their meaning, their commands."""
-    header = ["Option", "Variable", "Meaning", "Commands"]
-    return [header, *([_call(row), f"``{row.variable}``", _meaning(row), _commands(row)] for row in TABLE)]
+    """Return the rows of all options: their names and variables, and their meaning."""
+    rows = (
+        [f"{_call(row)} |br| ``{row.variable}``", f"{_meaning(row)}{_shown_default(row)}{_commands(row)}"]
+        for row in TABLE
+    )
+    return [["Option and variable", "Meaning"], *rows]
 
 
 def keywords() -> list[list[str]]:
@@ -30,13 +36,19 @@ def keywords() -> list[list[str]]:
 
 
 def _call(row: Option) -> str:
-    metavar = row.metavar or row.kind.metavar
-    name = f"``--{row.name} {metavar}``" if metavar else f"``--{row.name}``"
-    return f"``-{row.short}``, {name}" if row.short else name
+    name = f"--{row.name} {row.metavar or row.kind.metavar}".rstrip()
+    call = f"``{name if len(name) <= WIDEST_CALL else f'--{row.name}'}``"
+    return f"``-{row.short}``, {call}" if row.short else call
 
 
 def _meaning(row: Option) -> str:
-    return row.help if row.help.endswith(".") else f"{row.help}."
+    meaning = row.help.replace("--server-arg=-maxclients --server-arg=512", "``--server-arg=-maxclients``.").rstrip(".")
+    values = f" Values: ``{row.kind.metavar}``." if "|" in row.kind.metavar else ""
+    return f"{meaning}.{values}"
+
+
+def _shown_default(row: Option) -> str:
+    return f" Default: {row.default_in_words}." if row.default_in_words else ""
 
 
 def _default(row: Option) -> str:
@@ -45,7 +57,8 @@ def _default(row: Option) -> str:
 
 
 def _commands(row: Option) -> str:
-    return ", ".join("anaheadless-python" if name == "python" else name for name in row.commands)
+    names = ["anaheadless-python" if name == "python" else name for name in row.commands]
+    return "" if row.commands == TABLE[0].commands else f" Only for {', '.join(names[:-1])} and {names[-1]}."
 
 
 class OptionTable(SphinxDirective):
@@ -55,8 +68,10 @@ class OptionTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        rows = {"variables": variables, "keywords": keywords}[self.arguments[0]]()
-        lines = [".. list-table::", "   :class: stack", "   :header-rows: 1", ""]
+        kind = self.arguments[0]
+        rows = {"variables": variables, "keywords": keywords}[kind]()
+        lines = [".. |br| raw:: html", "", "   <br>", ""]
+        lines += [".. list-table::", "   :class: stack", "   :header-rows: 1", f"   :widths: {WIDTHS[kind]}", ""]
         for row in rows:
             lines += [f"   {'* ' if not number else '  '}- {cell}" for number, cell in enumerate(row)]
         container = nodes.container()
