@@ -1,6 +1,10 @@
 """Processes, as the kernel shows and handles them.
 
 The keeper imports this. It stays in memory as long as the target, so this module imports next to nothing.
+
+psutil could replace some of these functions, but every launch would wait for its import, and every keeper would hold it
+in memory. It also knows a process by PID and start time only: between its check and its signal, the PID may become
+another process's. A pidfd has no such gap. Commands that only describe processes do use psutil.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+LIKELY_DESCRIPTORS = 1024
 PIDFD_GET_INFO, PIDFD_INFO_EXIT = 0xC040FF0B, 8  # <linux/pidfd.h>
 
 
@@ -153,8 +158,12 @@ def die_with(parent: int) -> None:
 
 
 def close_descriptors_except(kept: set[int]) -> None:
-    for descriptor in set(map(int, os.listdir("/proc/self/fd"))) - kept:
-        with suppress(OSError):  # the descriptor that listed the folder is closed already
+    try:
+        found = set(map(int, os.listdir("/proc/self/fd")))
+    except OSError:  # the target may have mounted something over /proc already
+        found = set(range(LIKELY_DESCRIPTORS))
+    for descriptor in found - kept:
+        with suppress(OSError):  # it is closed already, as the one that listed the folder
             os.close(descriptor)
 
 

@@ -62,7 +62,7 @@ def test_texts_of_a_status_stay_one_line_each(text: str, kept: str) -> None:
     ids=range(12),
 )
 def test_text_that_is_no_status_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"in these notes|int"):
+    with pytest.raises(ValueError, match=r"in this status|int"):
         parse_status(text)
 
 
@@ -72,7 +72,7 @@ def test_a_program_finds_its_session_by_its_variables() -> None:
         assert found is not None
         assert found.target == os.getpid()
         assert found.status is not None
-        assert found.status.replace(remembered="") == SessionStatus(
+        assert found.status.replace(cache_file="") == SessionStatus(
             0, "none", "", os.environ.get("DISPLAY", ""), server=parts(display)[1].pid
         )
         assert discovery.current({**display.environ, "DISPLAY": f"{display.display}.0"}) == found
@@ -168,7 +168,7 @@ def test_any_other_text_is_refused(text: str) -> None:
     [{"glx": 3}, {"glx": -1}, {"backend": "auto"}, {"backend": "\x1b[2J"}, {"purpose": ""}, {"purpose": "x"}],
 )
 def test_a_status_that_makes_no_sense_is_refused(odd: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="make no sense"):
+    with pytest.raises(ValueError, match="makes no sense"):
         parse_status(SessionStatus(2, "mesa").replace(**odd).as_text())
 
 
