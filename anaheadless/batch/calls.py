@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 CRASHED = 1
 
 
-def serve(channel: worker.Channel, name: str) -> None:
-    """Call the function that is called ``MODULE:FUNCTION`` or ``FILE.py:FUNCTION`` whenever the worker asks for it."""
+def serve(channel: worker.Channel, name: str, *, values: bool) -> None:
+    """Call the function that is called ``MODULE:FUNCTION`` or ``FILE.py:FUNCTION`` whenever the worker asks for it.
+
+    :param values: whether what it returns is wanted.
+    """
     try:
         function = find(name)
     except BaseException as error:
@@ -38,7 +41,7 @@ def serve(channel: worker.Channel, name: str) -> None:
                 _reset_peak()
                 worker.redirect(task)
                 preload.set_folder(task)
-                status, value = _call(function, task["run"])
+                status, value = _call(function, task["run"], values)
                 for stream in sys.stdout, sys.stderr:
                     stream.flush()
                 peak, resident = _memory()
@@ -68,10 +71,11 @@ def _load(path: str) -> ModuleType:
     return module
 
 
-def _call(function: Callable[..., Any], words: Sequence[str]) -> tuple[int, str | None]:
+def _call(function: Callable[..., Any], words: Sequence[str], values: bool) -> tuple[int, str | None]:
     """Call the function; return the status that a program would have ended with, and what it has returned."""
     try:
         value = function(*words)
+        return 0, _pack(value) if values else None
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return (end.code or 0) & 0xFF, None
@@ -81,17 +85,13 @@ def _call(function: Callable[..., Any], words: Sequence[str]) -> tuple[int, str 
         trace = error.__traceback__
         traceback.print_exception(type(error), error, trace.tb_next if trace is not None else None)
         return CRASHED, None
-    return 0, None if value is None else _pack(value)
 
 
-def _pack(value: object) -> str | None:
+def _pack(value: object) -> str:
     import base64
     import pickle
 
-    try:
-        return base64.b64encode(pickle.dumps(value)).decode()
-    except Exception:  # whatever a class of the program's own raises
-        return None
+    return base64.b64encode(pickle.dumps(value)).decode()
 
 
 def _reset_peak() -> None:

@@ -37,6 +37,7 @@ class Result:
     :param screenshot: a picture of its display when its time was up, or None.
     :param outputs: the expected files that are there.
     :param ended: when, in seconds since 1970.
+    :param value: what a function has returned, pickled, in base64; only where that is asked for, and in no journal.
     """
 
     item: int
@@ -58,9 +59,11 @@ class Result:
     screenshot: str | None
     outputs: tuple[str, ...]
     ended: float
+    value: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+        """Return what a journal keeps of it."""
+        return {name: value for name, value in self.__dict__.items() if name != "value"}
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -11,6 +11,7 @@ import importlib
 import os
 import runpy
 import socket
+import stat
 import sys
 import traceback
 from contextlib import suppress
@@ -108,11 +109,12 @@ def obstacle() -> str | None:
 
 
 def _has_x_connection() -> bool:
-    for name in os.listdir("/proc/self/fd"):
-        # No socket, or not connected; or it was the one for the folder itself.
-        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as copy:
-            if b"/.X11-unix/X" in os.fsencode(copy.getpeername() or ""):
-                return True
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # not connected; or it was the one for the folder itself
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as copy:
+                    if b"/.X11-unix/X" in os.fsencode(copy.getpeername() or ""):
+                        return True
     return False
 
 

@@ -28,6 +28,7 @@ class Program:
     :param call: the function, as ``MODULE:FUNCTION``, or None.
     :param recycle: how many items one process calls it for; 0: all of them.
     :param max_memory: the bytes above which such a process is replaced; 0: there is no limit.
+    :param values: whether what the function returns is wanted.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Program:
     call: str | None = None
     recycle: int = 0
     max_memory: int = 0
+    values: bool = False
 
     def command(self, item: Item, columns: Sequence[str], slot: int | None = None) -> tuple[str, ...]:
         """Make the command line of an item; of one that is not executed, it is what would have been."""
@@ -51,7 +53,7 @@ class Program:
 
     def as_message(self) -> dict[str, Any]:
         """Make the first message for a worker, see :mod:`anaheadless.batch.worker`."""
-        names = ("kind", "executable", "main", "preload", "call", "recycle", "max_memory")
+        names = ("kind", "executable", "main", "preload", "call", "recycle", "max_memory", "values")
         return {name: getattr(self, name) for name in names}
 
     def template(self) -> list[str]:

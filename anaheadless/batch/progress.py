@@ -130,7 +130,8 @@ class Events(Progress):
         if isinstance(event, Result):
             self.ended += 1
             self.failed += event.result != OK
-            self._print({"event": "item", **event.as_dict()})
+            value = {} if event.value is None else {"value": event.value}
+            self._print({"event": "item", **event.as_dict(), **value})
         elif isinstance(event, Started):
             told = {"item": event.item.number, "id": event.item.id, "slot": event.slot, "tries": event.tries}
             self._print({"event": "start", **told})

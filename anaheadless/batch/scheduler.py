@@ -47,6 +47,7 @@ class Plan:
     :param private_tmp: whether each item gets a TMPDIR of its own, which is removed afterwards.
     :param folder: where what the items say is kept.
     :param expected: patterns of the files that an item is to make.
+    :param lifeline: a descriptor that shows, by its end, that nobody wants the results any more; or None.
     """
 
     slots: int
@@ -58,6 +59,7 @@ class Plan:
     max_failures: int | None = None
     private_tmp: bool = False
     expected: tuple[str, ...] = ()
+    lifeline: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,9 @@ class Scheduler:
         """
         children.adopt_orphans()
         with _signals_noted(self._note_signal, self._selector):
+            if self._plan.lifeline is not None:
+                os.set_inheritable(self._plan.lifeline, False)
+                self._selector.register(self._plan.lifeline, selectors.EVENT_READ, self._let_go)
             try:
                 while True:
                     self._start_what_can_be()
@@ -144,6 +149,11 @@ class Scheduler:
     def _note_signal(self, number: int) -> None:
         if number != signal.SIGCHLD:
             self._stop(Stopped(signal.Signals(number).name, number))
+
+    def _let_go(self) -> None:
+        assert self._plan.lifeline is not None, "it is heard from"
+        self._selector.unregister(self._plan.lifeline)
+        self._stop(Stopped("the program that wanted the results has ended", signal.SIGHUP))
 
     def _stop(self, event: Stopped) -> None:
         """Start no more items, and end those that run; the second time, kill them."""
@@ -185,6 +195,8 @@ class Scheduler:
         name = os.path.join(self._plan.folder, f"{item.number}-{item.id}")
         attempt = each.attempt = Attempt(item, tries, command, (f"{name}.out", f"{name}.err"))
         out, err = attempt.paths
+        with suppress(FileNotFoundError):  # of a try before this one
+            os.unlink(self._picture(attempt))
         with suppress(ConnectionError):  # the worker has just died, as is found out in a moment
             each.channel.send(
                 {
@@ -340,6 +352,7 @@ class Scheduler:
             screenshot=picture if os.path.exists(picture) else None,
             outputs=outputs,
             ended=round(time.time(), 3),
+            value=message.get("value"),
         )
 
     def _picture(self, attempt: Attempt) -> str:

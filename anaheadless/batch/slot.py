@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-import anaheadless
 from anaheadless.batch import display, worker
 from anaheadless.batch.display import Display
 from anaheadless.batch.items import Item
@@ -24,7 +23,7 @@ from anaheadless.session import discovery
 from anaheadless.system.programs import this_python
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
-_FOLDER = os.path.dirname(os.path.abspath(anaheadless.__file__))
+_IN_SLOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "in_slot.py")
 
 
 @dataclass
@@ -140,7 +139,7 @@ def _become_worker(
         channel.connection.set_inheritable(True)
         # A worker that only executes others needs nothing but the standard library.
         python = (program.executable,) if program.kind != "exec" else (this_python(), "-I", "-S")
-        arguments = (*python, "-c", worker.WORK, _FOLDER, str(channel.connection.fileno()))
+        arguments = (*python, _IN_SLOT, str(channel.connection.fileno()))
         launch.run(Target(python[0], arguments), options, environ, program.python)
     except LaunchError as error:
         refusal = worker.refusal(error.message, error.details, error.hint, error.exit_code)

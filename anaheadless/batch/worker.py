@@ -1,7 +1,7 @@
 """The process that a slot's session lives as long as: it runs one item after another, and ends what they leave.
 
 It runs in the target's own interpreter and environment, on the standard library of Python 3.8 or newer, as
-``python -c WORK FOLDER DESCRIPTOR``. The descriptor is a socket to the mapper; each message is a line of JSON. The
+``python in_slot.py DESCRIPTOR``. The descriptor is a socket to the mapper; each message is a line of JSON. The
 first one that comes says what is to be run, see :class:`anaheadless.batch.program.Program`. Those that follow:
 
 ``{"run": [WORD, ...], "out": FILE, "err": FILE, "private_tmp": BOOL}``
@@ -38,13 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-WORK = """\
-import sys
-package = sys.modules["anaheadless"] = type(sys)("anaheadless")
-package.__path__ = [sys.argv[1]]
-from anaheadless.batch import worker
-worker.main(int(sys.argv[2]))
-"""
 REPORTED = ("DISPLAY", "XAUTHORITY", "ANAHEADLESS_SESSION", "CUDA_VISIBLE_DEVICES", "VGL_DISPLAY")
 REFUSED = 125
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
@@ -103,11 +96,11 @@ class Worker:
         self.stayer: Channel | None = None
         self.stayer_pid = self.calls = 0
         self.poll = select.poll()
-        self.wake, woken = os.pipe()
-        for end in self.wake, woken:
+        self.wake, self.woken = os.pipe()
+        for end in self.wake, self.woken:
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # the pipe is only written to where there is a handler
-        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.woken, warn_on_full_buffer=False)
         self.poll.register(self.wake, select.POLLIN)
         self.poll.register(channel.connection, select.POLLIN)
 
@@ -183,8 +176,8 @@ class Worker:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.channel.connection.close()
-        if self.stayer is not None:
-            self.stayer.connection.close()
+        for end in self.wake, self.woken:
+            os.close(end)
         return 0
 
     def _reap(self) -> None:
@@ -279,7 +272,7 @@ def main(descriptor: int) -> None:
     if "stay" in task:
         from anaheadless.batch import calls
 
-        calls.serve(task["stay"], program["call"])
+        calls.serve(task["stay"], program["call"], values=program["values"])
         return
     redirect(task)
     if forks:

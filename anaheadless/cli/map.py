@@ -86,6 +86,7 @@ def _count(least: int = 1) -> click.IntRange:
 @click.option("-q", "--quiet", is_flag=True, help="Do not print what the items print; it is beside the journal.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each event.")
 @click.option("--dry-run", is_flag=True, help="Print the commands and run nothing.")
+@click.option("--for-python", "lifeline", type=int, hidden=True)  # a descriptor, see anaheadless.api.mapping
 @table_options("map")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]... [::: INPUTS...]")
 def map_(args: tuple[str, ...], python: str, environ: dict[str, str], options: Options, **settings: Any) -> NoReturn:
@@ -165,6 +166,7 @@ def _request(
         max_failures=1 if settings["fail_fast"] else settings["max_failures"],
         private_tmp=settings["private_tmp"],
         expected=settings["expect"],
+        lifeline=settings["lifeline"],
     )
     return mapping.Request(
         program=program,
@@ -210,7 +212,12 @@ def _program(words: tuple[str, ...], python: str, search: list[str], settings: d
         return program.code(python, code, words, preload, search)
     if call is not None:
         found = program.call(python, call, words, preload, search)
-        return replace(found, recycle=settings["recycle"] or 0, max_memory=(settings["max_memory"] or 0) << 20)
+        return replace(
+            found,
+            recycle=settings["recycle"] or 0,
+            max_memory=(settings["max_memory"] or 0) << 20,
+            values=settings["lifeline"] is not None,
+        )
     if not words:
         raise click.UsageError("Nothing to run: give a SCRIPT, -m MODULE, -c CODE, --call or --command.")
     return program.command(words, search) if settings["any_program"] else program.script(python, words, preload, search)

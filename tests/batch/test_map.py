@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -234,6 +235,20 @@ def test_a_display_that_can_not_be_had_is_said(maps: Maps) -> None:
     output = maps.run("--server-arg=-nonsense", "-c", "0", ":::", "a", "b", status=125)
     assert "Unrecognized option: -nonsense" in output.stderr
     assert maps.journal() == {}
+
+
+def test_a_full_disk_ends_a_map_that_then_resumes(maps: Maps) -> None:
+    code = "import sys; print('x' * 3000)"
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))}
+    output = maps.run("--quiet", "-j2", "-c", code, ":::", *map(str, range(40)), status=125, **limit)
+    assert "can't write the journal: anaheadless-map.jsonl: " in output.stderr
+    assert maps.left() == []
+    broken = (maps.folder / "anaheadless-map.jsonl").read_bytes()
+    assert not broken.endswith(b"\n")
+    done = broken.count(b'"result":"ok"') - (b'"result":"ok"' in broken.rpartition(b"\n")[2])
+    assert 0 < done < 40
+    again = maps.run("--quiet", "-c", code, ":::", *map(str, range(40)))
+    assert f"{done} of 40 items are done already" in again.stderr
 
 
 def test_a_second_map_is_refused_while_the_first_runs(maps: Maps) -> None:
