@@ -9,8 +9,9 @@ import time
 import psutil
 import pytest
 
-from tests.support.helpers import wait_until
+from tests.support.helpers import ANAHEADLESS, wait_until
 from tests.support.maps import Maps
+from tests.support.namespaces import in_namespaces, needs_namespaces
 
 DAEMON = """
 import os, subprocess, sys, time
@@ -143,6 +144,15 @@ def test_nothing_is_left_after_a_kill(victim: str, options: tuple[str, ...], map
             for each in maps.left():
                 if each.name() == "sleep":
                     each.kill()
+
+
+@needs_namespaces
+def test_the_first_process_of_a_container_can_be_a_map(maps: Maps) -> None:
+    (maps.folder / "script.py").write_text(SLEEP.replace("1000)", "0 if sys.argv[1] == 'a' else 1000)"))
+    command = (ANAHEADLESS, "map", "--gl", "none", "--timeout", "1s", "-j2", "script.py", ":::", "a", "b")
+    output = in_namespaces(*command, cwd=maps.folder, env=maps.environ)
+    assert output.returncode == 1, output
+    assert maps.results() == {"a": "ok", "b": "timeout"}
 
 
 def test_a_slot_that_was_lost_is_replaced(maps: Maps) -> None:

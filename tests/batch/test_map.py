@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.helpers import ANAHEADLESS
 from tests.support.maps import Maps
+from tests.support.namespaces import in_namespaces, needs_namespaces
 
 SHOW = "import os, sys; print(os.environ['DISPLAY'], *sys.argv[1:])"
 
@@ -237,18 +238,26 @@ def test_a_display_that_can_not_be_had_is_said(maps: Maps) -> None:
     assert maps.journal() == {}
 
 
+FULL = """
+mount -t tmpfs -o size=64k,mode=700 none disk
+cd disk
+head -c 40000 /dev/zero > filler
+again() { "$@" map --gl none -q -j2 -c 'import sys; print("x" * 3000)' ::: $(seq 40); echo status $?; }
+again "$@"
+rm filler
+mount -o remount,size=4m .
+again "$@"
+"""
+
+
+@needs_namespaces
 def test_a_full_disk_ends_a_map_that_then_resumes(maps: Maps) -> None:
-    code = "import sys; print('x' * 3000)"
-    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))}
-    output = maps.run("--quiet", "-j2", "-c", code, ":::", *map(str, range(40)), status=125, **limit)
-    assert "can't write the journal: anaheadless-map.jsonl: " in output.stderr
-    assert maps.left() == []
-    broken = (maps.folder / "anaheadless-map.jsonl").read_bytes()
-    assert not broken.endswith(b"\n")
-    done = broken.count(b'"result":"ok"') - (b'"result":"ok"' in broken.rpartition(b"\n")[2])
-    assert 0 < done < 40
-    again = maps.run("--quiet", "-c", code, ":::", *map(str, range(40)))
-    assert f"{done} of 40 items are done already" in again.stderr
+    (maps.folder / "disk").mkdir()
+    output = in_namespaces("sh", "-c", FULL, "sh", ANAHEADLESS, cwd=maps.folder, env=maps.environ)
+    first, second = re.findall(r"^status (\d+)$", output.stdout, re.MULTILINE)
+    assert (first, second) == ("125", "0"), output
+    assert "can't write the journal: anaheadless-map.jsonl: No space left on device" in output.stderr
+    assert re.search(r"[1-9]\d* of 40 items are done already", output.stderr)
 
 
 def test_a_second_map_is_refused_while_the_first_runs(maps: Maps) -> None:
