@@ -85,6 +85,7 @@ def _count(least: int = 1) -> click.IntRange:
 @click.option("--fail-fast", is_flag=True, help="Stop when an item has failed.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not print what the items print; it is beside the journal.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each event.")
+@click.option("--report", metavar="FILE.html", help="Write a page with the pictures, what came of each item, and why.")
 @click.option("--dry-run", is_flag=True, help="Print the commands and run nothing.")
 @click.option("--for-python", "lifeline", type=int, hidden=True)  # a descriptor, see anaheadless.api.mapping
 @table_options("map")
@@ -106,6 +107,11 @@ def map_(args: tuple[str, ...], python: str, environ: dict[str, str], options: O
             output.write_all(1, os.fsencode(shlex.join(command)) + b"\n")
         sys.exit(0)
     failed, ended_by = _run(request, environ, quiet=settings["quiet"], as_json=settings["as_json"])
+    if settings["report"] and ended_by != signal.SIGPIPE:
+        from anaheadless.batch import journal as journals
+        from anaheadless.batch import report
+
+        report.write(settings["report"], journals.read(request.journal))
     if ended_by:
         _end_by(ended_by)
     sys.exit(SOME_FAILED if failed else 0)
