@@ -26,6 +26,7 @@ from anaheadless.system.programs import this_python
 from anaheadless.x11 import authority, display_number, server_process
 from anaheadless.x11.connection import RefusedError, connect, has_extension
 from anaheadless.x11.servers import xvfb
+from anaheadless.x11.servers.kind import ServerCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -199,14 +200,15 @@ def _start(
             entries = authority.authority(claim.number, cookie, os.uname().nodename) + options.further_authority
             cookie_file, cookie_descriptor = _store_cookie(stack, claim.number, entries, options.folders)
             command = xvfb.command(
-                options.program,
-                claim.number,
-                options.screen,
-                options.dpi,
-                glx=options.glx,
-                extra=options.extra,
-                authority=f"/proc/self/fd/{protocol.COOKIE}",
-                activate=known_glx is not None,
+                ServerCall(
+                    options.program,
+                    claim.number,
+                    options.screen,
+                    options.dpi,
+                    options.glx,
+                    options.extra,
+                    activate=known_glx is not None,
+                )
             )
             descriptors = {
                 protocol.MESSAGES: messages,
