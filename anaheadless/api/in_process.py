@@ -95,12 +95,14 @@ def start_session(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: boo
             force_virtualgl=allow_virtualgl and force_virtualgl,
             preload=can_preload(),
         )
-    ready = launch.start(Options(opengl=request, shim=False), os.environ, without=without, running=True)
+    ready = launch.start(
+        Options(opengl=request, shim=False), os.environ, role=launch.Role(in_process=True), without=without
+    )
     try:
         if ready.selection is not None and ready.selection.chosen is not None:
             load_libraries(ready.selection.chosen)
     except BaseException:
-        ready.session.end()
+        ready.session.close()
         raise
     return ready
 

@@ -284,7 +284,7 @@ def stop_headless() -> None:
         state.changes = ()
         session, state.session = state.session, None
         if session is not None:
-            session.control.close() if queries.test_qapp() == "QApp" else session.end()
+            session.control.close() if queries.test_qapp() == "QApp" else session.close()
         soma = sys.modules.get("anaheadless.api.soma")
         if soma is not None:
             soma.describe(None)

@@ -71,4 +71,4 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Unpack[
         renderer = selection.result.renderer if selection and selection.result else None
         yield VirtualDisplay(session.display, session.authority, ready.environ, backend, renderer)
     finally:
-        ready.session.end()
+        ready.session.close()

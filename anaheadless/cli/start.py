@@ -100,7 +100,7 @@ def start(
         )
     interpreter = target.python(python, (), os.get_exec_path(environ)).executable
     with shell_export.open_github_file(environ["GITHUB_ENV"]) if github else nullcontext() as file:
-        ready = launch.start(options, environ, interpreter, target=pid or _calling_process(github), purpose="start")
+        ready = launch.start(options, environ, interpreter, launch.Role("start", pid or _calling_process(github)))
         try:
             changed = shell_export.changes(launch.inherited_environment(), ready.environ)
             if file is not None:
@@ -114,7 +114,7 @@ def start(
                     click.echo(os.fsencode(line))
             ready.session.release()
         except BaseException:
-            ready.session.end()
+            ready.session.close()
             raise
 
 

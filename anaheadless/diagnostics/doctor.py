@@ -78,7 +78,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report["advice"] += _qt_advice(report["qt"])
         return report
     try:
-        report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.session.glx}
+        report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.glx}
         report.update(_inspect(python, ready.environ, report["python"]))
         if ready.selection is not None:
             add_selection(report, ready.selection, options.opengl or OpenGLRequest())
@@ -88,7 +88,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report["works"] = report["starts"] and not _broken_bindings(report["qt"])
         report["advice"] += _qt_advice(report["qt"])
     finally:
-        ready.session.end()
+        ready.session.close()
     return report
 
 

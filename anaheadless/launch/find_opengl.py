@@ -1,144 +1,130 @@
-"""The search for a session's OpenGL, most of which goes on while its server starts."""
+"""Which OpenGL a session gets: the cached result of an earlier run, or the best candidate that draws."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from itertools import islice
+from contextlib import contextmanager
 
 from anaheadless.errors import print_stderr
 from anaheadless.opengl import hardware
 from anaheadless.opengl.candidates import Candidate, ProbeResult, Selection, candidates, choose, in_process
 from anaheadless.opengl.hardware import HostCapabilities
 from anaheadless.options import OpenGLRequest, Options
-from anaheadless.session.session import Session
+from anaheadless.system.light_stdlib import Record
 from anaheadless.x11 import authority
 from anaheadless.x11.display_number import socket_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from anaheadless.opengl.cache import CacheEntry, CacheKey
     from anaheadless.opengl.probe import RunningProbe
 
+    StartedProbe = tuple[Candidate, RunningProbe]
 
-class Search:
-    """Looks for what an earlier run has proved; or proves it, and remembers that.
+EnvironmentWith = Callable[..., Mapping[str, str]]  # see environment.build()
 
-    As a context, it leaves no proof running.
 
-    :param environ: what the target is to inherit.
-    :param known: what this machine has.
+class Question(Record):
+    """What the search for OpenGL depends on.
+
+    :param environ: what the target inherits.
     :param server: the path of the X server.
-    :param python: the interpreter that is to draw.
-    :param environment_with: the environment that the target would get with a candidate.
-    :param running: the target is this very process: what is preloaded in others, it will load by itself.
+    :param python: the interpreter that draws.
+    :param in_process: the target is this very process: what is preloaded in others, it loads by itself.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        environ: Mapping[str, str],
-        known: HostCapabilities,
-        server: str,
-        python: str,
-        environment_with: Callable[[Candidate, Session], dict[str, str]],
-        running: bool,
-    ) -> None:
-        self._options, self._environ, self._known, self._running = options, environ, known, running
-        self._server, self._python, self._environment_with = server, python, environment_with
-        self._place: CacheKey | None = None
-        self._remembered: CacheEntry | None = None
-        self._begun: list[tuple[Candidate, RunningProbe]] = []
-        self._stack = ExitStack()
+    options: Options
+    environ: Mapping[str, str]
+    host: HostCapabilities
+    server: str
+    python: str
+    in_process: bool
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+def cache_key(question: Question) -> CacheKey | None:
+    """Return where the cache has the answer, or None where it can't be cached."""
+    from anaheadless.opengl import cache  # only here: while the keeper starts, there is time for it
 
-    @property
-    def source(self) -> str:
-        """The file that the verdict was found in, or nothing: it has been proved."""
-        return self._place.path if self._place is not None and self._remembered is not None else ""
+    if _is_script(question.python):  # as pyenv's are: they alone know which interpreter they start
+        return None
+    options, host = question.options, question.host
+    asked = (options.screen, options.dpi, options.opengl, options.server_args, question.in_process, host)
+    files = _opengl_files(host, question.environ, options.opengl)
+    return cache.key_for(question.environ, (question.server, question.python), files, *asked)
 
-    def known_glx(self, eager: bool) -> bool | None:
-        """See what is remembered.
 
-        :param eager: whether not to wait for a server that is known to start.
-        :return: whether it has GLX; None: it has to be waited for.
-        """
-        from anaheadless.opengl import cache  # only here: while the keeper starts, there is time for it
+def cached(question: Question, key: CacheKey | None) -> CacheEntry | None:
+    """Return the answer that the cache has, if there is one and it may be used."""
+    from anaheadless.opengl import cache
 
-        if _is_script(self._python):  # as pyenv's are: which interpreter it starts, it alone knows
-            return None
-        options, known = self._options, self._known
-        asked = (options.screen, options.dpi, options.opengl, options.server_args, self._running, known)
-        files = _opengl_files(known, self._environ, options.opengl)
-        self._place = cache.key_for(self._environ, (self._server, self._python), files, *asked)
-        if self._place is not None and not options.fresh:
-            self._remembered = cache.load(self._place)
-        found = self._remembered
-        if found is None and options.opengl is not None:
-            import anaheadless.opengl.probe  # noqa: F401  # no small import; it is needed when the keeper has started
-        return found.glx if eager and found is not None and found.accepts_early_clients else None
+    return cache.load(key) if key is not None and not question.options.fresh else None
 
-    def begin(self, started: Session) -> None:
-        """Have the first candidate's interpreter start while the server does; it waits for that to draw."""
-        self._stack.close()  # that of a server that could not be had
-        if self._options.opengl is not None and self._remembered is None:
-            from anaheadless.opengl.probe import start_probe  # only here: subprocess is no small import
 
-            limit = self._options.start_timeout + self._options.probe_timeout
-            for candidate in islice(candidates(self._known, self._options.opengl), 1):
-                tried = self._as_tried(candidate)
-                drawing = start_probe(tried, self._python, self._environment_with(tried, started), limit)
-                self._begun = [(candidate, self._stack.enter_context(drawing))]
+def is_lasting(selection: Selection | None) -> bool:
+    """Return whether a selection will hold for later runs."""
+    return selection is None or (selection.chosen is not None and not selection.chosen.warning)
 
-    def selection(self, started: Session) -> Selection | None:
-        """The verdict, or None where no OpenGL was asked for; proved on a server that is ready."""
-        if self._remembered is not None:
-            return self._remembered.selection
-        selection = None
-        if self._options.opengl is not None:
-            deadline = time.monotonic() + 3 * self._options.probe_timeout
-            selection = choose(
-                self._known,
-                self._options.opengl,
-                lambda candidate: self._probe(candidate, started, deadline),
-                lambda: hardware.detect_workarounds(self._environ, running=self._running),
-            )
-        # Of a film, the keeper has said more than that the server is ready, which a later run would be told.
-        film = self._options.limits.recording
-        lasts = selection is None or (selection.chosen is not None and not selection.chosen.warning)
-        if self._place is not None and not film and lasts:
-            self._remember(self._place, started, selection)
-        return selection
 
-    def _probe(self, candidate: Candidate, started: Session, deadline: float) -> ProbeResult:
+def store(
+    question: Question, key: CacheKey, accepts_early_clients: bool, glx: bool, selection: Selection | None
+) -> None:
+    """Store the answer for later runs."""
+    from anaheadless.opengl import cache
+
+    try:
+        cache.store(key, cache.CacheEntry(accepts_early_clients, glx, selection))
+    except OSError as error:
+        if question.options.verbose:
+            print_stderr(f"anaheadless: can't keep the result of the OpenGL test: {error}")
+
+
+@contextmanager
+def first_probe(question: Question, environment_with: EnvironmentWith) -> Iterator[StartedProbe | None]:
+    """Start the probe of the first candidate, if there is one: its interpreter starts while the X server does.
+
+    At the end of the context, the probe has ended.
+    """
+    request = question.options.opengl
+    first = next(candidates(question.host, request), None) if request is not None else None
+    if first is None:
+        yield None
+        return
+    from anaheadless.opengl.probe import start_probe  # only here: subprocess is slow to import
+
+    tried = _as_tried(question, first)
+    limit = question.options.start_timeout + question.options.probe_timeout
+    with start_probe(tried, question.python, environment_with(opengl=tried), limit) as probe:
+        yield first, probe
+
+
+def select(question: Question, environment_with: EnvironmentWith, started: StartedProbe | None) -> Selection | None:
+    """Probe candidates on a server that is ready, and choose; None where no OpenGL was asked for.
+
+    :param started: the candidate whose probe has been started, and the probe.
+    """
+    options = question.options
+    if options.opengl is None:
+        return None
+    deadline = time.monotonic() + 3 * options.probe_timeout
+
+    def probe(candidate: Candidate) -> ProbeResult:
         from anaheadless.opengl.probe import run_probe
 
-        limit = min(self._options.probe_timeout, deadline - time.monotonic())
-        for first, trial in self._begun:
-            if first == candidate:
-                return trial.result(limit)
-        tried = self._as_tried(candidate)
-        return run_probe(tried, self._python, self._environment_with(tried, started), limit)
+        limit = min(options.probe_timeout, deadline - time.monotonic())
+        if started is not None and candidate == started[0]:
+            return started[1].result(limit)
+        tried = _as_tried(question, candidate)
+        return run_probe(tried, question.python, environment_with(opengl=tried), limit)
 
-    def _as_tried(self, candidate: Candidate) -> Candidate:
-        return in_process(candidate) if self._running else candidate
+    def workarounds() -> hardware.Workarounds:
+        return hardware.detect_workarounds(question.environ, running=question.in_process)
 
-    def _remember(self, place: CacheKey, started: Session, selection: Selection | None) -> None:
-        from anaheadless.opengl import cache
+    return choose(question.host, options.opengl, probe, workarounds)
 
-        try:
-            cache.store(place, cache.CacheEntry(started.accepts_early_clients(), started.glx, selection))
-        except OSError as error:
-            if self._options.verbose:
-                print_stderr(f"anaheadless: can't keep the result of the OpenGL test: {error}")
+
+def _as_tried(question: Question, candidate: Candidate) -> Candidate:
+    return in_process(candidate) if question.in_process else candidate
 
 
 def _is_script(path: str) -> bool:
@@ -149,11 +135,11 @@ def _is_script(path: str) -> bool:
         return False
 
 
-def _opengl_files(known: HostCapabilities, environ: Mapping[str, str], request: OpenGLRequest | None) -> Iterator[str]:
-    """What else OpenGL depends on: VirtualGL may render on another X server, and needs its cookie for that."""
-    if known.virtualgl is not None and request is not None:
+def _opengl_files(host: HostCapabilities, environ: Mapping[str, str], request: OpenGLRequest | None) -> Iterator[str]:
+    """Yield what else OpenGL depends on: VirtualGL may render on another X server, and needs its cookie for that."""
+    if host.virtualgl is not None and request is not None:
         yield from authority.authority_files(environ)
-        for display in request.vgl_display, environ.get("VGL_DISPLAY"), known.outer_display:
+        for display in request.vgl_display, environ.get("VGL_DISPLAY"), host.outer_display:
             number = (display or "").rpartition(":")[2].partition(".")[0]
             if number.isdecimal():
                 yield socket_path(int(number))  # a new one for each server

@@ -1,21 +1,26 @@
-"""The story of a run, top to bottom: check, start the session, build the environment, become the target."""
+"""One run, from top to bottom: check, start the session, find OpenGL, build the environment, become the target."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from anaheadless.errors import LaunchError, print_stderr
-from anaheadless.launch import environment
-from anaheadless.launch.find_opengl import Search
+from anaheadless.launch import environment, find_opengl
+from anaheadless.launch.find_opengl import Question
 from anaheadless.launch.target import Target
 from anaheadless.opengl import hardware
-from anaheadless.opengl.candidates import Candidate, Selection, advice
+from anaheadless.opengl.candidates import Selection, advice
+from anaheadless.opengl.hardware import HostCapabilities
 from anaheadless.options import OpenGLRequest, Options
-from anaheadless.session import protocol, session
+from anaheadless.session import protocol
+from anaheadless.session import start as session_start
 from anaheadless.session.discovery import SessionStatus
+from anaheadless.session.session import Session
+from anaheadless.session.start import DisplayInUseError, ServerOptions
 from anaheadless.system import private_files
 from anaheadless.system.light_stdlib import Record
 from anaheadless.system.programs import cannot_execute, this_python
@@ -24,21 +29,43 @@ from anaheadless.x11.servers import xvfb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
+
+DISPLAYS_TO_TRY = 6
+
+
+class Role(Record):
+    """What a session is started for.
+
+    :param purpose: see :class:`anaheadless.session.discovery.SessionStatus`.
+    :param target: the PID of the process that the session lives as long as, or None for this one.
+    :param in_process: the target is this very process: what is preloaded in others, it loads by itself.
+    :param wait_for_server: whether to wait for an X server that is known to accept early clients.
+    """
+
+    purpose: str = "display"
+    target: int | None = None
+    in_process: bool = False
+    wait_for_server: bool = True
+
+
+_FOR_PROGRAMS = Role()
 
 
 class Launch(Record):
     """A session that is ready for a target.
 
-    :param environ: what the target is to get.
+    :param environ: the environment of the target.
     :param selection: where its OpenGL comes from, or None where none was asked for.
-    :param remembered: whether that is an earlier run's.
+    :param cached: whether that is the result of an earlier run.
+    :param glx: whether the X server advertises GLX.
     """
 
-    session: session.Session
+    session: Session
     environ: dict[str, str]
     selection: Selection | None
-    remembered: bool = False
+    cached: bool
+    glx: bool
 
 
 def run(
@@ -49,36 +76,38 @@ def run(
     *,
     without: str = "--gl none",
 ) -> NoReturn:
-    """Become *target*, with a display of its own; or in a container's first process, have a child become it.
+    """Become *target*, with a display of its own; or in a container's first process, let a child become it.
 
-    :param environ: the environment that the target is to get, but for what the session puts in.
-    :param python: the interpreter that OpenGL is proved in: the target's own, where it has one.
+    :param environ: the environment that the target gets, but for what the session adds.
+    :param python: the interpreter that draws the probes: the target's own, where it has one.
     :param without: how to ask for no OpenGL.
     :raises LaunchError: the target was not started, and nothing is left of what was.
     """
-    # Of a container's first process, the kernel wants more than of any other: it has to reap orphans, and dies of no
-    # signal that it does not handle. A target knows nothing of that.
-    say_keeper = None
+    # 1. Where this is a container's first process, stay in front of the target. The kernel wants more of that process
+    #    than of any other: it has to reap orphans, and dies of no signal that it does not handle.
+    tell_supervisor = None
     if options.supervise or os.getpid() == 1:
-        from anaheadless.launch import supervisor  # only here: ctypes is no small import
+        from anaheadless.launch import supervisor  # only here: ctypes is slow to import
 
-        say_keeper = supervisor.stay_in_front()
-    ready = start(options, environ, python, without=without, purpose="run", eager=True)
+        tell_supervisor = supervisor.stay_in_front()
+    # 2. Start the session.
+    ready = start(options, environ, python, Role("run", wait_for_server=False), without=without)
     try:
-        if say_keeper is not None:
-            say_keeper(ready.session.keeper)
+        if tell_supervisor is not None:
+            tell_supervisor(ready.session.keeper)
         if options.verbose:
             print_stderr(f"anaheadless: target: {' '.join(target.argv)}")
+        # 3. With a time limit, lead a process group: as with coreutils' timeout, the end of the time is for everything
+        #    that the target has started. Not on a terminal, whose ^C would reach the target no more.
         if options.limits.timeout and not _has_terminal():
-            # As coreutils' timeout does it: the end of the time is for all that the target has started. Not on a
-            # terminal, whose ^C would reach it no more.
             with suppress(OSError):  # the keeper was killed just now
-                if os.getpgrp() != os.getpid():  # else it is forbidden, where we lead a session
+                if os.getpgrp() != os.getpid():  # setpgid is forbidden to the leader of a session
                     os.setpgid(0, 0)
                 ready.session.control.send(protocol.GROUP)
+        # 4. Become the target.
         _execute(target, ready.environ)
     except BaseException:
-        ready.session.end()
+        ready.session.close()
         raise
 
 
@@ -86,102 +115,135 @@ def start(
     options: Options,
     environ: Mapping[str, str],
     python: str | None = None,
+    role: Role = _FOR_PROGRAMS,
     *,
     without: str = "--gl none",
-    **details: Any,
 ) -> Launch:
     """Start a session, which has OpenGL if that is asked for.
 
     :param without: how to ask for none.
-    :param details: as of :func:`prepare`.
     :raises LaunchError: there is no session, or no OpenGL; nothing is left of it.
     """
-    ready = prepare(options, environ, python, **details)
+    ready = prepare(options, environ, python, role)
     try:
         if options.verbose:
             for line in report(options, ready):
                 print_stderr(f"anaheadless: {line}")
-        if ready.selection is not None and ready.selection.chosen is None:
-            raise no_opengl(options, ready.selection, without)
-        if ready.selection is not None and ready.selection.chosen is not None and ready.selection.chosen.warning:
-            print_stderr(f"anaheadless: {ready.selection.chosen.warning}")
+        if ready.selection is not None:
+            if ready.selection.chosen is None:
+                raise no_opengl(options, ready.selection, without)
+            if ready.selection.chosen.warning:
+                print_stderr(f"anaheadless: {ready.selection.chosen.warning}")
     except BaseException:
-        ready.session.end()
+        ready.session.close()
         raise
     return ready
 
 
 def prepare(
-    options: Options,
-    environ: Mapping[str, str],
-    python: str | None = None,
-    *,
-    running: bool = False,
-    target: int | None = None,
-    purpose: str = "display",
-    eager: bool = False,
+    options: Options, environ: Mapping[str, str], python: str | None = None, role: Role = _FOR_PROGRAMS
 ) -> Launch:
     """Start a session and find its OpenGL, if there is one.
 
-    :param target: the PID of the process that it is to live as long as, or None for this one.
-    :param purpose: see :class:`anaheadless.session.discovery.SessionStatus`.
-    :param running: the target is this very process: what is preloaded in others, it will load by itself.
-    :param eager: whether not to wait for an X server that is known to start, see
-        :func:`anaheadless.session.session.start`.
     :raises LaunchError: there is no session; nothing is left of it.
     """
+    # 1. Look up what this machine has; nothing is started yet.
     check_proc()
-    folders = private_files.folders(environ)
-    # Qt complains on stderr where there is none, and cron mails that.
-    runtime_folder = None if private_files.is_private(environ.get("XDG_RUNTIME_DIR")) else next(iter(folders), None)
+    host = hardware.detect(environ)
+    server = _server_options(options, environ, host, role.target)
+    question = find_opengl.Question(options, environ, host, server.program, python or this_python(), role.in_process)
+    # 2. Try display numbers until the X server takes one.
+    activate = True
+    for _ in range(DISPLAYS_TO_TRY):
+        try:
+            return _prepare_on_a_display(question, server, role, activate=activate)
+        except DisplayInUseError as error:
+            # A server that can't take our sockets makes its own; then another server may come first.
+            activate = activate and not error.by_sockets
+    raise LaunchError(f"the X server found {DISPLAYS_TO_TRY} displays in a row in use", hint="Try again.")
+
+
+def _prepare_on_a_display(question: Question, server: ServerOptions, role: Role, *, activate: bool) -> Launch:
+    """Do what :func:`prepare` says, on one display number; :raises DisplayInUseError: another one may do."""
+    options, environ = question.options, question.environ
+    # 3. Claim a display and start the keeper, which starts the X server.
+    with session_start.start(server, environ, activate=activate) as starting:
+        session = starting.session
+        environment_with = partial(
+            environment.build,
+            environ,
+            display=session.display,
+            authority=session.authority,
+            keeper=session.keeper,
+            runtime_folder=_runtime_folder(environ, server.folders),
+            shim=options.shim,
+        )
+        # 4. Meanwhile, look into the cache.
+        key = find_opengl.cache_key(question)
+        entry = find_opengl.cached(question, key)
+        may_hurry = activate and not role.wait_for_server and not options.limits.recording
+        if entry is not None and entry.accepts_early_clients and may_hurry:
+            # 5a. The target's first connection waits for the X server; should that fail, the keeper says so.
+            starting.check_keeper()
+            glx, selection = entry.glx, entry.selection
+        elif entry is not None:
+            # 5b. Wait for the X server.
+            glx, selection = starting.wait_until_ready(), entry.selection
+        else:
+            # 5c. Let the first candidate start while the X server does; choose, and keep the result for later runs.
+            with find_opengl.first_probe(question, environment_with) as first:
+                glx = starting.wait_until_ready()
+                selection = find_opengl.select(question, environment_with, first)
+            # With a recording, the keeper has said more than that the server is ready.
+            if key is not None and find_opengl.is_lasting(selection) and not options.limits.recording:
+                find_opengl.store(question, key, session.accepts_early_clients(), glx, selection)
+        # 6. Publish what the session has.
+        cache_file = key.path if key is not None and entry is not None else ""
+        session.publish(_status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file))
+        chosen = selection.chosen if selection is not None else None
+        return Launch(session, environment_with(opengl=chosen), selection, entry is not None, glx)
+
+
+def _server_options(
+    options: Options, environ: Mapping[str, str], host: HostCapabilities, target: int | None
+) -> ServerOptions:
+    """Find the programs, and say what the X server is to be."""
     ffmpeg = ""
     if options.limits.recording:
-        from anaheadless.session import recorder  # only here, as all that a run has seldom need of
+        from anaheadless.session import recorder  # only here: most runs record nothing
 
         ffmpeg = recorder.find(environ)
-    known = hardware.detect(environ)
-    program = xvfb.find(environ)
-    server = session.ServerOptions(
-        program=program,
+    return ServerOptions(
+        program=xvfb.find(environ),
         screen=options.screen,
         dpi=options.dpi,
         glx=options.opengl is not None,
         extra=options.server_args,
         start_timeout=options.start_timeout,
-        # VirtualGL renders on the caller's own display, whose cookie is in the file that ours is put in front of.
-        further_authority=authority.read_authority(environ) if known.virtualgl is not None else b"",
-        folders=folders,
+        # VirtualGL renders on the caller's own display, whose cookie is in the file that ours replaces.
+        further_authority=authority.read_authority(environ) if host.virtualgl is not None else b"",
+        folders=private_files.folders(environ),
         limits=options.limits,
         target=target,
         ffmpeg=ffmpeg,
     )
 
-    def environment_with(candidate: Candidate | None, started: session.Session) -> dict[str, str]:
-        return environment.build(
-            environ,
-            display=started.display,
-            authority=started.authority,
-            keeper=started.keeper,
-            runtime_folder=runtime_folder,
-            opengl=candidate,
-            shim=options.shim,
-        )
 
-    started: session.Session | None = None
-    try:
-        with Search(options, environ, known, program, python or this_python(), environment_with, running) as search:
-            started = session.start(server, environ, lambda: search.known_glx(eager), search.begin)
-            selection = search.selection(started)
-            chosen, result = (selection.chosen, selection.result) if selection is not None else (None, None)
-            glx, backend, renderer = int(started.glx), "none", ""
-            if chosen is not None and result is not None:
-                glx, backend, renderer = 2, chosen.name, result.renderer
-            started.note(SessionStatus(glx, backend, renderer, environ.get("DISPLAY", ""), purpose, search.source))
-            return Launch(started, environment_with(chosen, started), selection, bool(search.source))
-    except BaseException:
-        if started is not None:
-            started.end()
-        raise
+def _runtime_folder(environ: Mapping[str, str], folders: Sequence[str]) -> str | None:
+    """Return what XDG_RUNTIME_DIR is to be, or None where it is good as it is.
+
+    Qt complains on stderr where there is none, and cron mails that.
+    """
+    return None if private_files.is_private(environ.get("XDG_RUNTIME_DIR")) else next(iter(folders), None)
+
+
+def _status(
+    glx: bool, selection: Selection | None, original_display: str, purpose: str, cache_file: str
+) -> SessionStatus:
+    if selection is None or selection.chosen is None or selection.result is None:
+        return SessionStatus(int(glx), "none", "", original_display, purpose, cache_file)
+    renderer = selection.result.renderer
+    return SessionStatus(2, selection.chosen.name, renderer, original_display, purpose, cache_file)
 
 
 def inherited_environment() -> dict[str, str]:
@@ -225,7 +287,7 @@ def report(options: Options, ready: Launch) -> list[str]:
     if selection is None:
         return [*lines, "OpenGL: none, as asked for"]
     for candidate, result in selection.attempts:
-        how = "remembered" if ready.remembered else f"{result.seconds:.2f} s"
+        how = "cached" if ready.cached else f"{result.seconds:.2f} s"
         lines.append(f"tried {candidate}: {result} ({how})")
     return [*lines, f"OpenGL: {selection.chosen or 'none could be proved'}"]
 

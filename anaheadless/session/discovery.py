@@ -30,7 +30,7 @@ class SessionStatus(Record):
     :param original_display: the launcher's own DISPLAY, or nothing.
     :param purpose: ``run``: the target is what the launcher became; ``start``: it is somebody's shell or job;
         ``display``: it is a program with a display of its own.
-    :param remembered: the file that says so, where it was not proved for this session, see
+    :param cache_file: where the OpenGL of this session comes from, or empty if it was probed; see
         :mod:`anaheadless.opengl.cache`.
     :param server: the X server's PID, from the keeper; 0: it has not been started yet.
     """
@@ -40,7 +40,7 @@ class SessionStatus(Record):
     renderer: str = ""
     original_display: str = ""
     purpose: str = "display"
-    remembered: str = ""
+    cache_file: str = ""
     server: int = 0
 
     def as_text(self) -> str:
@@ -49,7 +49,7 @@ class SessionStatus(Record):
         return "".join(f"{name}: {text}\n" for name, text in said.items())
 
 
-_WORDS = ("backend", "renderer", "original_display", "purpose", "remembered")
+_WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file")
 
 
 def parse_status(text: str) -> SessionStatus:

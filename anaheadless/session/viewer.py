@@ -14,7 +14,7 @@ from functools import partial
 from anaheadless.errors import LaunchError
 from anaheadless.session import protocol
 from anaheadless.session.discovery import LiveSession
-from anaheadless.session.session import SERVER_ENVIRONMENT
+from anaheadless.session.start import SERVER_ENVIRONMENT
 from anaheadless.system import processes
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.programs import find_program

@@ -125,13 +125,13 @@ TABLE: list[tuple[list[str], int, str | list[str]]] = [
     (
         ["run", "--gl", "none", "--record", "/gone/x", "hello.py"],
         125,
-        "anaheadless: can't write the film: /gone/x: No such file or directory\n"
+        "anaheadless: can't write the recording: /gone/x: No such file or directory\n"
         "  Choose a file that you can write to, in a folder that exists.",
     ),
     (
         ["run", "--gl", "none", "--record", "fifo", "hello.py"],
         125,
-        ["anaheadless: can't write the film: "],
+        ["anaheadless: can't write the recording: "],
     ),
     (
         ["run", "--server-arg=-nonsense", "hello.py"],

@@ -22,7 +22,7 @@ import pytest
 from anaheadless.opengl import cache
 from anaheadless.opengl.cache import CacheEntry, CacheKey
 from anaheadless.opengl.candidates import Candidate, ProbeResult, Selection
-from anaheadless.session import discovery, keeper
+from anaheadless.session import discovery, helpers
 from anaheadless.system.libraries import LIBRARY_FOLDERS
 from tests.support.helpers import ANAHEADLESS, BIN, PATIENCE, PROGRAMS, User, owner, run, wait_until
 from tests.support.namespaces import PrivateTmp
@@ -44,31 +44,31 @@ def files(environ: dict[str, str]) -> list[Path]:
     return list(Path(environ["XDG_CACHE_HOME"]).glob("anaheadless/*"))
 
 
-def is_remembered(environ: dict[str, str], *options: str) -> bool:
+def is_cached(environ: dict[str, str], *options: str) -> bool:
     """Whether a run, which has to go well, takes an earlier one's word."""
     output = run("run", "-v", *options, "-c", "print('ran')", env=environ)
     assert (output.returncode, output.stdout) == (0, "ran\n"), output.stderr
     assert output.stderr.count("tried") == 1
-    return "(remembered)" in output.stderr
+    return "(cached)" in output.stderr
 
 
 def test_the_second_run_probes_nothing(environ: dict[str, str]) -> None:
-    assert not is_remembered(environ)
+    assert not is_cached(environ)
     (file,) = files(environ)
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.stat().st_size < 20_000
-    assert is_remembered(environ)
-    assert not is_remembered(environ, "--fresh")
-    assert is_remembered(environ)
+    assert is_cached(environ)
+    assert not is_cached(environ, "--fresh")
+    assert is_cached(environ)
 
 
 @pytest.mark.parametrize(
     "options", [["--screen", "640x480"], ["--gl", "native"], ["--server-arg=-ac"], ["--dpi", "90"]]
 )
 def test_other_options_are_probed_anew(options: list[str], environ: dict[str, str]) -> None:
-    assert not is_remembered(environ)
-    assert not is_remembered(environ, *options)
-    assert is_remembered(environ, *options)
+    assert not is_cached(environ)
+    assert not is_cached(environ, *options)
+    assert is_cached(environ, *options)
 
 
 def test_the_program_draws_with_what_the_cache_says(environ: dict[str, str], tmp_path: Path) -> None:
@@ -128,10 +128,10 @@ def come_from_the_future(file: Path) -> None:
     ids=lambda harm: harm.__name__,
 )
 def test_a_damaged_cache_is_ignored(harm: Callable[[Path], None], environ: dict[str, str]) -> None:
-    assert not is_remembered(environ)
+    assert not is_cached(environ)
     harm(files(environ)[0])
-    assert not is_remembered(environ)
-    assert is_remembered(environ) or harm is make_folder
+    assert not is_cached(environ)
+    assert is_cached(environ) or harm is make_folder
 
 
 def test_a_changed_driver_is_probed_anew(environ: dict[str, str], tmp_path: Path) -> None:
@@ -141,18 +141,18 @@ def test_a_changed_driver_is_probed_anew(environ: dict[str, str], tmp_path: Path
     folder = tmp_path / "lib"
     folder.mkdir()
     environ["LD_LIBRARY_PATH"] = str(folder)
-    assert not is_remembered(environ)
+    assert not is_cached(environ)
     shutil.copy(original, folder)
-    assert not is_remembered(environ)
-    assert is_remembered(environ)
+    assert not is_cached(environ)
+    assert is_cached(environ)
     driver = folder / "libdrm.so.2"
     os.utime(folder, ns=(0, 0))
-    assert not is_remembered(environ)
+    assert not is_cached(environ)
     os.truncate(driver, driver.stat().st_size + 1)
-    assert not is_remembered(environ)
+    assert not is_cached(environ)
     driver.unlink()
     os.utime(folder, ns=(0, 0))
-    assert not is_remembered(environ)
+    assert not is_cached(environ)
 
 
 def test_an_interpreter_that_is_a_script_is_probed_anew(environ: dict[str, str], tmp_path: Path) -> None:
@@ -160,14 +160,14 @@ def test_an_interpreter_that_is_a_script_is_probed_anew(environ: dict[str, str],
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    assert not is_remembered(environ, "--python", str(python))
-    assert not is_remembered(environ, "--python", str(python))
+    assert not is_cached(environ, "--python", str(python))
+    assert not is_cached(environ, "--python", str(python))
 
 
 def test_other_variables_are_probed_anew(environ: dict[str, str]) -> None:
-    assert not is_remembered(environ)
-    assert not is_remembered({**environ, "GALLIUM_DRIVER": "softpipe"})
-    assert is_remembered({**environ, "UNRELATED": "1"})
+    assert not is_cached(environ)
+    assert not is_cached({**environ, "GALLIUM_DRIVER": "softpipe"})
+    assert is_cached({**environ, "UNRELATED": "1"})
 
 
 def stand_in(folder: Path, environ: dict[str, str], words: str) -> Path:
@@ -235,7 +235,7 @@ def test_a_server_that_fails_before_the_launcher_connects_is_said(slowly: dict[s
     assert output.returncode == 125
     assert "ended before it was ready" in output.stderr
     began, *_, ended = (datetime.fromisoformat(line[:19]) for line in log.read_text().splitlines())
-    assert ended - began < timedelta(seconds=keeper.HELPER_SECONDS - 1)
+    assert ended - began < timedelta(seconds=helpers.HELPER_SECONDS - 1)
 
 
 @pytest.fixture
@@ -468,21 +468,21 @@ def test_a_new_vendor_of_libglvnd_changes_the_key(environ: dict[str, str], tmp_p
         pytest.skip("needs root, unshare and libglvnd")
     shutil.copytree(vendors, tmp_path / "vendors")
     (tmp_path / "vendors" / "10_new.json").touch()
-    assert not is_remembered(environ)
+    assert not is_cached(environ)
     words = f'mount --bind {tmp_path / "vendors"} {vendors} && exec "$@"'
     command = ["unshare", "--mount", "sh", "-c", words, "sh", ANAHEADLESS, "run", "-v", "-c", "pass"]
     output = subprocess.run(command, env=environ, capture_output=True, text=True)
     if "unshare" in output.stderr or "mount" in output.stderr:
         pytest.skip(output.stderr)
     assert output.stderr.count("tried") == 1
-    assert "(remembered)" not in output.stderr
+    assert "(cached)" not in output.stderr
 
 
 def test_start_and_python_use_the_cache_too(environ: dict[str, str]) -> None:
     for _ in range(2):
         verbose = {**environ, "ANAHEADLESS_VERBOSE": "1"}
         output = run("-c", "pass", command=str(BIN / "anaheadless-python"), env=verbose)
-    assert "(remembered)" in output.stderr
+    assert "(cached)" in output.stderr
     output = run("start", "-v", "--json", "--pid", str(os.getpid()), env=environ)
-    assert "(remembered)" in output.stderr
+    assert "(cached)" in output.stderr
     assert run("stop", json.loads(output.stdout)["DISPLAY"]).returncode == 0

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 import anaheadless
 from anaheadless.errors import LaunchError
 from anaheadless.session import keeper
-from anaheadless.session.session import explain
+from anaheadless.session.server_failure import report
 from anaheadless.system import processes
 from anaheadless.x11 import display_number
 from tests.support.helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, holding, owner, run, wait_until
@@ -152,7 +153,7 @@ os.execv("/bin/su", ["su", "root", "keeper.py", *sys.argv[2:]])
 
 def test_a_setuid_program_of_another_user_is_no_keeper(users: list[User], stranger: subprocess.Popen[bytes]) -> None:
     """Its folder in /proc is root's, and so are its effective rights: root must not believe it, nor kill for it."""
-    notes = "server: 1\nglx: 2\nbackend: mesa\nrenderer: \noriginal_display: \npurpose: run\nremembered: \n"
+    notes = "server: 1\nglx: 2\nbackend: mesa\nrenderer: \noriginal_display: \npurpose: run\ncache_file: \n"
     start = processes.state(stranger.pid)[1]
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     words = [users[0].python, "-c", SETUID_PRETENDER, notes, NAME, str(stranger.pid), start]
@@ -302,33 +303,43 @@ def test_no_free_display_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_failing_server_is_said_though_its_words_are_gone(capfd: pytest.CaptureFixture[str]) -> None:
     """It may be killed while they are looked up."""
-    explain("/usr/bin/Xvfb", "/proc/999999999/fd/2", "0")
+    report("/usr/bin/Xvfb", "/proc/999999999/fd/2", "0")
     said = capfd.readouterr().err
     assert said.startswith("anaheadless: the X server ended before it was ready: /usr/bin/Xvfb\n")
     assert "(it said nothing)" in said
 
 
 STOP_ITSELF, KILL_ITSELF = "os.kill(os.getpid(), 19)", "os.kill(os.getpid(), 9)"
+# A program with threads is not forked: there, a fresh interpreter forks the keeper.
+WITH_A_THREAD = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
 
 
 @pytest.mark.parametrize("what", [STOP_ITSELF, KILL_ITSELF])
 @pytest.mark.needs("xdpyinfo")
-def test_a_keepers_first_process_may_end_in_any_way(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has forked, and nothing more is wanted of it."""
-    monkeypatch.setattr(keeper, "KEEPER_BOOTSTRAP", keeper.KEEPER_BOOTSTRAP.replace("os._exit(0)", what))
-    with anaheadless.virtual_display(gl="none") as shown:
-        subprocess.run(["xdpyinfo"], env=shown.environ, check=True, stdout=subprocess.DEVNULL)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+def test_the_process_that_forks_a_keeper_may_end_in_any_way(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing more is wanted of it."""
+    monkeypatch.setattr(keeper, "FORKING_BOOTSTRAP", keeper.FORKING_BOOTSTRAP.replace("os._exit(0)", what))
+    stop = threading.Event()
+    threads = [threading.Thread(target=stop.wait) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        with anaheadless.virtual_display(gl="none") as shown:
+            subprocess.run(["xdpyinfo"], env=shown.environ, check=True, stdout=subprocess.DEVNULL)
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_keeper_whose_launcher_has_gone_removes_the_socket(private_tmp: PrivateTmp) -> None:
-    """It has nobody any more to say its PID to."""
-    kill = "parent = os.getppid(); os.kill(parent, 9)\n    while os.getppid() == parent: pass"
-    code = f"""if True:
+    code = """if True:
         import anaheadless
         from anaheadless.session import keeper
-        keeper.KEEPER_BOOTSTRAP = keeper.KEEPER_BOOTSTRAP.replace("os.setsid()", {kill!r})
+        kill_the_target = "import os, sys; os.kill(int(sys.argv[3]), 9)\\n"
+        keeper.KEEPER_BOOTSTRAP = kill_the_target + keeper.KEEPER_BOOTSTRAP
         with anaheadless.virtual_display(gl="none"):
             pass
     """
@@ -339,12 +350,25 @@ def test_a_keeper_whose_launcher_has_gone_removes_the_socket(private_tmp: Privat
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        (STOP_ITSELF, "not ready within 1 s"),
         (KILL_ITSELF, "the keeper could not be started"),
-        ("os.write(1, b'nonsense')", "the keeper could not be started"),
-        ("sys.exit('no memory')", "the keeper could not be started"),
+        ("sys.exit('no memory')", "the keeper could not be started: /usr/bin/Xvfb\n  | no memory"),
     ],
 )
-def test_a_keeper_that_does_not_start_is_said(what: str, words: str, private_tmp: PrivateTmp) -> None:
-    patch = f'keeper.KEEPER_BOOTSTRAP = keeper.KEEPER_BOOTSTRAP.replace("os.setsid()", {what!r})'
+@pytest.mark.parametrize("patch", [
+    "keeper.KEEPER_BOOTSTRAP = 'import os, sys; ' + {what!r}",
+    WITH_A_THREAD + "; keeper.FORKING_BOOTSTRAP = keeper.FORKING_BOOTSTRAP.replace('os.setsid()', {what!r})",
+], ids=["forked", "spawned"])  # fmt: skip
+def test_a_keeper_that_does_not_start_is_said(patch: str, what: str, words: str, private_tmp: PrivateTmp) -> None:
+    assert words in said_of_a_failed_start(patch.format(what=what), private_tmp)
+
+
+def test_a_process_that_never_forks_the_keeper_is_not_waited_for(private_tmp: PrivateTmp) -> None:
+    patch = f"keeper.FORKING_BOOTSTRAP = {f'import os; {STOP_ITSELF}'!r}"
+    assert "not ready within 1 s" in said_of_a_failed_start(f"{WITH_A_THREAD}; {patch}", private_tmp)
+
+
+def test_a_keeper_that_can_not_be_executed_is_said(private_tmp: PrivateTmp) -> None:
+    patch = "from anaheadless.session import keeper_process; keeper_process.this_python = lambda: '/gone/python'"
+    words = "the display can't be started: No such file or directory"
     assert words in said_of_a_failed_start(patch, private_tmp)
+    assert words in said_of_a_failed_start(f"{WITH_A_THREAD}; {patch}", private_tmp)

@@ -56,7 +56,7 @@ def test_a_recording_shows_the_screen(depth: int, pixel: int, colour: tuple[int,
         has_pictures(path)
         process.kill()
         log_has(log, "nothing is left")
-    log_has(log, f"the film is saved as {path}")
+    log_has(log, f"the recording is saved as {path}")
     image = last_picture(path)
     assert (image.width(), image.height()) == (322, 124)  # even numbers
     for place in (0, 0), (160, 60), (310, 100):
@@ -81,7 +81,7 @@ def test_a_recording_is_complete_however_the_program_ends(
     assert (output.returncode, output.stdout) == (status, "well\n" if status == 3 else "")
     assert (output.stderr == "") is (options == ())
     log_has(tmp_path / "log", "nothing is left")
-    log_has(tmp_path / "log", f"the film is saved as {tmp_path / 'film.mp4'}")
+    log_has(tmp_path / "log", f"the recording is saved as {tmp_path / 'film.mp4'}")
     assert pictures(tmp_path / "film.mp4")
 
 
@@ -101,7 +101,7 @@ def test_the_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) 
         assert (kinds.count("pipe"), kinds.count("socket")) == (0, 1)  # to the X server
         assert recorder.cmdline()[0].endswith("ffmpeg")
     wait_until(lambda: not is_running(recorder), "the recorder has ended")
-    log_has(log, f"the film is saved as {path}")
+    log_has(log, f"the recording is saved as {path}")
 
 
 @needs_ffmpeg
@@ -131,7 +131,7 @@ def test_a_recording_can_be_played_whoever_is_killed(who: str, tmp_path: Path) -
         if who == "keeper":
             session.socket.unlink()
     if who == "recorder":
-        log_has(log, f"the film may lack its end: {path}")
+        log_has(log, f"the recording may lack its end: {path}")
     assert pictures(path)
 
 
@@ -167,7 +167,7 @@ def test_a_recorder_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     output = run(*EXEC, "--record", "film.mp4", "--log", str(log), "echo", "started", cwd=tmp_path, env=environ)
     assert (output.returncode, output.stdout, output.stderr) == (0, "started\n", "")
     log_has(log, "nothing is left")
-    log_has(log, f"the film may lack its end: {tmp_path / 'film.mp4'}")
+    log_has(log, f"the recording may lack its end: {tmp_path / 'film.mp4'}")
     log_has(log, "recorder: a word")
 
 

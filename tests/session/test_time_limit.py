@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PyQt5.QtGui import QImage
 
-from anaheadless.session import keeper, protocol
+from anaheadless.session import helpers, protocol, time_limit
 from tests.support.helpers import (
     ANAHEADLESS,
     BIN,
@@ -96,7 +96,7 @@ def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     [(90, "90s"), (120, "2m"), (0.3, "0.3s"), (7200, "2h"), (5400, "90m"), (86400, "1d"), (90061, "90061s")],
 )
 def test_times_are_said_as_they_are_given(seconds: float, words: str) -> None:
-    assert keeper.in_words(seconds) == words
+    assert time_limit.in_words(seconds) == words
 
 
 @pytest.mark.parametrize("reader", ["gone", "asleep"])
@@ -406,7 +406,7 @@ def test_a_failing_server_is_said_at_once() -> None:
     start = time.monotonic()
     output = run(*EXEC, "--timeout", "1h", "--server-arg=-nonsense", "true")
     assert (output.returncode, output.stderr.count("ended before it was ready")) == (125, 1)
-    assert time.monotonic() - start < keeper.HELPER_SECONDS - 1
+    assert time.monotonic() - start < helpers.HELPER_SECONDS - 1
 
 
 def test_a_killed_keeper_costs_the_program_its_display_only() -> None:

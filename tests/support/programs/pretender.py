@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-GOOD = b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\nremembered: \n"
+GOOD = b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\ncache_file: \n"
 
 
 def memfd(text: bytes) -> int:
