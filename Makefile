@@ -10,50 +10,56 @@ PYTEST := -m pytest -n auto --maxprocesses 4
 
 .PHONY: demo test coverage test-on soak lint format hooks docs bench system test-system bench-system clean help
 
-demo: system .venv/installed ## draw examples/brain.py as brain.png, on this machine as it is
+demo: system .venv/installed ## draw a picture on this machine: brain.png
 	$(BIN)/anaheadless run examples/brain.py brain.png
 
-test: test-system .venv/installed-for-tests ## run the tests; ARGS are those of pytest, as in ARGS=tests/cli
+test: test-system .venv/installed-for-tests ## run the tests; ARGS go to pytest: make test ARGS=tests/cli
 	$(BIN)/python $(PYTEST) $(ARGS)
 
-coverage: test-system .venv/installed-for-tests ## COVERAGE
+# Each test runs once: those that are counted, see tests/conftest.py, and then the others.
+coverage: test-system .venv/installed-for-tests ## run the tests, and check how much of the code they run
+	rm -rf build/coverage
+	$(BIN)/coverage run $(PYTEST) -m 'counted and not soak'
+	$(BIN)/python $(PYTEST) -m 'not counted and not soak'
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
-test-on: ## run demo and test in a fresh Debian, SUITE=trixie, as root or with WHO=user as an ordinary user with sudo
+test-on: ## run demo and test in a fresh Debian: SUITE=trixie; with WHO=user, as an ordinary user with sudo
 	tests/on-debian '$(SUITE)' '$(or $(WHO),root)' '$(ARGS)'
 
-soak: test-system .venv/installed-for-tests ## run the long tests; random faults are SOAK_FAULTS=2000, from SOAK_SEED=1000
+soak: test-system .venv/installed-for-tests ## run the long tests; of random faults, SOAK_FAULTS=2000 from SOAK_SEED=1000
 	$(BIN)/python -m pytest -m soak --timeout 1200 $(ARGS)
 
-lint: .venv/installed-for-tests ## check the code: ruff, and mypy for the types
+lint: .venv/installed-for-tests ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/installed-for-tests ## lay the code out as lint wants it
+format: .venv/installed-for-tests ## fix style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-hooks: .venv/installed-for-tests ## have git check each commit as lint does, see .pre-commit-config.yaml
+hooks: .venv/installed-for-tests ## check each commit as lint does, with pre-commit
 	$(BIN)/pre-commit install
 
-docs: .venv/installed-for-tests ## make HTML of the documentation, in build/docs
+docs: .venv/installed-for-tests ## make HTML of the documentation: build/docs
 	$(BIN)/sphinx-build -q -E -W --keep-going -n -d build/doctrees docs build/docs
 
-bench: bench-system $(BENCH)/installed ## measure how fast it is, beside other tools; ARGS are those of python -m bench
+bench: bench-system $(BENCH)/installed ## measure speed against other tools; ARGS go to python -m bench
 	$(BENCH)/bin/python -m bench $(ARGS)
 
 # What is missing is asked of anaheadless itself; only Python has to be there for that.
-system: ## install what demo needs: Python's venv, an X server, libraries
+system: ## install what demo needs
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt-install,python3 python3-venv) || \
 	    { echo 'Install Python 3.9 or newer, with its venv module.'; exit 1; }
 	@missing=$$($(PYTHON) -m anaheadless.packages apt); \
 	[ -z "$$missing" ] || $(call apt-install,$$missing) || { $(PYTHON) -m anaheadless.packages; exit 1; }
 
-test-system: system ## install what the tests need beside that
+test-system: system ## install what the tests need, too
 	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth openbox,gcc libc6-dev x11-utils x11vnc ffmpeg xauth openbox)
 	@$(call for-tests,chromium,chromium)
 
-bench-system: system ## install what bench needs beside that
+bench-system: system ## install what bench needs, too
 	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \
 	    $(call apt-install,xvfb xauth x11-utils) || { echo 'Install xvfb-run, xauth and xdpyinfo.'; exit 1; }
 
@@ -82,8 +88,8 @@ $(BENCH)/installed: bench/requirements.txt setup.cfg pyproject.toml $(shell find
 	    -r bench/requirements.txt .
 	touch $@
 
-clean: ## remove all that was made here
+clean: ## remove everything that make has made here
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
-help: ## say this
+help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

@@ -1,4 +1,4 @@
-"""What files say about a run: the ``[tool.anaheadless]`` of a script, and config.toml in the XDG folders."""
+"""Settings from files: the ``[tool.anaheadless]`` of a script, and config.toml in the XDG folders."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from typing import Any
 
 LIMIT = 2**20  # bytes of a script
-# Of a TOML text: for more, the standard library's parser may take minutes, and all the memory.
+# Limits of a TOML text: for more, the standard library's parser may take minutes, and all the memory.
 TEXT_LIMIT = 2**16  # characters
 DEPTH_LIMIT = 32  # nested keys and brackets
 ENV = "env"
 _BLOCK = b"# /// script"
 
-# What the session itself sets, or takes away.
+# Variables that the session itself sets or removes.
 _RESERVED = re.compile("DISPLAY|XAUTHORITY|WAYLAND_DISPLAY|XDG_SESSION_TYPE|ANAHEADLESS_.*", re.DOTALL)
 
 
 class Document(Record):
     """A TOML text.
 
-    :param file: the file that it stands in, and its messages name.
-    :param before: how many lines of the file come before it.
-    :param root: the keys of the table that is ours; without any, it is all of the text.
+    :param file: the file that contains it, for messages.
+    :param before: the number of lines before it in that file.
+    :param root: the keys that lead to our table; without any, our table is the whole text.
     """
 
     file: str
@@ -45,7 +45,7 @@ class Document(Record):
     root: tuple[str, ...]
 
     def parse(self) -> dict[str, Any]:
-        """All that it says; :raises LaunchError: it is no TOML, or too much of it."""
+        """Parse the text; :raises LaunchError: it is not valid TOML, or too long or too deep."""
         if len(self.text) > TEXT_LIMIT:
             raise wrong(f"{self.file}:{self.before + 1}", f"these settings are longer than {TEXT_LIMIT} characters")
         for keys, end in _keys(self.text):
@@ -65,7 +65,7 @@ class Document(Record):
             raise wrong(f"{self.file}:{self.before + int(match[2] or last)}", f"not valid TOML: {match[1]}") from error
 
     def place(self, keys: Sequence[str]) -> str:
-        """File and line of what *keys* lead to, in a text that could be parsed."""
+        """Return the file and line of the value that *keys* lead to, in a text that could be parsed."""
         return self._line(_places(self.text).get(tuple(keys), 0))
 
     def _line(self, end: int) -> str:
@@ -81,7 +81,7 @@ _TOKEN = re.compile(
 
 
 def _keys(text: str) -> Iterator[tuple[Sequence[str], int]]:
-    """Each key as it is written, after those of the tables around it, and where it ends; the last may be too deep.
+    """Yield each key as it is written, after the keys of its tables, and where it ends; the last may be too deep.
 
     The text is read as TOML up to its first mistake, where a parser stops, too.
     """
@@ -124,7 +124,7 @@ def _keys(text: str) -> Iterator[tuple[Sequence[str], int]]:
 
 @lru_cache(maxsize=8)
 def _places(text: str) -> dict[tuple[str, ...], int]:
-    """Where each key ends, by it and the keys around it; *text* could be parsed."""
+    """Map each key, after the keys of its tables, to where it ends; *text* could be parsed."""
     places: dict[tuple[str, ...], int] = {}
     for written, end in _keys(text):
         keys = tuple(map(_plain, written))
@@ -134,14 +134,14 @@ def _places(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _plain(key: str) -> str:
-    """The name that a key stands for, which may be written in quotes."""
+    """Return the name of a key, which may be written in quotes."""
     if key[0] == '"':
         return key[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape")
     return key.strip("'")
 
 
 class Setting(Record):
-    """A value that a file gives.
+    """A value from a file.
 
     :param keys: an option's name, or ``env`` and that of a variable.
     """
@@ -152,7 +152,7 @@ class Setting(Record):
 
     @property
     def place(self) -> str:
-        """File and line; they are looked for only now."""
+        """The file and line of the value; they are looked for only now."""
         return self.document.place((*self.document.root, *self.keys))
 
 
@@ -161,12 +161,12 @@ def wrong(place: str, message: str, hint: str = "") -> LaunchError:
 
 
 def read(script: str | None, environ: Mapping[str, str], known: Collection[str]) -> dict[tuple[str, ...], Setting]:
-    """What files say, by its keys; the script has the first word.
+    """Read the settings of all files, by their keys; those of the script come first.
 
     :param script: the file of a Python program, or None where there is no such file.
-    :param environ: says where config.toml may be.
+    :param environ: tells where config.toml may be.
     :param known: the names of the options.
-    :raises LaunchError: a file says what makes no sense, or is not to be trusted.
+    :raises LaunchError: a file has a wrong setting, or is unsafe.
     """
     documents = [parse_script(_read_script(script), script)] if script is not None else []
     for file in config_files(environ):
@@ -177,14 +177,14 @@ def read(script: str | None, environ: Mapping[str, str], known: Collection[str])
 
 
 def is_silent(script: str | None, environ: Mapping[str, str]) -> bool:
-    """Whether there is no file that :func:`read` would have to parse."""
+    """Return whether there is no file that :func:`read` would have to parse."""
     return _BLOCK not in (_read_script(script) if script is not None else b"") and not any(
         map(_is_there, config_files(environ))
     )
 
 
 def merge(found: Iterable[Setting]) -> dict[tuple[str, ...], Setting]:
-    """Of each option, and each variable, the first setting."""
+    """Keep the first setting of each option and each variable."""
     merged: dict[tuple[str, ...], Setting] = {}
     for setting in found:
         merged.setdefault(setting.keys, setting)
@@ -192,12 +192,12 @@ def merge(found: Iterable[Setting]) -> dict[tuple[str, ...], Setting]:
 
 
 def variables(found: Iterable[Setting]) -> dict[str, str]:
-    """The variables that ``env`` sets."""
+    """Return the variables that ``env`` sets."""
     return {setting.keys[1]: setting.value for setting in found if setting.keys[0] == ENV}
 
 
 def line(keys: Sequence[str], value: Any, place: str) -> str:
-    """A line that sets a value, or does not if it is None, and says where that comes from."""
+    """Write a line of TOML that sets a value, or a comment if it is None, and where the value comes from."""
     *table, name = keys
     text = f"# {name}"
     if value is not None:
@@ -207,7 +207,7 @@ def line(keys: Sequence[str], value: Any, place: str) -> str:
 
 
 def _as_toml(value: Any) -> str:
-    """With TOML's escapes for what is not printable; TOML has none for half of a surrogate pair, which gets one too."""
+    """Write a value as TOML, with escapes for what is not printable, even for half of a surrogate pair (no TOML)."""
     import json
 
     return "".join(
@@ -217,14 +217,14 @@ def _as_toml(value: Any) -> str:
 
 
 def config_files(environ: Mapping[str, str]) -> list[str]:
-    """Where config.toml may be, the first one first: XDG Base Directory Specification, relative folders don't count."""
+    """List where config.toml may be, the first one first (XDG Base Directory Specification: no relative folders)."""
     own = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", ""), ".config")
     folders = [own, *(environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")]
     return [os.path.join(folder, "anaheadless", "config.toml") for folder in folders if os.path.isabs(folder)]
 
 
 def parse_config(data: bytes, file: str) -> Document:
-    """The contents of config.toml; :raises LaunchError: they are no text."""
+    """Parse the contents of config.toml; :raises LaunchError: they are not UTF-8."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -234,9 +234,9 @@ def parse_config(data: bytes, file: str) -> Document:
 
 
 def parse_script(data: bytes, file: str) -> Document | None:
-    """The metadata of a script, PEP 723, where they speak of us; what Python can't read, it will say itself.
+    """Find a script's metadata (PEP 723) that mention us; a script that Python can't read is left to Python.
 
-    :raises LaunchError: there are two.
+    :raises LaunchError: there are two blocks of metadata.
     """
     # With a NUL in it, it is a zip file, or bytecode.
     if _BLOCK not in data or b"anaheadless" not in data or b"\0" in data:
@@ -261,7 +261,7 @@ def parse_script(data: bytes, file: str) -> Document | None:
 
 
 def script_blocks(source: str) -> Iterator[tuple[int, str]]:
-    """The blocks of type ``script``, and how many lines come before each.
+    """Yield the blocks of type ``script``, and the number of lines before each.
 
     They are those that PEP 723's regular expression finds, which takes minutes for some sources of a megabyte.
     """
@@ -280,7 +280,7 @@ def script_blocks(source: str) -> Iterator[tuple[int, str]]:
 
 
 def settings(document: Document, known: Collection[str]) -> list[Setting]:
-    """What *document* sets; :raises LaunchError: something there is unknown, or no value for anything."""
+    """List the settings of *document*; :raises LaunchError: one is unknown, or has a wrong value."""
     table = _find(document.parse(), document.root)
     if table is None:
         return []
@@ -339,7 +339,7 @@ def _find(table: Any, keys: Iterable[str]) -> Any:
 
 
 def _read_script(path: str) -> bytes:
-    """The beginning of a script, or nothing: what is wrong with it, its interpreter will say."""
+    """Read the beginning of a script, or nothing: its interpreter will say what is wrong with it."""
     # A pipe is not even opened: its writer would think that the reader has come, and gone.
     with suppress(OSError):
         if stat.S_ISREG(os.stat(path).st_mode):
@@ -349,7 +349,7 @@ def _read_script(path: str) -> bytes:
 
 
 def _is_there(path: str) -> bool:
-    """Whether anything has that name, even a link that leads nowhere."""
+    """Return whether anything has that name, even a link that leads nowhere."""
     try:
         os.lstat(path)
     except OSError as error:  # HOME may be closed to us: still that of the user before su
@@ -358,7 +358,7 @@ def _is_there(path: str) -> bool:
 
 
 def _read_config(path: str) -> bytes | None:
-    """The contents of a config.toml, if there is one; :raises LaunchError: it can't be read, or be trusted."""
+    """Read a config.toml, if there is one; :raises LaunchError: it can't be read, or is unsafe."""
     if not _is_there(path):
         return None
     hint = "anaheadless obeys it, so it has to belong to you or root, and others must not write to it (chmod o-w)."

@@ -1,7 +1,7 @@
-"""The commands' way in.
+"""The entry points of the commands.
 
-A call without options, or with the most common ones, goes straight to the launch. What others ask for is read by
-click, which takes longer to import than all the rest.
+A call without options, or with simple ones, goes straight to the launch. All others are read by click, which takes
+longer to import than all the rest.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from contextlib import suppress
 from anaheadless.errors import FAILED, LaunchError, print_stderr
 from anaheadless.system import programs
 
-# What a write to standard output may meet.
+# The errors of a write to standard output.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main() -> None:
-    """The command ``anaheadless``."""
+    """Run the command ``anaheadless``."""
     _enter(_main)
 
 
 def main_python() -> None:
-    """The command ``anaheadless-python``: an interpreter with a display, whose options are all python's own."""
+    """Run the command ``anaheadless-python``: an interpreter with a display, whose options are all python's own."""
     _enter(_main_python)
 
 
@@ -47,7 +47,7 @@ def _main_python() -> None:
 
 
 def _launch_if_plain(command: str, words: Sequence[str]) -> None:
-    """Become the target of *command*, unless click has to be asked what is wanted."""
+    """Become the target of *command*, unless click has to read the options."""
     from anaheadless.cli import config_file
     from anaheadless.launch import run as launch
     from anaheadless.launch import target
@@ -59,14 +59,14 @@ def _launch_if_plain(command: str, words: Sequence[str]) -> None:
         values, unread = parse_plain(variables, command)
         is_plain = not unread
     else:
-        values, words = parse_plain([*variables, *words], command)  # the last one holds
+        values, words = parse_plain([*variables, *words], command)  # the last one counts
         is_plain = _is_target(command, words)
     script = target.script_among(words) if command != "exec" else None
     if not is_plain or not config_file.is_silent(script, environ):
         return
     try:
         options = build(values)
-    except ValueError:  # click will say it
+    except ValueError:  # click will report it
         return
     search = os.get_exec_path(environ)
     if command == "exec":
@@ -76,7 +76,7 @@ def _launch_if_plain(command: str, words: Sequence[str]) -> None:
 
 
 def _is_target(command: str, words: Sequence[str]) -> bool:
-    """Whether *words* begin with what comes after the options, or is the last one of them: all else is the target's."""
+    """Return whether *words* begin after the options, or with the last one of them: the rest is the target's."""
     if not words:
         return False
     is_last = command == "run" and (words[0] == "-" or (words[0] in ("-m", "-c") and len(words) > 1))
@@ -84,7 +84,7 @@ def _is_target(command: str, words: Sequence[str]) -> bool:
 
 
 def _as_options(environ: Mapping[str, str]) -> list[str]:
-    """The variables that stand for options, in the form of options."""
+    """Write the variables that stand for options as options."""
     prefix = "ANAHEADLESS_"
     return [
         f"--{name[len(prefix) :].lower().replace('_', '-')}={value}"
@@ -94,13 +94,13 @@ def _as_options(environ: Mapping[str, str]) -> list[str]:
 
 
 def _enter(command: Callable[[], None]) -> None:
-    # A ^C ends us as it ends any program; what was started by then is cleaned up by the keeper.
+    # ^C ends us as it ends any program; the keeper cleans up what was started by then.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # click would take stdout; it is closed again when the target starts
     try:
-        _say_what_fails(command)
+        _report_failure(command)
     except SystemExit as end:
         if not sys.flags.inspect:
             raise
@@ -111,7 +111,7 @@ def _enter(command: Callable[[], None]) -> None:
         os._exit(end.code if isinstance(end.code, int) else 0)
 
 
-def _say_what_fails(command: Callable[[], None]) -> None:
+def _report_failure(command: Callable[[], None]) -> None:
     try:
         command()
     except LaunchError as error:

@@ -1,4 +1,4 @@
-"""The environment of a session, in the words of a shell or a CI system."""
+"""The environment of a session, as commands of a shell or as settings of a CI system."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
-    """The variables in which *after* differs from *before*, by name; None for those that are no more."""
+    """Return the variables in which *after* differs from *before*, by name; None for those that are gone."""
     names = sorted({*before, *after})
     return {name: after.get(name) for name in names if before.get(name) != after.get(name)}
 
 
 def for_shell(changed: Mapping[str, str | None], shell: str) -> list[str]:
-    """Lines for that shell's ``eval`` or ``source``; *shell* is sh (and bash, dash, zsh), fish or csh.
+    """Write lines for that shell's ``eval`` or ``source``; *shell* is sh (and bash, dash, zsh), fish or csh.
 
-    What is not the name of a variable there is left out: the shell would run it.
+    A variable whose name the shell does not know as one is left out: the shell would run the line.
     """
     lines = {
         "sh": ("export {}={}", "unset {}"),
@@ -38,14 +38,14 @@ def for_shell(changed: Mapping[str, str | None], shell: str) -> list[str]:
 
 
 def _nameable(changed: Mapping[str, str | None]) -> Iterable[tuple[str, str | None]]:
-    """Those that a shell can name; bash exports functions as BASH_FUNC_name%%."""
+    """Yield those that a shell can name; bash exports functions as BASH_FUNC_name%%."""
     return ((name, value) for name, value in changed.items() if NAME.fullmatch(name))
 
 
 def _quoted(value: str, shell: str) -> str:
     if shell == "fish":
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    # Always, where shlex.quote() sees no need: zsh takes =ls for the path of ls.
+    # Always, even where shlex.quote() sees no need: zsh takes =ls for the path of ls.
     quoted = "'" + value.replace("'", "'\"'\"'") + "'"
     if shell == "csh":  # its history works within quotes, too
         return quoted.replace("!", "\\!").replace("\n", "\\\n")
@@ -53,7 +53,7 @@ def _quoted(value: str, shell: str) -> str:
 
 
 def for_github(changed: Mapping[str, str | None]) -> list[str]:
-    """Lines for the file that GITHUB_ENV names; a variable can't be removed there, only be empty.
+    """Write lines for the file that GITHUB_ENV names; a variable can't be removed there, only be empty.
 
     Source: GitHub's "Workflow commands", multiline strings.
     """
@@ -67,9 +67,9 @@ def for_github(changed: Mapping[str, str | None]) -> list[str]:
 
 
 def open_github_file(path: str) -> BinaryIO:
-    """The file that GITHUB_ENV names, for :func:`append`; :raises LaunchError: there is none that can be written."""
+    """Open the file that GITHUB_ENV names, for :func:`append`; :raises LaunchError: it can't be written."""
     try:
-        # Never wait for the other end of a FIFO. It is read, too: its last line may have no end.
+        # O_NONBLOCK: never wait for the other end of a FIFO. It is read, too: its last line may lack a newline.
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
     except OSError as error:
         raise _not_written(path, str(error.strerror)) from error

@@ -1,4 +1,4 @@
-"""The environment that the target gets: a pure function of the one we were given."""
+"""The environment of the target: a pure function of the inherited one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from anaheadless.opengl.candidates import Candidate
 from anaheadless.opengl.hardware import FAKER_NAME
 
-# What shells and GitHub can name; the kernel takes anything without "=".
+# The names that shells and GitHub know; the kernel takes anything without "=".
 NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
-# Holds the sitecustomize.py that makes ``import anatomist.headless`` ours.
+# The folder of the sitecustomize.py that makes ``import anatomist.headless`` ours.
 SHIM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "shim")
 
-# Where programs choose another window system than X by themselves. Kept when the first choice is X.
+# With these variables, programs choose a window system. They are kept when the first choice is X.
 _PLATFORM_CHOICES = {"QT_QPA_PLATFORM": "xcb", "GDK_BACKEND": "x11"}
 _QT_OPENGL = "QT_XCB_GL_INTEGRATION"  # none, xcb_egl or xcb_glx
 
@@ -30,9 +30,9 @@ def build(
     opengl: Candidate | None = None,
     shim: bool = False,
 ) -> dict[str, str]:
-    """*base* with the session put in; all else is untouched.
+    """Return *base* with the session put in; all else is untouched.
 
-    :param runtime_folder: what XDG_RUNTIME_DIR is to be, or None where it is good as it is.
+    :param runtime_folder: the new XDG_RUNTIME_DIR, or None where it is good as it is.
     :param opengl: where OpenGL comes from, or None for no OpenGL.
     :param shim: whether Python programs get our ``anatomist.headless``.
     """
@@ -64,7 +64,7 @@ def build(
 
 
 def with_opengl(base: Mapping[str, str], opengl: Candidate) -> dict[str, str]:
-    """*base* with the variables of *opengl*, and of no other."""
+    """Return *base* with the variables of *opengl*, and of no other candidate."""
     environ = {**base, **opengl.variables}
     # ld.so takes blanks, too. Two different fakers in one process hang or abort: those of an outer session go.
     preloaded = [path for path in re.split("[: ]+", base.get("LD_PRELOAD", "")) if path]
@@ -87,7 +87,7 @@ def _set_list(environ: dict[str, str], name: str, entries: Iterable[str]) -> Non
 
 
 def parse_block(block: bytes) -> dict[str, str]:
-    """The contents of ``/proc/PID/environ`` as :data:`os.environ` would hold them; of doubles, the first counts."""
+    """Parse ``/proc/PID/environ`` to what :data:`os.environ` would hold; of doubles, the first counts."""
     environ: dict[str, str] = {}
     for entry in os.fsdecode(block).split("\0"):
         name, equals, value = entry.partition("=")

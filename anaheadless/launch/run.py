@@ -247,7 +247,7 @@ def _status(
 
 
 def inherited_environment() -> dict[str, str]:
-    """The environment that this process was started with.
+    """Return the environment that this process was started with.
 
     Not :data:`os.environ`: in the C locale Python puts an LC_CTYPE there that nobody asked for (PEP 538).
     """
@@ -257,7 +257,7 @@ def inherited_environment() -> dict[str, str]:
 
 
 def check_proc() -> None:
-    """Cookie and processes are reached through /proc: it must be there, and be that of our own PID namespace.
+    """Check that /proc is there, and that of our own PID namespace: cookie and processes are reached through it.
 
     :raises LaunchError: it is not.
     """
@@ -281,7 +281,7 @@ def check_proc() -> None:
 
 
 def report(options: Options, ready: Launch) -> list[str]:
-    """What was started and decided, a line each."""
+    """Write what was started and decided, a line each."""
     started, selection = ready.session, ready.selection
     lines = [f"display {started.display}, {options.screen} (keeper {started.keeper})"]
     if selection is None:
@@ -293,7 +293,7 @@ def report(options: Options, ready: Launch) -> list[str]:
 
 
 def no_opengl(options: Options, selection: Selection, without: str) -> LaunchError:
-    """Why there is no OpenGL: a line for each candidate, and what to do."""
+    """Make the error that says why there is no OpenGL: a line for each candidate, and what to do."""
     request = options.opengl or OpenGLRequest()
     return LaunchError(
         "no OpenGL: nothing could be drawn" if selection.attempts else f"no OpenGL: {request.backend} is not there",

@@ -1,4 +1,4 @@
-"""Staying in front of the target: as the first process of a container, or where that is asked for."""
+"""The process that stays in front of the target: in a container, or where that is asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ END_SECONDS = 5.0
 SI_KERNEL = 0x80  # <asm-generic/siginfo.h>
 PR_SET_DUMPABLE = 4  # <linux/prctl.h>
 
-# The terminal sends these to the whole group that is in front there: the target gets them without our help.
+# The terminal sends these to its whole foreground group: the target gets them without our help.
 _OF_THE_TERMINAL = (
     *(signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP),
     *(signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH),
@@ -26,20 +26,20 @@ _OF_THE_TERMINAL = (
 
 
 def stay_in_front() -> Callable[[int], None]:
-    """Fork: the child returns, to become the target, and this process never does.
+    """Fork: the child returns, to become the target; this process never returns.
 
     It passes on every signal that it gets, reaps whatever has become its child, waits until nothing is left of the
     session, and ends as the target did. The target shares its process group and terminal, as it would without it.
 
-    :return: what to call with the keeper's PID, once there is one.
-    :raises LaunchError: there can be no other process.
+    :return: a function to call with the keeper's PID, once there is one.
+    :raises LaunchError: no process is to be had.
     """
     front = os.getpid()
     # The kernel forgets a signal that is ignored, by PID 1's default too, but never one that is blocked.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     handling = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, there is no status to be had
     try:
-        heard, said = os.pipe()
+        heard, told = os.pipe()
         child = os.fork()
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -51,16 +51,16 @@ def stay_in_front() -> Callable[[int], None]:
     signal.signal(signal.SIGCHLD, handling)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def say_keeper(pid: int) -> None:
-        os.write(said, f"{pid} {processes.state(pid)[1]}".encode())
+    def tell_keeper(pid: int) -> None:
+        os.write(told, f"{pid} {processes.state(pid)[1]}".encode())
 
-    return say_keeper
+    return tell_keeper
 
 
 def _supervise(child: int, heard: int) -> int:
-    """Be in the *child*'s service until it and its session have ended; return its status, as of wait(2)."""
+    """Serve the *child* until it and its session have ended; return its status, as of wait(2)."""
     started = processes.state(child)[1]
-    # Who waits for the end of a pipe waits for the target alone.
+    # A reader that waits for the end of a pipe waits for the target alone.
     os.chdir("/")
     processes.close_descriptors_except({heard})
     while True:
@@ -80,7 +80,7 @@ def _supervise(child: int, heard: int) -> int:
 
 
 def _changed() -> Iterator[tuple[int, int]]:
-    """Every child that has ended, which is reaped by that, or was stopped, and its status."""
+    """Yield every child that was stopped or has ended, which reaps it, and its status."""
     with suppress(ChildProcessError):
         while True:
             process, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -90,7 +90,7 @@ def _changed() -> Iterator[tuple[int, int]]:
 
 
 def _stop(number: int) -> None:
-    """Stop as the target has stopped, for the shell to see it. Who uses SIGSTOP means the one that gets it."""
+    """Stop as the target has stopped, so that the shell sees it. A SIGSTOP is meant for the target alone."""
     if number != signal.SIGSTOP:
         _raise(number)
         signal.pthread_sigmask(signal.SIG_BLOCK, (number,))
@@ -99,7 +99,7 @@ def _stop(number: int) -> None:
 def _await_end(said: Sequence[str], target: int, started: str) -> None:
     """Wait until the keeper has cleaned up, END_SECONDS at most.
 
-    :param said: its PID and start time, or nothing: the launcher has ended before it knew.
+    :param said: the keeper's PID and start time, or nothing: the launcher has ended before it knew.
     """
     deadline = time.monotonic() + END_SECONDS
     if not said:
@@ -118,7 +118,7 @@ def _end_as_it_did(status: int) -> NoReturn:
 
 
 def _raise(number: int) -> None:
-    """What signal *number* does by default. It may have come already, and is not to do so twice."""
+    """Do what signal *number* does by default, once: it may be pending already."""
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

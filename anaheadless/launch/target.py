@@ -1,4 +1,4 @@
-"""What is to be executed: resolved and refused here, before anything is started."""
+"""The program to execute: resolved, or refused, before anything is started."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Target(Record):
 
 
 def command(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
-    """Any program, found as a shell finds it."""
+    """Resolve any program, as a shell finds it."""
     return Target(_executable("command", name, search), (name, *args))
 
 
 def python(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
-    """A Python interpreter with its own arguments, ``-m MODULE`` and the like included."""
+    """Resolve a Python interpreter with its own arguments, ``-m MODULE`` and the like included."""
     interpreter = _executable("Python interpreter", name, search)
     if os.path.basename(os.path.realpath(interpreter)).startswith("anaheadless"):
         raise LaunchError(
@@ -37,7 +37,7 @@ def python(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
 
 
 def script(name: str, path: str, args: Sequence[str], search: Sequence[str]) -> Target:
-    """A script, ``-`` for the one on standard input, or a directory or zip file with a ``__main__``."""
+    """Resolve a script: a file, ``-`` for standard input, or a directory or zip file with a ``__main__``."""
     if path != "-":
         _check_script(path)
     # Python would take a script that is called -x.py for options of its own.
@@ -46,14 +46,14 @@ def script(name: str, path: str, args: Sequence[str], search: Sequence[str]) -> 
 
 
 def python_call(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
-    """A Python interpreter with any arguments; of those, a script that comes first is looked at."""
+    """Resolve a Python interpreter with any arguments; if a script comes first, it is checked."""
     if args and not args[0].startswith("-"):
         return script(name, args[0], args[1:], search)
     return python(name, args, search)
 
 
 def script_among(args: Sequence[str]) -> str | None:
-    """The file that python would run when it gets these arguments, or None when it would run something else."""
+    """Return the file that python would run with these arguments, or None when it would run something else."""
     words = iter(args)
     for word in words:
         if word in ("-", "--") or not word.startswith("-"):
@@ -94,7 +94,7 @@ def _executable(kind: str, name: str, search: Sequence[str]) -> str:
 
 
 def _where(path: str) -> str:
-    """What to do about a *path* that leads to nothing."""
+    """Say what to do about a *path* that leads to nothing."""
     try:
         folder = os.getcwd()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""The session that a process is in, as its keeper tells it: asked of the process table, never of a registry.
+"""Running sessions, as their keepers tell: found in the process table, never in a registry.
 
-It runs in any target: on the standard library of Python 3.8 or newer.
+This runs in any target: on the standard library of Python 3.8 or newer.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from anaheadless.session import keeper, protocol
 from anaheadless.system import processes
 from anaheadless.system.light_stdlib import Record
 
-LIMIT = 1 << 16  # bytes of notes, or of a renderer's name and the like
+LIMIT = 1 << 16  # bytes of a status
 PURPOSES = ("run", "start", "display")
 
 
 class SessionStatus(Record):
-    """What launcher and keeper know of a session.
+    """What launcher and keeper publish about a session.
 
-    :param glx: 2: OpenGL has drawn; 1: GLX is advertised, no more is known; 0: there is none.
+    :param glx: 2: OpenGL has drawn; 1: the server advertises GLX; 0: it has no GLX.
     :param backend: where OpenGL comes from, one of :data:`anaheadless.options.BACKENDS` but ``auto``.
     :param renderer: GL_RENDERER, or nothing.
     :param original_display: the launcher's own DISPLAY, or nothing.
-    :param purpose: ``run``: the target is what the launcher became; ``start``: it is somebody's shell or job;
-        ``display``: it is a program with a display of its own.
+    :param purpose: ``run``: the launcher became the target; ``start``: the target is a shell or a CI job;
+        ``display``: it is a program that has started a display.
     :param cache_file: where the OpenGL of this session comes from, or empty if it was probed; see
         :mod:`anaheadless.opengl.cache`.
     :param server: the X server's PID, from the keeper; 0: it has not been started yet.
@@ -44,7 +44,7 @@ class SessionStatus(Record):
     server: int = 0
 
     def as_text(self) -> str:
-        """A line for each, ``name: value``; but for the server, which is the keeper's to say."""
+        """Write a line for each field, ``name: value``, but for the server: the keeper writes that one."""
         said = {name: " ".join(str(value).split()) for name, value in self.as_dict().items() if name != "server"}
         return "".join(f"{name}: {text}\n" for name, text in said.items())
 
@@ -53,16 +53,16 @@ _WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file")
 
 
 def parse_status(text: str) -> SessionStatus:
-    """What :meth:`SessionStatus.as_text` and the keeper have written; :raises ValueError: it was something else."""
+    """Parse what :meth:`SessionStatus.as_text` and the keeper write; :raises ValueError: it is something else."""
     said = dict(line.partition(": ")[::2] for line in text.split("\n"))
     try:
         words = {name: said[name] for name in _WORDS}
         notes = SessionStatus(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
     except KeyError as missing:
-        raise ValueError(f"there is no {missing} in these notes") from missing
+        raise ValueError(f"there is no {missing} in this status") from missing
     known = notes.backend in BACKENDS[1:] and notes.purpose in PURPOSES
     if not (known and 0 <= notes.glx <= 2 and 0 <= notes.server < 1 << 31):
-        raise ValueError("these notes make no sense")
+        raise ValueError("this status makes no sense")
     return notes
 
 
@@ -72,8 +72,8 @@ class LiveSession(Record):
     :param keeper_start: the keeper's start time, see :func:`anaheadless.system.processes.state`; ``target_start``
         likewise.
     :param target: the process that it lives as long as.
-    :param has_target: whether that is alive.
-    :param status: None while the launcher has nothing to say yet.
+    :param has_target: whether the target is alive.
+    :param status: None while the launcher has published nothing yet.
     """
 
     display: str
@@ -85,16 +85,16 @@ class LiveSession(Record):
     status: SessionStatus | None
 
     def is_run(self) -> bool:
-        """Whether the target is what the launcher became."""
+        """Return whether the launcher became the target."""
         return self.status is not None and self.status.purpose == "run"
 
     def is_same(self, other: LiveSession | None) -> bool:
-        """Whether *other* is this very session, looked at at another time."""
+        """Return whether *other* is this very session, seen at another time."""
         return other is not None and (other.keeper, other.keeper_start) == (self.keeper, self.keeper_start)
 
 
 def current(environ: Mapping[str, str]) -> LiveSession | None:
-    """The session that *environ* names, or None where there is none, it has ended, or DISPLAY is another one."""
+    """Return the session that *environ* names, or None: there is none, it has ended, or DISPLAY is another one."""
     match = re.fullmatch(r"(:\d{1,9}),(\d{1,9})", environ.get("ANAHEADLESS_SESSION", ""), re.ASCII)
     if not match or environ.get("DISPLAY", "").partition(".")[0] != match[1]:
         return None
@@ -103,25 +103,26 @@ def current(environ: Mapping[str, str]) -> LiveSession | None:
 
 
 def sessions() -> list[LiveSession]:
-    """All sessions of this user, by their displays."""
+    """Return all sessions of this user, by their displays."""
     found: dict[str, LiveSession] = {}
     each = (inspect_keeper(int(name)) for name in os.listdir("/proc") if name.isdecimal())
-    # A keeper that is only starting is two processes for a moment. And whoever claims a display later is not believed.
+    # A keeper that is only starting may be two processes. And a process that claims the display later is not believed.
     for session in sorted(filter(None, each), key=lambda each: (each.status is None, int(each.keeper_start))):
         found.setdefault(session.display, session)
     return sorted(found.values(), key=lambda session: int(session.display[1:]))
 
 
 def inspect_keeper(pid: int) -> LiveSession | None:
-    """The session that process *pid* keeps, or None where it keeps none, or is not ours."""
+    """Return the session that process *pid* keeps, or None: it keeps none, or is not ours."""
     try:
-        folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)  # from here on, it is one and the same process
+        # From here on, it is one and the same process. psutil would open each file by the PID anew.
+        folder = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return None
     try:
-        # A setuid program has its caller's command line and descriptors: it may be made to look like a keeper. (The
-        # first question is the quick one, of all processes of the machine.) A keeper leads no process group, but looks
-        # just like what it forks, which is to be the server.
+        # A setuid program has its caller's command line and descriptors: it may be made to look like a keeper. (This
+        # first check is the quick one, for all processes of the machine.) A keeper leads no process group; what it
+        # forks to become the server does, and looks just like it.
         if os.fstat(folder).st_uid != os.geteuid() or os.getpgid(pid) == pid:
             return None
         status = _read("status", folder)
@@ -142,7 +143,7 @@ def inspect_keeper(pid: int) -> LiveSession | None:
 
 
 def parse_command(words: Sequence[str]) -> tuple[str, int, str] | None:
-    """Display, target and its start time in the command line of a keeper, or None where it is none."""
+    """Return display, target and its start time from the command line of a keeper, or None: it is none."""
     for place, word in enumerate(words[:-3]):
         display, target, start = words[place + 1 : place + 4]
         if os.path.basename(word) == os.path.basename(keeper.__file__):
@@ -153,13 +154,13 @@ def parse_command(words: Sequence[str]) -> tuple[str, int, str] | None:
 
 
 def _read(name: str, folder: int) -> str:
-    """A file of a process, whose *folder* in /proc is open."""
+    """Read a file of a process whose *folder* in /proc is open."""
     with open(os.open(name, os.O_RDONLY, dir_fd=folder), "rb") as file:
         return os.fsdecode(file.read())
 
 
 def _has_target(folder: int, target: int, start: str) -> bool:
-    """Whether the target of a keeper, whose *folder* in /proc is open, is alive."""
+    """Return whether the target is alive of a keeper whose *folder* in /proc is open."""
     with suppress(OSError):  # it has no pidfd
         # Where /proc hides the target (hidepid), the keeper's own descriptor still tells. -1: it has been reaped.
         match = re.search(r"^Pid:\s+(-?\d+)$", _read(f"fdinfo/{protocol.TARGET}", folder), re.MULTILINE)
@@ -169,7 +170,7 @@ def _has_target(folder: int, target: int, start: str) -> bool:
 
 
 def _read_status(folder: int) -> SessionStatus | None:
-    """What there is in a keeper's notes, whose *folder* in /proc is open; None: nothing yet.
+    """Read the status from a keeper whose *folder* in /proc is open; None: there is nothing yet.
 
     :raises OSError: there never will be: the process only looks like a keeper.
     """
@@ -179,7 +180,7 @@ def _read_status(folder: int) -> SessionStatus | None:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink or status.st_uid != os.geteuid():
-            raise FileNotFoundError(errno.ENOENT, "these are no notes")
+            raise FileNotFoundError(errno.ENOENT, "this is no status")
         return parse_status(os.fsdecode(os.pread(descriptor, LIMIT, 0)))
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""What dead sessions have left, and keepers that were stopped."""
+"""The files that dead sessions have left, and keepers that were stopped."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ SWEEP_LIMIT = 64  # a connection attempt each
 
 
 def sweep(limit: int | None = SWEEP_LIMIT, folders: Sequence[str] = ()) -> list[str]:
-    """Remove dead sockets, locks, keymaps and cookie files of ours, which are left when a batch system kills a whole
-    session at once. Continue keepers that were stopped and whose target has ended.
+    """Remove our dead sockets, locks, keymaps and cookie files; a batch system that kills a whole session leaves them.
 
-    :param limit: how many numbers to look at, or None for all of them.
+    Keepers that were stopped and whose target has ended are continued, so that they end.
+
+    :param limit: how many display numbers to look at, or None for all of them.
     :param folders: where cookie files may be, see :func:`anaheadless.system.private_files.folders`.
     :return: the paths that were removed.
     """
@@ -53,7 +54,7 @@ def sweep(limit: int | None = SWEEP_LIMIT, folders: Sequence[str] = ()) -> list[
 
 
 def _remove_cookies(files: Sequence[str]) -> list[str]:
-    """Remove cookie *files* whose keeper has ended; which those were."""
+    """Remove cookie *files* whose keeper has ended, and return them."""
     removed = []
     for path in files:
         with suppress(OSError):  # another start has come first
@@ -64,7 +65,7 @@ def _remove_cookies(files: Sequence[str]) -> list[str]:
 
 
 def _keeper_of(cookie_file: str) -> int:
-    """The PID of the keeper that holds the lock on a cookie file; 0: there is none, or not in this PID namespace.
+    """Return the PID of the keeper that locks a cookie file; 0: there is none, or not in this PID namespace.
 
     :raises OSError: the file can't be opened.
     """
@@ -76,7 +77,7 @@ def _keeper_of(cookie_file: str) -> int:
 
 
 def _wake_keeper(cookie_file: str) -> None:
-    """Continue a keeper that was stopped, perhaps by its target: it has to notice that its target has ended."""
+    """Continue a keeper that was stopped, perhaps by its target, so that it notices that its target has ended."""
     with suppress(OSError):
         pid = _keeper_of(cookie_file)
         if pid <= 0 or processes.state(pid)[0] != "T":

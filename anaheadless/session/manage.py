@@ -1,4 +1,4 @@
-"""The live sessions: which there are, what they are doing, and their end."""
+"""Running sessions, for people: the list of them, finding one, ending one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SessionInfo:
 
 
 def rows() -> list[SessionInfo]:
-    """All sessions of this user."""
+    """List all sessions of this user."""
     return [row for row in map(_row, discovery.sessions()) if row is not None]
 
 
@@ -82,14 +82,14 @@ def _row(session: LiveSession) -> SessionInfo | None:
 
 
 def _printable(text: str) -> str:
-    """*text* on one line, without what a terminal would obey."""
+    """Put *text* on one line, without characters that a terminal would obey."""
     return printable(" ".join(text.split()))
 
 
 def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
-    """The session called *name*: its display, with or without the colon, or the PID of its target.
+    """Find the session called *name*: its display, with or without the colon, or the PID of its target.
 
-    Without a name, the one that *environ* is in, or the only one that there is.
+    Without a name, it is the session that *environ* is in, or the only session.
 
     :raises LaunchError: there is none, or more than one.
     """
@@ -116,7 +116,7 @@ def find(name: str | None, environ: Mapping[str, str]) -> LiveSession:
 
 
 def find_to_stop(name: str | None, environ: Mapping[str, str]) -> LiveSession:
-    """As :func:`find`; but without a name, it is the session that *environ* is in, and no other.
+    """Find a session as :func:`find` does; but without a name, only the session that *environ* is in will do.
 
     On an account that several people share, the only session may be somebody else's.
     """
@@ -136,7 +136,7 @@ def _running() -> str:
 
 
 def stop(session: LiveSession, grace: float, environ: Mapping[str, str]) -> None:
-    """End *session*, and the target with it, where that is what the launcher became.
+    """End *session*, and the target with it if the launcher became the target.
 
     :param grace: seconds that the target has between SIGTERM and SIGKILL.
     :param environ: names the folders where the session may have left something.

@@ -1,4 +1,4 @@
-"""A film of a display: the command line of an installed ffmpeg, and how that is run beside a keeper."""
+"""The recording of a display: the command line of an installed ffmpeg, and how it runs beside a keeper."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ALLOW, _FAIL_WITH_ENOSYS = 0x7FFF0000, 0x00050026
 
 
 def find(environ: Mapping[str, str]) -> str:
-    """The path of ffmpeg; :raises LaunchError: there is none, or no way to run it that keeps others out."""
+    """Find ffmpeg; :raises LaunchError: there is none, or no way to run it that keeps other users out."""
     machine = os.uname().machine
     if machine not in _SHMGET:
         raise LaunchError(
@@ -40,13 +40,13 @@ def find(environ: Mapping[str, str]) -> str:
 
 
 def command(program: str, number: int, path: str) -> list[str]:
-    """The command line of ffmpeg, *program*, to film display *number*; *path* is its last word, and absolute."""
+    """Build the command line of ffmpeg, *program*, to record display *number*; it ends with *path*, which is absolute."""
     return [
         *(program, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "error", "-y"),
-        # Of one picture, all is known; ffmpeg would look at some more, for most of a second.
+        # One picture tells everything; ffmpeg would look at more, for most of a second.
         *("-f", "x11grab", "-probesize", "32", "-analyzeduration", "0", "-draw_mouse", "0"),
         *("-framerate", str(FRAMES_PER_SECOND), "-i", f":{number}"),
-        # What every player and browser plays has an even width and height.
+        # Every player and browser plays an even width and height.
         *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2,format=yuv420p"),
         *("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-threads", "2"),
         # No table of contents at the end, but a fragment each half second: the file can be played whoever is killed.
@@ -56,10 +56,10 @@ def command(program: str, number: int, path: str) -> list[str]:
 
 
 def become(parent: str, *words: str) -> NoReturn:
-    """Execute ffmpeg by its command line *words*, as the child of keeper *parent*; see keeper.RECORDING."""
+    """Execute ffmpeg by its command line *words*, as the child of keeper *parent*; see helpers.RECORDER_CODE."""
     # Its standard streams are set up; what else there is would be open for as long as it runs.
     processes.close_descriptors_except({0, 1, 2})
-    # It would heed them, when a batch system or service manager signals every process.
+    # ffmpeg would obey them, when a batch system or service manager signals every process.
     signal.pthread_sigmask(signal.SIG_BLOCK, set(protocol.IGNORED_SIGNALS) - {protocol.FINISH})
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     processes.die_with(int(parent))
@@ -70,7 +70,7 @@ def become(parent: str, *words: str) -> NoReturn:
 
 
 def _refuse_shared_memory() -> None:
-    """Have shmget() fail in this process, for good.
+    """Make shmget() fail in this process, for good.
 
     ffmpeg gets its pictures through shared memory, in segments that every user of the machine may open; without, over
     the socket, which costs next to nothing more.

@@ -1,4 +1,4 @@
-"""What a display shows, in a VNC viewer: an installed x11vnc serves it until the viewer has gone."""
+"""A display in a VNC viewer: an installed x11vnc serves it until the viewer has gone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none tha
 
 
 def command(program: str, password_file: str) -> list[str]:
-    """The command line of x11vnc, *program*: one viewer, from this machine, that knows the password."""
+    """Build the command line of x11vnc, *program*, for one viewer on this machine that knows the password."""
     return [
         *(program, "-norc", "-localhost", "-noipv6", "-no6", "-nolookup"),
         *("-autoport", str(FIRST_PORT), "-passwdfile", password_file),
@@ -38,7 +38,7 @@ def command(program: str, password_file: str) -> list[str]:
 
 
 def invitation(display: str, port: int, password: str, host: str) -> str:
-    """How to connect: here, and from elsewhere to this *host*."""
+    """Say how to connect: here, and from elsewhere to this *host*."""
     return f"""\
 To see display {display}, connect within {VIEWER_MINUTES} minutes (once):
   vncviewer 127.0.0.1::{port}
@@ -98,7 +98,7 @@ def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str],
 
 
 def _read_port(server: subprocess.Popen[bytes]) -> int | None:
-    """The port that x11vnc listens on, or None when it says none in START_SECONDS."""
+    """Return the port that x11vnc listens on, or None when it says none within START_SECONDS."""
     assert server.stdout
     poll = select.poll()
     poll.register(server.stdout, select.POLLIN)

@@ -1,6 +1,10 @@
 """Processes, as the kernel shows and handles them.
 
 The keeper imports this. It stays in memory as long as the target, so this module imports next to nothing.
+
+psutil could replace some of these functions, but every launch would wait for its import, and every keeper would hold it
+in memory. It also knows a process by PID and start time only: between its check and its signal, the PID may become
+another process's. A pidfd has no such gap. Commands that only describe processes do use psutil.
 """
 
 from __future__ import annotations

@@ -514,6 +514,7 @@ def test_no_settings_are_looked_for_where_python_runs_no_script(environ: dict[st
     assert "nonsense" not in run("run", "--gl", "none", "bytes", **options).stderr
 
 
+@pytest.mark.uncounted  # the counter imports more
 def test_a_script_without_settings_costs_no_import(environ: dict[str, str], script: Path) -> None:
     imports = {}
     for text in PRINTS, script_with('gl = "none"'):

@@ -202,6 +202,7 @@ def test_a_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path)
         (tmp_path / "started").unlink()
 
 
+@pytest.mark.uncounted  # the counter may swallow a KeyboardInterrupt
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_nothing_is_left_of_a_start_that_is_killed_at_any_moment(name: str, private_tmp: PrivateTmp) -> None:
     """To the whole group, as ^C and timeout send it. Only SIGKILL may leave a dead socket, for a while."""

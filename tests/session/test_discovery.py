@@ -62,7 +62,7 @@ def test_texts_of_a_status_stay_one_line_each(text: str, kept: str) -> None:
     ids=range(12),
 )
 def test_text_that_is_no_status_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"in these notes|int"):
+    with pytest.raises(ValueError, match=r"in this status|int"):
         parse_status(text)
 
 
