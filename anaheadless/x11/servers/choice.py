@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Mapping
 
+from anaheadless.errors import LaunchError
 from anaheadless.options import Screen
 from anaheadless.system.light_stdlib import Record
 from anaheadless.x11.servers import xorg, xvfb, xvnc, xwayland
-from anaheadless.x11.servers.kind import ServerKind
+from anaheadless.x11.servers.kind import ServerKind, find
 
 # In the order of preference. For screens of other depths than 24, Xorg comes before Xvnc: it knows more of them.
 KINDS = (xvfb.KIND, xwayland.KIND, xvnc.KIND, xorg.KIND)
 _KINDS_FOR_OTHER_DEPTHS = (xvfb.KIND, xorg.KIND, xvnc.KIND)
 _USUAL_DEPTH = 24
-AUTO = "auto"
 
 
 class ServerRequest(Record):
@@ -26,7 +27,7 @@ class ServerRequest(Record):
     """
 
     screen: Screen = Screen()
-    kind: str = AUTO
+    kind: str = "auto"
     opengl: bool = True
     render_node: str = ""
     virtualgl: bool = False
@@ -53,7 +54,7 @@ def choose_server(installed: Collection[str], request: ServerRequest) -> tuple[S
     screen = request.screen
     order = KINDS if screen.depth == _USUAL_DEPTH else _KINDS_FOR_OTHER_DEPTHS
     able = [kind for kind in order if kind.can_make(screen)]
-    if request.kind != AUTO:
+    if request.kind != "auto":
         wanted = next(kind for kind in KINDS if kind.name == request.kind)
         if wanted not in able:
             others = " or ".join(kind.name for kind in able) or "no kind of X server"
@@ -76,6 +77,24 @@ def choose_server(installed: Collection[str], request: ServerRequest) -> tuple[S
         for kind in order[: order.index(chosen)]
     ]
     return chosen, "; ".join(reasons) or "the usual one"
+
+
+def find_server(request: ServerRequest, environ: Mapping[str, str]) -> tuple[ServerKind, str, str]:
+    """Choose among the X servers of this machine; return the kind, the path of its program, and why it is taken.
+
+    :raises LaunchError: none can do what is asked for.
+    """
+    programs = {kind.name: program for kind in KINDS if (program := find(kind, environ)) is not None}
+    try:
+        kind, why = choose_server(programs, request)
+    except NoServerError as error:
+        from anaheadless import packages  # only here: a run that succeeds does not need it
+
+        if not programs and "Xvfb" in error.programs:
+            raise packages.not_installed("Xvfb", os.get_exec_path(environ)) from error
+        hint = packages.install_hint(*error.programs[:1]) if error.programs else "Choose another --server or --screen."
+        raise LaunchError(str(error), hint=hint) from error
+    return kind, programs[kind.name], why
 
 
 def _program(kind: ServerKind) -> str:

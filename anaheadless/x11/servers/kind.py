@@ -63,6 +63,7 @@ class ServerKind(Record):
         command line names them.
     :param variables: environment variables that it needs.
     :param configure: makes the contents of its configuration file, where it needs one.
+    :param knows_geometry: asks a program whether it has the option -geometry, where some have not.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ServerKind(Record):
     activation: int = 2
     variables: tuple[tuple[str, str], ...] = ()
     configure: Callable[[Screen], str] | None = None
+    knows_geometry: Callable[[str], bool] | None = None
 
     def can_make(self, screen: Screen) -> bool:
         """Tell whether it can make a screen of exactly that size and depth."""

@@ -2,25 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-
 from anaheadless.options import DEPTHS
-from anaheadless.x11.servers import kind
 from anaheadless.x11.servers.kind import ServerCall, ServerKind
-
-
-def find(environ: Mapping[str, str]) -> str:
-    """Return the path of Xvfb.
-
-    :raises LaunchError: it is not installed.
-    """
-    program = kind.find(KIND, environ)
-    if program is None:
-        from anaheadless import packages  # only here: a run that succeeds does not need it
-
-        raise packages.not_installed("Xvfb", os.get_exec_path(environ))
-    return program
 
 
 def command(call: ServerCall) -> list[str]:

@@ -82,4 +82,5 @@ KIND = ServerKind(
     descriptors=_DESCRIPTORS,
     activation=0,
     variables=(("WAYLAND_SOCKET", str(_DESCRIPTORS.compositor)),),
+    knows_geometry=knows_geometry,
 )
