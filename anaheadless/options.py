@@ -388,19 +388,9 @@ def build(values: Mapping[str, Any]) -> Options:
         )
     timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
     limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "")
-    same = (
-        "screen",
-        "dpi",
-        "server",
-        "server_args",
-        "start_timeout",
-        "probe_timeout",
-        "shim",
-        "fresh",
-        "supervise",
-        "verbose",
-    )
-    return Options(opengl=opengl, limits=limits, **{name: given[name] for name in same})
+    same = ("screen", "dpi", "server", "server_args", "start_timeout", "probe_timeout", "shim", "fresh", "supervise")
+    others = {name: given[name] for name in same}
+    return Options(opengl=opengl, limits=limits, verbose=given["verbose"], **others)
 
 
 # --- who asks

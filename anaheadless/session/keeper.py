@@ -167,7 +167,8 @@ class Keeper:
         inherited, variables, size, start_timeout, timeout, grace, self.screenshot, words, *rest = rest
         self.target = processes.Process(int(target), start, int(pidfd) if pidfd else None)
         self.activated = listeners != "0"
-        self.inherited = [tuple(map(int, word.split("="))) for word in inherited.split()]
+        pairs = (word.split("=") for word in inherited.split())
+        self.inherited = [(int(number), int(descriptor)) for number, descriptor in pairs]
         self.variables = dict(word.split("=", 1) for word in variables.split())
         self.start_timeout, self.timeout = float(start_timeout), float(timeout)
         self.time_limit = TimeLimit(self.target, self.timeout, float(grace), self.save_screenshot)

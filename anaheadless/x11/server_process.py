@@ -55,8 +55,9 @@ def start(
         for number, descriptor in inherited:
             os.dup2(descriptor, number)
         environ = processes.environment_for(command[0], os.environ)
-        # Who gets sockets by LISTEN_FDS is named by LISTEN_PID, see sd_listen_fds(3).
-        environ.update(variables, LISTEN_PID=str(os.getpid()))
+        environ.update(variables)
+        if "LISTEN_FDS" in variables:  # see sd_listen_fds(3)
+            environ["LISTEN_PID"] = str(os.getpid())
         os.execve(command[0], command, environ)
     except BaseException as error:
         os.write(messages, f"{command[0]}: {error}\n".encode(errors="surrogateescape"))
