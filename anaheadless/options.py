@@ -267,6 +267,13 @@ class Option(Record):
         """The environment variable that stands for the option."""
         return "ANAHEADLESS_" + self.name.upper().replace("-", "_")
 
+    @property
+    def default_in_words(self) -> str:
+        """The default, as people read it; empty for a flag, and where there is none."""
+        if self.shown_default or self.kind in (FLAG, LIST) or self.default is None:
+            return self.shown_default
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
     def check(self, value: Any) -> Any:
         """Return the value that Python code gives, parsed.
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import anaheadless
 
+sys.path.insert(0, str(Path(__file__).parent))  # for option_tables
+
 project = "anaheadless"
 version = release = anaheadless.__version__
-extensions = ["sphinx.ext.autodoc", "sphinx_click", "sphinx_copybutton"]
+extensions = ["sphinx.ext.autodoc", "sphinx_click", "sphinx_copybutton", "option_tables"]
 html_theme = "furo"
 html_title = f"anaheadless {release}"
 html_static_path = ["_static"]

@@ -36,8 +36,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make coverage` counts: of each test of a wing, the first case.
 
-    With a counter, a Python takes four times the time to start. So the tests take a sixth longer; they would take twice
-    as long if all cases were counted, which run nearly the same code.
+    With a counter, a Python takes four times the time to start, and all the tests take a third longer. They would take
+    twice as long if all cases were counted; the other cases run nearly the same code.
     """
     seen = set()
     for item in items:

@@ -90,10 +90,7 @@ def table_option(row: Option) -> Callable[[Function], Function]:
 
 
 def _help(row: Option) -> str:
-    shown = row.shown_default
-    if not shown and row.kind not in (FLAG, LIST) and row.default is not None:
-        shown = f"{row.default:g}" if isinstance(row.default, float) else str(row.default)
-    return f"{row.help}  [default: {shown}]" if shown else row.help
+    return f"{row.help}  [default: {row.default_in_words}]" if row.default_in_words else row.help
 
 
 class Command(click.Command):

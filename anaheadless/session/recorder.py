@@ -40,7 +40,7 @@ def find(environ: Mapping[str, str]) -> str:
 
 
 def command(program: str, number: int, path: str) -> list[str]:
-    """Build the command line of ffmpeg, *program*, to record display *number*; it ends with *path*, which is absolute."""
+    """Build the command line of ffmpeg, *program*, to record display *number*; it ends with the absolute *path*."""
     return [
         *(program, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "error", "-y"),
         # One picture tells everything; ffmpeg would look at more, for most of a second.

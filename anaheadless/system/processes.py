@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+LIKELY_DESCRIPTORS = 1024
 PIDFD_GET_INFO, PIDFD_INFO_EXIT = 0xC040FF0B, 8  # <linux/pidfd.h>
 
 
@@ -157,8 +158,12 @@ def die_with(parent: int) -> None:
 
 
 def close_descriptors_except(kept: set[int]) -> None:
-    for descriptor in set(map(int, os.listdir("/proc/self/fd"))) - kept:
-        with suppress(OSError):  # the descriptor that listed the folder is closed already
+    try:
+        found = set(map(int, os.listdir("/proc/self/fd")))
+    except OSError:  # the target may have mounted something over /proc already
+        found = set(range(LIKELY_DESCRIPTORS))
+    for descriptor in found - kept:
+        with suppress(OSError):  # it is closed already, as the one that listed the folder
             os.close(descriptor)
 
 

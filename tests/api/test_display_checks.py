@@ -17,7 +17,7 @@ import pytest
 
 from anaheadless.system import processes
 from tests.support.drivers import lacking_vendor
-from tests.support.helpers import PATIENCE, program, run, wait_until
+from tests.support.helpers import PATIENCE, run, wait_until, write_program
 from tests.support.plain import COLOURS, answer, bare, code_of, python, regular_display
 from tests.support.virtualgl import VGLRUN, needs_virtualgl
 from tests.support.x_servers import nobody, x_server
@@ -102,7 +102,7 @@ COMMANDS: dict[str, tuple[list[str] | None, list[str] | None, int]] = {
 
 def command(tmp_path: Path, name: str, lines: list[str]) -> str:
     """A stand-in that counts how often it was started."""
-    program(tmp_path / "bin" / name, f"echo $$ >>'{tmp_path}/{name}.pids'", *lines)
+    write_program(tmp_path / "bin" / name, f"echo $$ >>'{tmp_path}/{name}.pids'", *lines)
     return str(tmp_path / "bin" / name)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.helpers import CHECKOUT, processes_of, program, run, run_python, wait_until
+from tests.support.helpers import CHECKOUT, processes_of, run, run_python, wait_until, write_program
 from tests.support.plain import answer, bare, buffered, python
 
 # --- options that make no sense
@@ -40,7 +40,7 @@ WRONG = {
 def test_options_that_make_no_sense_are_refused_before_a_server_is_started(
     option: str, words: str, tmp_path: Path
 ) -> None:
-    program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", f'exec {shutil.which("Xvfb")} "$@"')
+    write_program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", f'exec {shutil.which("Xvfb")} "$@"')
     code = f"""
     try:
         anaheadless.relaunch(**{{'gl': 'none', **dict({option})}})
@@ -162,7 +162,7 @@ def test_a_launch_that_fails_ends_the_program_as_the_launchers_own_command_ends(
 
 
 def test_a_server_that_fails_is_quoted(tmp_path: Path) -> None:
-    program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", "echo 'the moon is full' >&2", "exit 1")
+    write_program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", "echo 'the moon is full' >&2", "exit 1")
     environ = buffered(PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
     output = python("print('said before'); anaheadless.relaunch(); print('never said')", env=environ)
     assert (output.returncode, output.stdout) == (125, "said before\n")

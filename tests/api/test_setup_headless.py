@@ -22,13 +22,13 @@ from tests.support.helpers import (
     CHECKOUT,
     PATIENCE,
     Session,
+    count_servers,
     is_running,
     keepers_of,
     processes_of,
-    program,
     run,
-    servers,
     wait_until,
+    write_program,
 )
 from tests.support.plain import COLOURS, answer, bare, code_of, finish, regular_display, reporting
 from tests.support.virtualgl import needs_virtualgl
@@ -57,7 +57,7 @@ def regular() -> Iterator[dict[str, str]]:
 def counted(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment where each X server that is started notes that in the file ``servers``."""
     server = f'exec {shutil.which("Xvfb")} $EXTRA "$@"'
-    program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", "unset LD_LIBRARY_PATH", server)
+    write_program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", "unset LD_LIBRARY_PATH", server)
     yield bare(PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
     wait_until(lambda: not processes_of(tmp_path), "no process of the test is left")
 
@@ -165,7 +165,7 @@ def test_many_threads_share_one_server(counted: dict[str, str], tmp_path: Path) 
     )
     assert (said["different"], said["found"]) == (1, 8)
     assert "dimensions:" in said["shown"]
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
 
 
 # --- how long it lasts
@@ -822,7 +822,7 @@ def test_an_opengl_that_is_broken_is_said(
         assert any(line.startswith(f"  | {candidate}: ") and words in line for line in details)
     assert any(line.startswith("  | DISPLAY is not set: ") for line in details)
     assert "setup_headless(need_opengl=False)" in hint
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
     wait_until(lambda: not processes_of(tmp_path), "nothing is left")
 
 
@@ -843,7 +843,7 @@ def test_after_a_failure_it_can_be_tried_again(counted: dict[str, str], tmp_path
     assert said["failed"].startswith("anaheadless: no OpenGL")
     assert (said["plain"]["headless"], said["plain"]["glx"]) == (True, None)
     assert (said["last"]["headless"], said["last"]["glx"]) == (True, 2)
-    assert servers(tmp_path) == 4
+    assert count_servers(tmp_path) == 4
 
 
 # How our own server may fail where the regular display does not: the lines of a stand-in for Xvfb, or none of it.
@@ -872,7 +872,7 @@ def answer_alone(tmp_path: Path, environ: dict[str, str]) -> dict[str, Any]:
 
 def stand_in_server(tmp_path: Path, lines: str | None) -> None:
     if lines is not None:
-        program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", lines)
+        write_program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", lines)
 
 
 @failing_server
@@ -885,7 +885,7 @@ def test_a_server_that_fails_is_quoted(
     assert (said["same"], said["stopped"]) == (True, True)
     kind, text = said["error"]
     assert (kind, words in text) == ("LaunchError", True), text
-    assert lines is None or servers(tmp_path) == 1
+    assert lines is None or count_servers(tmp_path) == 1
     assert processes_of(tmp_path) == []
 
 
@@ -900,7 +900,7 @@ def test_a_server_that_fails_leaves_a_regular_display_alone(
     assert (info["headless"], info["glx"], info["virtual_display_proc"]) == (False, 2, None)
     assert info["display"] == info["original_display"] == regular["DISPLAY"]
     assert info["renderer"]
-    assert lines is None or servers(tmp_path) == 1
+    assert lines is None or count_servers(tmp_path) == 1
     wait_until(lambda: not processes_of(tmp_path), "nothing is left")
 
 

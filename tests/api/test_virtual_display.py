@@ -19,7 +19,7 @@ from anaheadless import LaunchError, virtual_display
 from anaheadless.session import discovery
 from tests.support.displays import parts, watch, xdpyinfo
 from tests.support.drivers import BROKEN, broken_gl
-from tests.support.helpers import PATIENCE, PROGRAMS, keepers_of, program, run_python, wait_until
+from tests.support.helpers import PATIENCE, PROGRAMS, keepers_of, run_python, wait_until, write_program
 from tests.support.pictures import filled, read_png
 
 
@@ -160,7 +160,7 @@ WRONG: dict[str, dict[str, Any]] = {
 def test_options_that_make_no_sense_are_refused_before_anything_is_started(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    program(tmp_path / "bin" / "Xvfb", f"touch {tmp_path}/started")
+    write_program(tmp_path / "bin" / "Xvfb", f"touch {tmp_path}/started")
     environ = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
     with pytest.raises((ValueError, TypeError)) as refused, virtual_display(environ, **{"gl": "none", **options}):
         pass
@@ -186,7 +186,7 @@ def test_words_of_a_failing_server_are_said_and_nothing_is_left() -> None:
 @pytest.mark.parametrize("how", ["refuses", "crashes", "draws nothing"])
 def test_opengl_that_fails_is_said_with_what_to_do(how: str, tmp_path: Path) -> None:
     arguments, said = BROKEN[how]
-    program(tmp_path / "bin" / "Xvfb", "unset LD_LIBRARY_PATH", f'exec {shutil.which("Xvfb")} "$@"')
+    write_program(tmp_path / "bin" / "Xvfb", "unset LD_LIBRARY_PATH", f'exec {shutil.which("Xvfb")} "$@"')
     environ = {
         **os.environ,
         "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",

@@ -25,9 +25,9 @@ from tests.support.helpers import (
     Session,
     is_running,
     keepers_of,
-    program,
     remove_socket,
     wait_until,
+    write_program,
 )
 from tests.support.namespaces import PrivateTmp
 
@@ -149,7 +149,7 @@ def test_nothing_is_left_of_a_display_that_is_interrupted_while_its_server(
     keeper_file = os.path.basename(keeper.__file__)
     # Of its parent's arguments, the keeper's, the second after its file is whom it is for.
     find = f"tr '\\0' '\\n' </proc/$PPID/cmdline | grep -A 2 /{keeper_file} | tail -n 1"
-    program(tmp_path / "bin" / "Xvfb", f"kill -INT $({find})", f'{then} {shutil.which("Xvfb")} "$@"')
+    write_program(tmp_path / "bin" / "Xvfb", f"kill -INT $({find})", f'{then} {shutil.which("Xvfb")} "$@"')
     with interrupted("none", *private_tmp.enter, PATH=f"{tmp_path}/bin:{os.environ['PATH']}") as process:
         wait_until(lambda: not keepers_of(process.pid), "the keeper ends", timeout=10)
         assert process.children(recursive=True) == []
@@ -159,7 +159,7 @@ def test_nothing_is_left_of_a_display_that_is_interrupted_while_its_server(
 
 def test_nothing_is_left_of_a_display_that_is_interrupted_while_opengl_is_tried(tmp_path: Path) -> None:
     path = broken_gl(tmp_path / "lib", f"-DON_LOAD=kill(getppid(), SIGINT); {HANG}")
-    program(tmp_path / "bin" / "Xvfb", "unset LD_LIBRARY_PATH", f'exec {shutil.which("Xvfb")} "$@"')
+    write_program(tmp_path / "bin" / "Xvfb", "unset LD_LIBRARY_PATH", f'exec {shutil.which("Xvfb")} "$@"')
     environ = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "LD_LIBRARY_PATH": str(path.parent)}
     with interrupted("native", **environ) as process:
         wait_until(lambda: not keepers_of(process.pid), "the keeper ends", timeout=10)

@@ -150,7 +150,7 @@ TABLE: list[tuple[list[str], int, str | list[str]]] = [
         "  Use --screen WIDTHxHEIGHTxDEPTH instead of --server-arg.",
     ),
     (
-        ["run", "--start-timeout", "0.001", "hello.py"],
+        ["run", "--fresh", "--start-timeout", "0.001", "hello.py"],
         125,
         [
             f"anaheadless: the X server was not ready within 0.001 s: {XVFB}\n",

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from anaheadless.cli import shell_export
 from anaheadless.session import discovery
-from tests.support.helpers import ANAHEADLESS, listed, run, wait_until
+from tests.support.helpers import ANAHEADLESS, listed_sessions, run, wait_until
 from tests.support.strategies import WORDS
 
 NAMES = st.one_of(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), WORDS, st.just("A<<END"), st.just("A\n"))
@@ -66,7 +66,7 @@ def test_a_shell_has_a_display_until_it_ends(program: str, start: str) -> None:
     shown, display, *lines = output.stdout.splitlines()
     assert shown == f"name of display:    {display}"
     assert display in [line.split()[0] for line in lines]
-    wait_until(lambda: display not in listed(), "ended with its shell")
+    wait_until(lambda: display not in listed_sessions(), "ended with its shell")
 
 
 @pytest.mark.needs("xdpyinfo")
@@ -75,7 +75,7 @@ def test_stop_ends_the_display_and_the_shell_goes_on() -> None:
     display, *_, last = output.stdout.splitlines()
     assert (output.returncode, output.stderr, last) == (0, "", "on")
     assert "unable to open display" in output.stdout
-    assert display not in listed()
+    assert display not in listed_sessions()
 
 
 def test_another_process_has_a_display_until_it_ends() -> None:
@@ -83,10 +83,10 @@ def test_another_process_has_a_display_until_it_ends() -> None:
         said = run("start", "--gl", "none", "--json", "--pid", str(process.pid))
         assert (said.returncode, said.stderr) == (0, "")
         variables = json.loads(said.stdout)
-        row = listed()[variables["DISPLAY"]]
+        row = listed_sessions()[variables["DISPLAY"]]
         assert (row["target"], row["purpose"]) == (process.pid, "start")
         process.kill()
-    wait_until(lambda: variables["DISPLAY"] not in listed(), "ended with that process")
+    wait_until(lambda: variables["DISPLAY"] not in listed_sessions(), "ended with that process")
 
 
 def test_later_steps_of_a_job_have_the_display(tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ def test_later_steps_of_a_job_have_the_display(tmp_path: Path) -> None:
         lines = list(iter(process.stdout.readline, "\n"))
         display = lines[lines.index("DISPLAY<<END\n") + 1].strip()
         assert lines[0] == "BEFORE=1\n"
-        assert listed()[display]["target"] == process.pid
+        assert listed_sessions()[display]["target"] == process.pid
         process.kill()
-    wait_until(lambda: display not in listed(), "ended with the runner")
+    wait_until(lambda: display not in listed_sessions(), "ended with the runner")
 
 
 @pytest.mark.parametrize(

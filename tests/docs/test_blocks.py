@@ -16,7 +16,6 @@ from docutils import nodes
 from PyQt5.QtCore import QSize
 from PyQt5.QtGui import QImage
 
-from anaheadless.options import TABLE
 from anaheadless.session import viewer
 from tests.support.documentation import BLOCKS, PAGES, assert_well, shell
 from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, holding, run
@@ -316,20 +315,3 @@ def test_entry_point_of_a_container(home: Path) -> None:
     words = [*json.loads(instructions["ENTRYPOINT"]), *json.loads(instructions["CMD"])]
     assert_well(shell(shlex.join([*namespaces(), *words]), home))
     assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_options_are_those_of_the_help() -> None:
-    for command in "run", "exec":
-        shown = run(command, "--help").stdout
-        described: set[str] = set()
-        for row in next(iter(PAGES["docs/reference/variables.rst"].findall(nodes.table))).findall(nodes.row):
-            cells = [literal.astext() for entry in row.findall(nodes.entry) for literal in entry.findall(nodes.literal)]
-            options = [cell.split()[0] for cell in cells if cell.startswith("-")]
-            if options in (["--python"], ["--show-config"]) and command == "exec":
-                continue
-            described.update(options)
-            assert all(word in shown for word in options), options
-            variables = [cell for cell in cells if cell.startswith("ANAHEADLESS_")]
-            assert set(variables) <= {option.variable for option in TABLE}, variables
-        # -m and -c are the target's, and told in the text.
-        assert set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", shown, re.MULTILINE)) - {"--help"} == described - {"-v"}

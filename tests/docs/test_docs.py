@@ -17,7 +17,6 @@ from tests.support.helpers import ANAHEADLESS, CHECKOUT, DOUBLES
 
 DOCS = CHECKOUT / "docs"
 API = (DOCS / "reference" / "python-api.rst").read_text()
-KEYWORDS = (DOCS / "reference" / "python-keywords.rst").read_text()
 FUNCTIONS = [name for name in anaheadless.__all__ if inspect.isroutine(getattr(anaheadless, name))]
 
 
@@ -76,12 +75,7 @@ def test_described_parameters_are_those_of_the_signature(name: str) -> None:
     )
 
 
-def test_described_options_are_those_of_the_functions() -> None:
-    """Names and defaults, in the docstring of virtual_display() and in the table."""
+def test_keywords_are_named_in_the_docstring() -> None:
     doc = inspect.getdoc(anaheadless.virtual_display) or ""
     for option in options.TABLE:
-        if option.in_python:
-            row = re.search(rf"^   \* - ``{option.field}``\n(?:     .*\n)+", KEYWORDS, re.MULTILINE)
-            assert row, option
-            assert str(option.default).split("x")[0] in row[0], option
-            assert f"``{option.field}" in doc, option
+        assert not option.in_python or f"``{option.field}" in doc, option

@@ -29,12 +29,12 @@ from tests.support.helpers import (
     PATIENCE,
     PROGRAMS,
     SOCKETS,
+    count_servers,
     is_running,
     processes_of,
-    program,
     run,
-    servers,
     wait_until,
+    write_program,
 )
 from tests.support.namespaces import in_namespaces, needs_namespaces
 
@@ -59,7 +59,7 @@ def surroundings(tmp_path: Path) -> Iterator[dict[str, str]]:
     """
     # Xvfb is linked with libGL: what is broken for the target must not be so for the server here.
     server = f'exec {shutil.which("Xvfb")} "$@"'
-    program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", "unset LD_LIBRARY_PATH", server)
+    write_program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", "unset LD_LIBRARY_PATH", server)
     chosen = re.compile("DISPLAY|LD_.*|LIBGL_.*|MESA_.*|GALLIUM_.*|VGL_.*|__GLX_.*|__EGL_.*|ANAHEADLESS_.*")
     environ = {name: value for name, value in os.environ.items() if not chosen.fullmatch(name)}
     yield {**environ, "PATH": f"{tmp_path}/bin:{environ['PATH']}"}
@@ -114,7 +114,7 @@ def test_a_vendor_library_that_can_not_be_loaded_is_named(surroundings: dict[str
     assert set(outcome.tried) == NEITHER
     for said in outcome.tried.values():
         assert re.match(r"no .+; libgallium-gone\.so: cannot open shared object file", said), said
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
 
 
 def test_missing_drivers_are_named_with_their_package(surroundings: dict[str, str], tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_missing_drivers_are_named_with_their_package(surroundings: dict[str, st
         assert said.startswith("refused: ")
         assert "failed to load driver" in said
         assert "/nonexistent" in said
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
     output = run("run", "--gl", "none", "-c", "print('run')", env=environ)
     assert (output.returncode, output.stdout, output.stderr) == (0, "run\n", "")
 
@@ -172,7 +172,7 @@ def test_a_server_without_glx_is_said(surroundings: dict[str, str], tmp_path: Pa
     outcome = Outcome(*without, "-c", "print('run')", env=surroundings)
     outcome.assert_failed_closed("libgl1-mesa-dri", "--server-arg")
     assert outcome.tried == dict.fromkeys(NEITHER, "no GLX: the X server has no GLX")
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
 
 
 @pytest.mark.parametrize(("arguments", "said"), BROKEN.values(), ids=BROKEN)
@@ -181,7 +181,7 @@ def test_a_broken_libgl_is_said(arguments: list[str], said: str, surroundings: d
     outcome = Outcome("-c", "print('run')", env=environ)
     outcome.assert_failed_closed("LD_LIBRARY_PATH")
     assert outcome.tried == dict.fromkeys(NEITHER, said)
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
 
 
 def test_a_file_that_is_no_libgl_is_said(surroundings: dict[str, str], tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_libgl_that_hangs_is_given_up(arguments: list[str], surroundings: dict
     words = "; waiting for the GPU" if "waiting" in arguments[0] else ""
     assert outcome.tried == dict.fromkeys(NEITHER, f"hung: no picture within 0.6 s{words}")
     wait_until(lambda: not processes_of(tmp_path), "keeper and proofs have ended", timeout=5)
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
 
 
 @hanging
@@ -239,7 +239,7 @@ def test_nothing_hangs_on_after_the_launcher_is_killed(
             process.kill()
             for check in filter(is_running, checks):
                 check.kill()
-    assert servers(tmp_path) <= 1  # the proof may begin, and the launcher be killed, before the server is started
+    assert count_servers(tmp_path) <= 1  # the proof may begin, and the launcher be killed, before the server is started
 
 
 def test_all_probes_together_have_a_time_limit(surroundings: dict[str, str], tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_candidate_after_a_hanging_one_still_has_its_time(surroundings: dict[s
     found = outcome.assert_drawn(f"mesa (in {mesa.parent})")
     assert outcome.tried["mesa (chosen by libglvnd)"] == "hung: no picture within 1.5 s"
     assert str(mesa) in found["libraries"].split(":")
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
 
 
 def test_a_process_that_a_library_leaves_is_not_waited_for(surroundings: dict[str, str], tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_the_systems_libstdcxx_helps_where_an_older_one_is_in_the_way(
     # The first one that was loaded is the one that counts.
     assert os.path.realpath(system) in found["libraries"].split(":")
     assert str(tmp_path / "old") not in found["libraries"]
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
 
     own = library(tmp_path / "own.so", None)
     code = "import os; print(os.environ['LD_PRELOAD'], os.environ['LD_LIBRARY_PATH'])"
@@ -386,7 +386,7 @@ def test_mesa_is_found_beside_a_broken_libgl(how: str, surroundings: dict[str, s
     # In the target itself, by its /proc/self/maps.
     assert str(mesa) in found["libraries"].split(":")
     assert str(path) not in found["libraries"].split(":")
-    assert servers(tmp_path) == 1
+    assert count_servers(tmp_path) == 1
 
 
 def test_a_widget_is_drawn_by_mesa_beside_a_broken_libgl(surroundings: dict[str, str], tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_a_mesa_that_nobody_needs_is_not_looked_for(surroundings: dict[str, str]
 def test_mesa_is_found_by_the_linker_cache(surroundings: dict[str, str], tmp_path: Path) -> None:
     path, mesa = broken_gl(tmp_path / "lib"), real_gl(tmp_path / "brainvisa" / "mesalib" / "lib")
     line = f"\tlibbrain.so.5 (libc6,x86-64) => {tmp_path}/brainvisa/lib/libbrain.so.5"
-    program(tmp_path / "bin" / "ldconfig", f"echo '1 libs found in cache'; echo '{line}'")
+    write_program(tmp_path / "bin" / "ldconfig", f"echo '1 libs found in cache'; echo '{line}'")
     found = Outcome(RENDERCHECK, env={**surroundings, "LD_LIBRARY_PATH": str(path.parent)}).assert_drawn(
         f"mesa (in {mesa.parent})"
     )
@@ -491,7 +491,7 @@ def test_mesa_is_found_beside_a_folder_of_the_linker_cache(
 ) -> None:
     real_gl(tmp_path / place)
     lines = ["1 libs found in cache `/etc/ld.so.cache'", f"\tlibbrain.so (libc6,x86-64) => {tmp_path}/lib/libbrain.so"]
-    program(tmp_path / "bin" / "ldconfig", f"cat <<'EOF'\n{chr(10).join(lines)}\nEOF")
+    write_program(tmp_path / "bin" / "ldconfig", f"cat <<'EOF'\n{chr(10).join(lines)}\nEOF")
     assert hardware.find_mesa({}) is None
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
     assert libraries.linker_cache() == [f"{tmp_path}/lib/libbrain.so"]
@@ -531,7 +531,7 @@ def test_mesa_is_found_without_ldconfig(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ldconfig", ["exit 1", "kill -SEGV $$", "echo ' => '", "echo 'a => b => c'; echo '=>'"])
 def test_mesa_is_found_with_a_broken_ldconfig(ldconfig: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(tmp_path / "bin" / "ldconfig", ldconfig)
+    write_program(tmp_path / "bin" / "ldconfig", ldconfig)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
     assert hardware.find_mesa({}) is None
     real_gl(tmp_path / "lib" / "mesa")

@@ -415,6 +415,7 @@ def test_each_machine_gets_the_best_opengl_that_draws(machine: Machine) -> None:
     assert asked == ([] if machine.workarounds is None else [machine.workarounds])
 
 
+@pytest.mark.uncounted  # it makes thousands of choices, which would take ten seconds
 def test_the_choice_is_sound_on_every_machine() -> None:
     """What holds whatever there is, and whatever comes of it."""
     switches = list(product([None, VIRTUALGL], [(), DRI], [None, ":0"], [False, True], [False, True]))

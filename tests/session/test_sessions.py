@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from anaheadless.session import discovery, protocol
-from tests.support.helpers import ANAHEADLESS, PATIENCE, SOCKETS, holding, is_running, listed, run, wait_until
+from tests.support.helpers import ANAHEADLESS, PATIENCE, SOCKETS, holding, is_running, listed_sessions, run, wait_until
 from tests.support.namespaces import PrivateTmp
 
 
 def test_list_shows_what_a_session_is() -> None:
     with holding("--screen", "640x480") as session:
-        row = listed()[session.display]
+        row = listed_sessions()[session.display]
         facts = session.facts
         assert {name: row[name] for name in ("target", "keeper", "server")} == {
             name: facts[name] for name in ("target", "keeper", "server")
@@ -34,7 +34,7 @@ def test_list_shows_what_a_session_is() -> None:
         (line,) = [line for line in run("list").stdout.splitlines() if line.startswith(session.display)]
         assert line.split()[1:3] == [str(facts["target"]), "running"]
         assert "hold.py" in line
-    assert session.display not in listed()
+    assert session.display not in listed_sessions()
 
 
 def test_list_shows_displays_of_plain_programs() -> None:
@@ -45,7 +45,7 @@ def test_list_shows_displays_of_plain_programs() -> None:
         assert process.stdin
         assert process.stdout
         display = process.stdout.readline().strip()
-        row = listed()[display]
+        row = listed_sessions()[display]
         process.stdin.write("\n")
         process.stdin.close()
     assert (row["purpose"], row["target"]) == ("display", process.pid)
@@ -87,7 +87,7 @@ def test_a_session_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
     environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     command = [ANAHEADLESS, "exec", "--gl", "none", "true"]
     with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: any(row["target"] == process.pid for row in listed().values()), "it is listed")
+        wait_until(lambda: any(row["target"] == process.pid for row in listed_sessions().values()), "it is listed")
         assert run("stop", str(process.pid)).returncode == 0
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 125

@@ -1,4 +1,4 @@
-"""A target may be given a time limit, a last picture, and a log; none of them is ever in its way."""
+"""A program may be given a time limit and a last screenshot; neither is ever in its way."""
 
 from __future__ import annotations
 

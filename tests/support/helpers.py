@@ -37,13 +37,13 @@ PATIENCE = 30.0
 
 
 def run(*args: str | bytes | Path, command: str = ANAHEADLESS, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """``anaheadless ARGS`` to its end, with its output as text."""
+    """Run ``anaheadless ARGS`` to its end, with its output as text."""
     settings = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **settings}
     return subprocess.run([command, *args], **settings)
 
 
 def run_python(*args: str | Path, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """``python ARGS`` to its end, with the interpreter of the tests."""
+    """Run ``python ARGS`` to its end, with the interpreter of the tests."""
     return run(*args, command=sys.executable, **settings)
 
 
@@ -100,7 +100,7 @@ class Session:
         return {**os.environ, "DISPLAY": self.display, "XAUTHORITY": self.authority}
 
     def left(self) -> list[str]:
-        """What is still there, in words."""
+        """Describe what is still there."""
         found = [str(process) for process in (self.keeper, self.server) if is_running(process)]
         found += [str(path) for path in (self.socket, Path(f"/tmp/.X{self.number}-lock")) if os.path.lexists(path)]
         with open("/proc/net/unix") as file:
@@ -111,14 +111,15 @@ class Session:
         wait_until(lambda: not self.left(), f"nothing left of {self.display}")
 
 
-def program(path: Path, *lines: str) -> None:
+def write_program(path: Path, *lines: str) -> None:
+    """Write a shell script that can be executed."""
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
     path.chmod(0o755)
 
 
 def processes_of(tmp_path: Path) -> list[psutil.Process]:
-    """Those that have *tmp_path* in their environment: on PATH, as the ``surroundings`` have it."""
+    """Return the processes that have ``bin`` of *tmp_path* on their PATH."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -129,13 +130,14 @@ def processes_of(tmp_path: Path) -> list[psutil.Process]:
     return found
 
 
-def servers(tmp_path: Path) -> int:
-    """How many of them were started."""
+def count_servers(tmp_path: Path) -> int:
+    """Count the servers of a stand-in for Xvfb that writes its PID into the file ``servers``."""
     started = tmp_path / "servers"
     return len(started.read_text().splitlines()) if started.exists() else 0
 
 
 def keepers_of(target: int) -> list[psutil.Process]:
+    """Return the keepers of the sessions of process *target*."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -146,21 +148,22 @@ def keepers_of(target: int) -> list[psutil.Process]:
 
 
 def wrapped_xvfb(folder: Path, lines: str) -> dict[str, str]:
-    """An environment with an Xvfb that does *lines* first."""
+    """Return an environment with an Xvfb that does *lines* first."""
     program = folder / "Xvfb"
     program.write_text(f'#!/bin/sh\n{lines}\nexec {shutil.which("Xvfb")} "$@"\n')
     program.chmod(0o755)
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
 
-def listed() -> dict[str, dict[str, object]]:
+def listed_sessions() -> dict[str, dict[str, object]]:
+    """Return what ``anaheadless list`` shows, by display."""
     output = run("list", "--json")
     assert (output.returncode, output.stderr) == (0, "")
     return {row["session"]: row for row in json.loads(output.stdout)}
 
 
 def log_lines(log: Path) -> list[str]:
-    """The lines of a log, without their times, and whether or not the launch relied on an earlier one."""
+    """Return the lines of a log without their times, and without the one that only a launch with a cache has."""
     lines = log.read_text().splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d anaheadless: ", line) for line in lines), lines
     return [text for line in lines if (text := line.split(": ", 1)[1]) != "the next run will test OpenGL again"]
