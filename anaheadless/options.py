@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
         screen: str
         dpi: int | None
+        server: str
         server_args: Sequence[str]
         start_timeout: float
         gl: str
@@ -78,6 +79,10 @@ BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
 VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", re.ASCII)
 
 
+# The kinds of X servers, see anaheadless/x11/servers/; auto is the best one that is installed.
+SERVERS = ("auto", "xvfb", "xwayland", "xvnc", "xorg")
+
+
 class OpenGLRequest(Record):
     """The OpenGL that the caller asked for.
 
@@ -116,6 +121,7 @@ class Options(Record):
     """The options of a run, whatever the target.
 
     :param opengl: where OpenGL is to come from, or None for no OpenGL.
+    :param server: the kind of X server, one of SERVERS.
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
     :param probe_timeout: seconds that the probe of one candidate may take; all of them may take three times as long.
@@ -127,6 +133,7 @@ class Options(Record):
 
     screen: Screen = Screen()
     dpi: int | None = None
+    server: str = "auto"
     opengl: OpenGLRequest | None = OpenGLRequest()
     server_args: tuple[str, ...] = ()
     start_timeout: float = 30.0
@@ -170,8 +177,16 @@ def _parse_dpi(text: str) -> int:
 
 
 def _parse_gl(text: str) -> str:
-    if text not in BACKENDS:
-        raise ValueError(f"{text!r} is not one of {', '.join(map(repr, BACKENDS))}.")
+    return _parse_choice(text, BACKENDS)
+
+
+def _parse_server(text: str) -> str:
+    return _parse_choice(text, SERVERS)
+
+
+def _parse_choice(text: str, choices: tuple[str, ...]) -> str:
+    if text not in choices:
+        raise ValueError(f"{text!r} is not one of {', '.join(map(repr, choices))}.")
     return text
 
 
@@ -207,6 +222,7 @@ DPI = Kind("N", _parse_dpi, (int,), "a whole number")
 DURATION = Kind("DURATION", parse_duration, (int, float), "a number of seconds")
 SECONDS = Kind("SECONDS", _parse_seconds, (int, float), "a number of seconds")
 GL = Kind("|".join(BACKENDS), _parse_gl, choices=BACKENDS)
+SERVER = Kind("|".join(SERVERS), _parse_server, choices=SERVERS)
 VGL = Kind("egl|eglN|/dev/dri/cardN|:N", _parse_vgl_display)
 
 # --- what can be asked for
@@ -284,8 +300,12 @@ TABLE = (
     ),
     Option("dpi", DPI, None, DISPLAY, "Dots per inch of the screen.", in_python=True),
     Option(
+        "server", SERVER, "auto", DISPLAY,
+        "The kind of X server. auto: Xvfb if it is installed, else one of the others.", in_python=True,
+    ),
+    Option(
         "server-arg", LIST, (), DISPLAY,
-        "A further argument for Xvfb; repeatable: --server-arg=-maxclients --server-arg=512",
+        "A further argument for the X server; repeatable: --server-arg=-maxclients --server-arg=512",
         in_python=True, python_name="server_args", plain=False,
     ),
     Option(
@@ -308,10 +328,10 @@ TABLE = (
     ),
     Option(
         "probe-timeout", SECONDS, Options.probe_timeout, OPENGL,
-        "Time for the probe of one OpenGL candidate; all of them together get three times as long.",
+        "Time for the test of one OpenGL candidate; all of them together get three times as long.",
         in_python=True,
     ),
-    Option("fresh", FLAG, False, OPENGL, "Probe OpenGL even if a run within the last hour has."),
+    Option("fresh", FLAG, False, OPENGL, "Test OpenGL again, even if it was tested within the last hour."),
     Option(
         "timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.",
         (*_LAUNCHES, "map"),
@@ -325,7 +345,7 @@ TABLE = (
         metavar="FILE.png", plain=False,
     ),
     Option(
-        "log", FILE, None, LIMITS, "Append to this file what happens to the session, and what the X server says.",
+        "log", FILE, None, LIMITS, "Append the session's events and the X server's messages to this file.",
         (*_LAUNCHES, "map", "start"), plain=False,
     ),
     Option(
@@ -338,13 +358,13 @@ TABLE = (
     ),
     Option(
         "no-shim", FLAG, True, ADVANCED,
-        "Leave import anatomist.headless, in Python programs, to the one that is installed.",
+        "Do not replace anatomist.headless: Python programs import the installed one.",
         in_python=True, python_name="shim",
     ),
     Option(
         "supervise", FLAG, False, ADVANCED,
-        "Stay in front of your program, and return when nothing is left of the session; always so as PID 1 of a "
-        "container.",
+        "Stay in front of your program, and return when nothing is left of the session. Always on for PID 1 "
+        "of a container.",
         _LAUNCHES,
     ),
     Option("verbose", FLAG, False, ADVANCED, "Report each step on stderr.", short="v"),
@@ -378,8 +398,9 @@ def build(values: Mapping[str, Any]) -> Options:
         )
     timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
     limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "")
-    same = ("screen", "dpi", "server_args", "start_timeout", "probe_timeout", "shim", "fresh", "supervise", "verbose")
-    return Options(opengl=opengl, limits=limits, **{name: given[name] for name in same})
+    same = ("screen", "dpi", "server", "server_args", "start_timeout", "probe_timeout", "shim", "fresh", "supervise")
+    others = {name: given[name] for name in same}
+    return Options(opengl=opengl, limits=limits, verbose=given["verbose"], **others)
 
 
 # --- who asks

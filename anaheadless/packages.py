@@ -70,6 +70,9 @@ libxcb-cursor.so.0      libxcb-cursor0       xcb-util-cursor      xcb-util-curso
 # Programs that a run can do without. A dash means that there is no package. For Fedora, ffmpeg is that of RPM Fusion:
 # Fedora's own has no x264.
 _OPTIONAL = """
+Xwayland                xwayland             xorg-x11-server-Xwayland xwayland         xorg-xwayland       -
+Xvnc                    tigervnc-standalone-server tigervnc-server-minimal tigervnc tigervnc            -
+Xorg                    xserver-xorg-video-dummy xorg-x11-drv-dummy xf86-video-dummy  xf86-video-dummy     -
 xkbcomp                 x11-xkb-utils        xkbcomp              xkbcomp             xorg-xkbcomp        xorg-xkbcomp
 xdpyinfo                x11-utils            xdpyinfo             xdpyinfo            xorg-xdpyinfo       xorg-xdpyinfo
 glxinfo                 mesa-utils           glx-utils            mesa-demos          mesa-utils          -

@@ -25,7 +25,7 @@ from anaheadless.system import private_files
 from anaheadless.system.light_stdlib import Record
 from anaheadless.system.programs import cannot_execute, this_python
 from anaheadless.x11 import authority
-from anaheadless.x11.servers import xvfb
+from anaheadless.x11.servers.choice import ServerRequest, find_server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Launch(Record):
     :param selection: where its OpenGL comes from, or None where none was asked for.
     :param cached: whether that is the result of an earlier run.
     :param glx: whether the X server advertises GLX.
+    :param server: the kind of X server, and *server_reason* why it was taken.
     """
 
     session: Session
@@ -66,6 +67,8 @@ class Launch(Record):
     selection: Selection | None
     cached: bool
     glx: bool
+    server: str
+    server_reason: str = ""
 
 
 def run(
@@ -150,13 +153,13 @@ def prepare(
     # 1. Look up what this machine has; nothing is started yet.
     check_proc()
     host = hardware.detect(environ)
-    server = _server_options(options, environ, host, role.target)
+    server, why = _server_options(options, environ, host, role.target)
     question = find_opengl.Question(options, environ, host, server.program, python or this_python(), role.in_process)
     # 2. Try display numbers until the X server takes one.
     activate = True
     for _ in range(DISPLAYS_TO_TRY):
         try:
-            return _prepare_on_a_display(question, server, role, activate=activate)
+            return _prepare_on_a_display(question, server, role, activate=activate).replace(server_reason=why)
         except DisplayInUseError as error:
             # A server that can't take our sockets makes its own; then another server may come first.
             activate = activate and not error.by_sockets
@@ -201,20 +204,23 @@ def _prepare_on_a_display(question: Question, server: ServerOptions, role: Role,
         cache_file = key.path if key is not None and entry is not None else ""
         session.publish(_status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file))
         chosen = selection.chosen if selection is not None else None
-        return Launch(session, environment_with(opengl=chosen), selection, entry is not None, glx)
+        return Launch(session, environment_with(opengl=chosen), selection, entry is not None, glx, server.kind.name)
 
 
 def _server_options(
     options: Options, environ: Mapping[str, str], host: HostCapabilities, target: int | None
-) -> ServerOptions:
-    """Find the programs, and say what the X server is to be."""
+) -> tuple[ServerOptions, str]:
+    """Find the programs, and say what the X server is to be, and why it is of that kind."""
     ffmpeg = ""
     if options.limits.recording:
         from anaheadless.session import recorder  # only here: most runs record nothing
 
         ffmpeg = recorder.find(environ)
-    return ServerOptions(
-        program=xvfb.find(environ),
+    wanted = ServerRequest(options.screen, options.server, options.opengl is not None)
+    kind, program, why = find_server(wanted, environ)
+    server = ServerOptions(
+        kind=kind,
+        program=program,
         screen=options.screen,
         dpi=options.dpi,
         glx=options.opengl is not None,
@@ -227,6 +233,7 @@ def _server_options(
         target=target,
         ffmpeg=ffmpeg,
     )
+    return server, why
 
 
 def _runtime_folder(environ: Mapping[str, str], folders: Sequence[str]) -> str | None:
@@ -283,7 +290,10 @@ def check_proc() -> None:
 def report(options: Options, ready: Launch) -> list[str]:
     """Write what was started and decided, a line each."""
     started, selection = ready.session, ready.selection
-    lines = [f"display {started.display}, {options.screen} (keeper {started.keeper})"]
+    lines = [
+        f"display {started.display}, {options.screen} (keeper {started.keeper})",
+        f"X server: {ready.server}, {ready.server_reason}",
+    ]
     if selection is None:
         return [*lines, "OpenGL: none, as asked for"]
     for candidate, result in selection.attempts:

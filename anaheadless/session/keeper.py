@@ -1,8 +1,9 @@
 """The resident process of a session: starts the X server, ends it when the target has ended, leaves nothing.
 
 It runs alone, as ``python -I -S -c KEEPER_BOOTSTRAP keeper.py DISPLAY TARGET_PID TARGET_START TARGET_PIDFD SOCKET
-COOKIE_FILE LISTENERS START_TIMEOUT TIMEOUT GRACE SCREENSHOT WORDS [RECORDER]... SERVER [ARGUMENT]...``, on the standard
-library and little of it, since it stays for as long as the target. Whoever starts it gives it these descriptors:
+COOKIE_FILE LISTENERS INHERITED VARIABLES SIZE START_TIMEOUT TIMEOUT GRACE SCREENSHOT WORDS [RECORDER]... SERVER
+[ARGUMENT]...``, on the standard library and little of it, since it stays for as long as the target. Whoever starts it
+gives it these descriptors:
 
 ====  ==========================================================================================
 0     /dev/null
@@ -19,7 +20,13 @@ library and little of it, since it stays for as long as the target. Whoever star
 10    the recorder's messages, a memfd; only where there is one
 11    a pidfd of the target; only where TARGET_PIDFD says so
 12    a pipe for its PID; only with FORKING_BOOTSTRAP
+13    the compositor's end of a socket pair, for a server that needs a compositor: one with an output of SIZE, which is
+      WIDTHxHEIGHT (or empty: there is none)
+14    what else the server inherits: the other end of that socket pair, its configuration file, or another socket
 ====  ==========================================================================================
+
+The server may know its descriptors by other numbers: INHERITED has words such as ``6=14``, first the number in the
+server and then the number here. VARIABLES are words for its environment.
 
 The launcher reaches the memfds as ``/proc/KEEPER_PID/fd/N``: there is no file to be left behind.
 
@@ -55,11 +62,13 @@ from anaheadless.session.helpers import (
     start_helper,
 )
 from anaheadless.session.protocol import (
+    COMPOSITOR,
     CONTROL,
     COOKIE,
     END,
     FINISH,
     FIRST_LISTENER,
+    FOR_SERVER,
     GROUP,
     HOLD,
     IGNORED_SIGNALS,
@@ -82,6 +91,8 @@ from anaheadless.x11 import server_process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from anaheadless.x11.null_compositor import Link
 
 
 # How the lines of the keyboard compiler begin in the server's messages: as long as the server works, they mean nothing.
@@ -153,15 +164,22 @@ class Keeper:
 
     def __init__(self, argv: list[str]) -> None:
         self.display, target, start, pidfd, self.socket_path, self.cookie_file, listeners, *rest = argv
-        start_timeout, timeout, grace, self.screenshot, words, *rest = rest
+        inherited, variables, size, start_timeout, timeout, grace, self.screenshot, words, *rest = rest
         self.target = processes.Process(int(target), start, int(pidfd) if pidfd else None)
         self.activated = listeners != "0"
+        pairs = (word.split("=") for word in inherited.split())
+        self.inherited = [(int(number), int(descriptor)) for number, descriptor in pairs]
+        self.variables = dict(word.split("=", 1) for word in variables.split())
         self.start_timeout, self.timeout = float(start_timeout), float(timeout)
         self.time_limit = TimeLimit(self.target, self.timeout, float(grace), self.save_screenshot)
         self.recorder_command, self.server_command = rest[: int(words)], rest[int(words) :]
         self.mask = os.umask(0o077)
         os.chdir("/")
         private = {CONTROL, STATUS, LOG, STDERR} | ({TARGET} if pidfd else set())
+        # What is copied for the server, under its own number, is not passed on under this one.
+        private |= {descriptor for _, descriptor in self.inherited if descriptor == FOR_SERVER}
+        if size:
+            private.add(COMPOSITOR)
         passed_on = {0, MESSAGES, COOKIE} | ({FIRST_LISTENER, FIRST_LISTENER + 1} if self.activated else set())
         if self.recorder_command:
             passed_on.add(RECORDER)
@@ -174,6 +192,12 @@ class Keeper:
                 os.lockf(COOKIE, os.F_TLOCK, 0)
         self.lock = server_process.lock_path(self.display[1:])
         self.identity = server_process.file_identity(self.socket_path) if self.activated else None
+        self.link: Link | None = None
+        if size:
+            from anaheadless.x11 import null_compositor  # only here: most servers need none
+
+            width, height = map(int, size.split("x"))
+            self.link = null_compositor.Link(COMPOSITOR, null_compositor.NullCompositor(width, height))
         self.server: int | None = None
         self.recorder: int | None = None
         self.own_group = self.server_ready = self.has_failed = False
@@ -183,13 +207,15 @@ class Keeper:
         """Start the server; wait until the target or the server ends."""
         try:
             self.server, readiness = server_process.start(
-                self.server_command, self.activated, MESSAGES, IGNORED_SIGNALS
+                self.server_command, self.inherited, self.variables, MESSAGES, IGNORED_SIGNALS
             )
         except OSError as error:  # no process is to be had
             os.write(MESSAGES, f"{self.server_command[0]}: {error.strerror}\n".encode(errors="surrogateescape"))
         if self.activated:
             # The abstract socket stays open here: nobody gets the number before all is cleaned up.
             os.close(FIRST_LISTENER)
+        with suppress(OSError):  # there is none
+            os.close(FOR_SERVER)
         if self.server is None:
             self.server_has_failed()
             return
@@ -197,7 +223,7 @@ class Keeper:
         os.write(STATUS, b"server: %d\n" % self.server)
         word, deadline = b"", time.monotonic() + self.start_timeout
         server = processes.open_process(self.server)
-        for word in wait_for_end(self.target, server, readiness, deadline):
+        for word in wait_for_end(self.target, server, readiness, deadline, self.link):
             self.handle(word)
             if not word and self.launcher_holds_session:
                 word = END
@@ -357,6 +383,7 @@ def wait_for_end(
     server: processes.Process | None = None,
     readiness: int = -1,
     deadline: float = 0.0,
+    link: Link | None = None,
 ) -> Iterator[bytes]:
     """Yield events until target or server has ended, or END comes.
 
@@ -365,6 +392,7 @@ def wait_for_end(
 
     :param server: None if it has ended: then only the target is waited for.
     :param readiness: the pipe on which the server says that it is ready.
+    :param link: what the server says to its compositor is answered meanwhile.
     """
     poll = select.poll()
     watched = [target]
@@ -372,6 +400,8 @@ def wait_for_end(
         watched.append(server)
         poll.register(CONTROL, select.POLLIN)
         poll.register(readiness, select.POLLIN)
+    if link is not None:
+        poll.register(link.descriptor, link.awaited)
     pidfds = {process.pidfd for process in watched if process.pidfd is not None}
     for descriptor in pidfds:
         poll.register(descriptor, select.POLLIN)
@@ -385,6 +415,12 @@ def wait_for_end(
         overslept = time.monotonic() - asleep - max(0.0, limit or 0.0)
         if deadline and overslept > POLL_SECONDS:  # we were stopped, and so may have been the server
             deadline += overslept
+        if link is not None and link.descriptor in ready:
+            if serve(link):
+                poll.modify(link.descriptor, link.awaited)
+            else:
+                poll.unregister(link.descriptor)
+                link = None
         if CONTROL in ready:
             try:
                 word = os.read(CONTROL, 1)
@@ -413,6 +449,19 @@ def wait_for_end(
             yield TIMED_OUT
         if not pidfds.isdisjoint(ready):
             return
+
+
+def serve(link: Link) -> bool:
+    """Answer what the server says to its compositor; return False when there is nothing more to answer."""
+    from anaheadless.x11.null_compositor import BrokenPeerError
+
+    try:
+        if link.advance():
+            return True
+    except BrokenPeerError as error:
+        log(f"the X server speaks no Wayland: {error}")
+    os.close(link.descriptor)  # a server that still runs ends now
+    return False
 
 
 def forget_cached_result() -> None:

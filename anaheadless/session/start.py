@@ -22,7 +22,7 @@ from anaheadless.system.light_stdlib import Record
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.processes import Process
 from anaheadless.x11 import authority, connection, display_number, server_process
-from anaheadless.x11.servers import xvfb
+from anaheadless.x11.servers.kind import Descriptors, ServerCall, ServerKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ SERVER_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPD
 class ServerOptions(Record):
     """What the X server and its keeper are to be.
 
-    :param program: the path of Xvfb.
+    :param kind: the kind of X server.
+    :param program: the path of its program.
     :param dpi: dots per inch, or None for the server's own default.
     :param glx: whether to load GLX: without it, a server starts in half the time.
     :param extra: further arguments for the server.
@@ -46,6 +47,7 @@ class ServerOptions(Record):
     :param ffmpeg: the path of ffmpeg, where there is to be a recording.
     """
 
+    kind: ServerKind
     program: str
     screen: Screen
     dpi: int | None
@@ -193,6 +195,7 @@ def _start(
         descriptors[protocol.RECORDER] = recording[1]
         if is_new:
             undo(server_process.remove, limits.recording)
+    descriptors.update(_descriptors_of_kind(stack, options))
     cookie = os.urandom(16)
     # A ^C between the claim and its hand-over to the keeper would leave the socket file.
     with _signals_blocked():
@@ -231,16 +234,20 @@ def _keeper_arguments(
 ) -> list[str]:
     """Build the arguments that :func:`anaheadless.session.keeper.main` reads."""
     limits = options.limits
-    command = xvfb.command(
-        options.program,
-        number,
-        options.screen,
-        options.dpi,
-        glx=options.glx,
-        extra=options.extra,
-        authority=f"/proc/self/fd/{protocol.COOKIE}",
-        activate=activate,
+    kind, screen = options.kind, options.screen
+    command = kind.command(
+        ServerCall(
+            options.program,
+            number,
+            screen,
+            options.dpi,
+            options.glx,
+            options.extra,
+            activate,
+            knows_geometry=kind.knows_geometry is None or kind.knows_geometry(options.program),
+        )
     )
+    size = f"{screen.width}x{screen.height}" if kind.descriptors.compositor is not None else ""
     recorder_command = []
     if limits.recording:
         from anaheadless.session import recorder  # only here: most runs record nothing
@@ -249,10 +256,48 @@ def _keeper_arguments(
     return [
         *(f":{number}", str(target.pid), target.start, str(protocol.TARGET if target.pidfd is not None else "")),
         *(display_number.socket_path(number), cookie_file, str(2 if activate else 0)),
+        *(_inherited(kind.descriptors, activate), _variables(kind, activate), size),
         *(str(options.start_timeout), str(limits.timeout), str(limits.grace), limits.screenshot),
         *(str(len(recorder_command)), *recorder_command),
         *command,
     ]
+
+
+def _descriptors_of_kind(stack: ExitStack, options: ServerOptions) -> dict[int, int]:
+    """Open what the keeper needs for a server of this kind only, by the keeper's numbers."""
+    kind = options.kind
+    if kind.descriptors.compositor is not None:
+        pair = [stack.enter_context(end).fileno() for end in socket.socketpair()]
+        return dict(zip((protocol.COMPOSITOR, protocol.FOR_SERVER), pair))
+    if kind.configure is not None:
+        file = stack.enter_context(memory_file("configuration"))
+        file.write(kind.configure(options.screen).encode())
+        return {protocol.FOR_SERVER: file.fileno()}
+    if kind.descriptors.vnc:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind("")  # the kernel chooses a name, in no folder
+        listener.listen(1)
+        return {protocol.FOR_SERVER: listener.fileno()}
+    return {}
+
+
+def _inherited(descriptors: Descriptors, activate: bool) -> str:
+    """Say which numbers the server knows its descriptors by, as the keeper reads it."""
+    own = {descriptors.cookie: protocol.COOKIE}
+    if activate:
+        own.update(zip(descriptors.listeners, (protocol.FIRST_LISTENER, protocol.FIRST_LISTENER + 1)))
+    for number in (descriptors.compositor, descriptors.configuration, *descriptors.vnc):
+        if number is not None:
+            own[number] = protocol.FOR_SERVER
+    # The highest first: so none is overwritten before it is copied itself.
+    return " ".join(f"{number}={own[number]}" for number in sorted(own, reverse=True) if number != own[number])
+
+
+def _variables(kind: ServerKind, activate: bool) -> str:
+    variables = dict(kind.variables)
+    if activate and kind.activation:
+        variables["LISTEN_FDS"] = str(kind.activation)
+    return " ".join(f"{name}={value}" for name, value in variables.items())
 
 
 def _store_cookie(stack: ExitStack, number: int, entries: bytes, folders: Sequence[str]) -> tuple[str, int]:

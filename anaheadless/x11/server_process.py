@@ -12,16 +12,24 @@ from anaheadless.system.light_stdlib import signal, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 READY_DESCRIPTOR = 9  # the X server writes to it when it is ready
 KEYMAP_FOLDERS = ("/tmp", "/var/lib/xkb")
 
 
-def start(command: list[str], activated: bool, messages: int, ignored: Sequence[int]) -> tuple[int, int]:
+def start(
+    command: list[str],
+    inherited: Sequence[tuple[int, int]],
+    variables: Mapping[str, str],
+    messages: int,
+    ignored: Sequence[int],
+) -> tuple[int, int]:
     """Fork and execute the server, as the leader of its own process group.
 
-    :param activated: the server inherits its listening sockets, as descriptors 3 and 4.
+    :param inherited: descriptors that have another number in the server: that number, and the one here. They are
+        copied in this order.
+    :param variables: further environment variables for the server.
     :param messages: the descriptor for the server's output.
     :param ignored: the signals that the keeper ignores, and the server must not.
     :return: the server's PID, and the pipe that it writes to when it is ready.
@@ -44,10 +52,12 @@ def start(command: list[str], activated: bool, messages: int, ignored: Sequence[
             signal.signal(number, signal.SIG_DFL)
         os.dup2(messages, 1)
         os.dup2(write_end, READY_DESCRIPTOR)
+        for number, descriptor in inherited:
+            os.dup2(descriptor, number)
         environ = processes.environment_for(command[0], os.environ)
-        if activated:
-            # See sd_listen_fds(3). The server finds out itself which socket is of which kind.
-            environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))
+        environ.update(variables)
+        if "LISTEN_FDS" in variables:  # see sd_listen_fds(3)
+            environ["LISTEN_PID"] = str(os.getpid())
         os.execve(command[0], command, environ)
     except BaseException as error:
         os.write(messages, f"{command[0]}: {error}\n".encode(errors="surrogateescape"))

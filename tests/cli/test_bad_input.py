@@ -109,11 +109,17 @@ def test_an_interpreter_that_the_kernel_refuses_is_named(tmp_path: Path, private
 def test_a_missing_xvfb_is_said_with_the_package_to_install(tmp_path: Path) -> None:
     for name in "sh", "apt-get", "env":
         (tmp_path / name).symlink_to("/bin/true")
-    output = run("run", "-c", "print('run')", env={"PATH": str(tmp_path)})
+    command = ("run", "--server", "xvfb", "-c", "print('run')")
+    output = run(*command, env={"PATH": str(tmp_path)})
     assert_refused(output, 125, "Xvfb is not installed", "apt-get install xvfb", "conda install")
     (tmp_path / "apt-get").unlink()
-    output = run("run", "-c", "print('run')", env={"PATH": str(tmp_path)})
+    output = run(*command, env={"PATH": str(tmp_path)})
     assert_refused(output, 125, "dnf install xorg-x11-server-Xvfb", "apk add xvfb", "pacman -S xorg-server-xvfb")
+
+
+def test_a_screen_that_a_server_can_not_make_is_refused() -> None:
+    output = run("run", "--server", "xwayland", "--screen", "640x480x16", "-c", "print('run')")
+    assert_refused(output, 125, "xwayland can't make a screen of 640x480x16; xvfb or xorg or xvnc can", "--screen")
 
 
 def test_an_option_that_the_server_refuses_is_quoted(private_tmp: PrivateTmp) -> None:

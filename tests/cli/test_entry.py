@@ -55,7 +55,8 @@ def test_a_launch_imports_little(tmp_path: Path) -> None:
             *("session.leftovers", "session.protocol", "session.server_failure", "session.session", "session.start"),
             *("session.time_limit", "opengl", "opengl.cache", "opengl.candidates", "opengl.hardware"),
             *("x11", "x11.authority", "x11.connection", "x11.display_number", "x11.server_process"),
-            *("x11.servers", "x11.servers.xvfb", "system", "system.libraries", "system.light_stdlib"),
+            *("x11.servers", "x11.servers.choice", "x11.servers.kind", "x11.servers.xorg", "x11.servers.xvfb"),
+            *("x11.servers.xvnc", "x11.servers.xwayland", "system", "system.libraries", "system.light_stdlib"),
             *("system.memfile", "system.private_files", "system.processes", "system.programs"),
         )
     }

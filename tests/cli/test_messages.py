@@ -20,8 +20,8 @@ from tests.support.namespaces import in_namespaces, needs_namespaces
 XVFB = shutil.which("Xvfb") or "Xvfb"
 RUN = "Usage: anaheadless run [OPTIONS] [SCRIPT] [ARGS]...\nTry 'anaheadless run --help' for help.\n\nError: "
 SETTINGS = """\
-screen, dpi, server-arg, start-timeout, gl, no-virtualgl, vgl-display, vgl-no-dlfaker, probe-timeout, fresh, timeout, \
-grace, screenshot-on-timeout, log, record, python, no-shim, supervise, verbose, env."""
+screen, dpi, server, server-arg, start-timeout, gl, no-virtualgl, vgl-display, vgl-no-dlfaker, probe-timeout, fresh, \
+timeout, grace, screenshot-on-timeout, log, record, python, no-shim, supervise, verbose, env."""
 
 # Arguments, status, standard error: all of it, or words that are in it.
 TABLE: list[tuple[list[str], int, str | list[str]]] = [
@@ -253,7 +253,11 @@ def test_a_wrong_variable_is_named(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "part"),
-    [(["exec", "true"], "Xvfb"), (["run", "--record", "x.mp4", "hello.py"], "ffmpeg"), (["view"], "x11vnc")],
+    [
+        (["exec", "--server", "xvfb", "true"], "Xvfb"),
+        (["run", "--record", "x.mp4", "hello.py"], "ffmpeg"),
+        (["view"], "x11vnc"),
+    ],
     ids=lambda words: words if isinstance(words, str) else "",
 )
 def test_what_is_not_installed_is_named_with_its_package(

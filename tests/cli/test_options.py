@@ -24,6 +24,7 @@ from tests.support.helpers import run
 VALUES: dict[str, tuple[str, Any]] = {
     "screen": ("640x480", "640x480"),
     "dpi": ("120", 120),
+    "server": ("xwayland", "xwayland"),
     "server-arg": ("-dpms", ["-dpms"]),
     "start-timeout": ("2.5", 2.5),
     "gl": ("mesa", "mesa"),

@@ -1,0 +1,48 @@
+"""A window manager on the display of a keeper, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import NoReturn
+
+from anaheadless.session import protocol
+from anaheadless.system import processes
+from anaheadless.x11 import focus_manager
+from anaheadless.x11.authority import find_cookie
+from anaheadless.x11.client import Client
+from anaheadless.x11.connection import RefusedError, connect
+from anaheadless.x11.display_number import abstract_name, socket_path
+
+CONNECT_SECONDS = 30.0
+
+
+def become(parent: str, display: str, *command: str) -> NoReturn:
+    """Become a window manager of *display*, as a child of the keeper *parent*.
+
+    :param command: the command line of an installed one, or nothing for the built-in one.
+    """
+    # Standard output and error go to a memfd of the keeper. Other descriptors would stay open for as long as this runs.
+    processes.close_descriptors_except({0, 1, 2})
+    # Batch systems and service managers signal every process. Only the end of the server, or the keeper, ends this one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, protocol.IGNORED_SIGNALS)
+    processes.die_with(int(parent))
+    authority = f"/proc/{parent}/fd/{protocol.COOKIE}"
+    if command:
+        environ = processes.environment_for(command[0], os.environ)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.execve(command[0], command, {**environ, "DISPLAY": display, "XAUTHORITY": authority})
+    number = int(display[1:])
+    with open(authority, "rb") as file:
+        cookie = find_cookie(file.read(1 << 12), number)
+    deadline = time.monotonic() + CONNECT_SECONDS
+    try:
+        try:
+            connection = connect(abstract_name(number), cookie, deadline)
+        except ConnectionRefusedError:  # a server that makes no abstract socket
+            connection = connect(socket_path(number), cookie, deadline)
+    except (OSError, RefusedError) as error:
+        raise SystemExit(f"the window manager can't reach the X server: {error}") from error
+    focus_manager.run(Client(connection))
+    raise SystemExit

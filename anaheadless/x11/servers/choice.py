@@ -1,0 +1,104 @@
+"""Which kind of X server is taken: a pure function of what is installed and what is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+
+from anaheadless.errors import LaunchError
+from anaheadless.options import Screen
+from anaheadless.system.light_stdlib import Record
+from anaheadless.x11.servers import xorg, xvfb, xvnc, xwayland
+from anaheadless.x11.servers.kind import ServerKind, find
+
+# In the order of preference. For screens of other depths than 24, Xorg comes before Xvnc: it knows more of them.
+KINDS = (xvfb.KIND, xwayland.KIND, xvnc.KIND, xorg.KIND)
+_KINDS_FOR_OTHER_DEPTHS = (xvfb.KIND, xorg.KIND, xvnc.KIND)
+_USUAL_DEPTH = 24
+
+
+class ServerRequest(Record):
+    """What is asked for.
+
+    :param kind: the name of a kind, or ``auto``.
+    :param opengl: whether there is to be OpenGL.
+    :param render_node: the render node of a GPU that can draw on Xwayland's screen, or empty.
+    :param virtualgl: whether VirtualGL can be used: it brings a GPU to any server.
+    """
+
+    screen: Screen = Screen()
+    kind: str = "auto"
+    opengl: bool = True
+    render_node: str = ""
+    virtualgl: bool = False
+
+
+class NoServerError(Exception):
+    """There is no server for the request; the text says why.
+
+    :param programs: the programs of the kinds that would do. It does to install one of them.
+    """
+
+    def __init__(self, message: str, programs: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.programs = programs
+
+
+def choose_server(installed: Collection[str], request: ServerRequest) -> tuple[ServerKind, str]:
+    """Choose the kind of X server.
+
+    :param installed: the names of the installed kinds.
+    :return: the kind, and in a few words why it is taken.
+    :raises NoServerError: no installed kind can do what is asked for.
+    """
+    screen = request.screen
+    order = KINDS if screen.depth == _USUAL_DEPTH else _KINDS_FOR_OTHER_DEPTHS
+    able = [kind for kind in order if kind.can_make(screen)]
+    if request.kind != "auto":
+        wanted = next(kind for kind in KINDS if kind.name == request.kind)
+        if wanted not in able:
+            others = " or ".join(kind.name for kind in able) or "no kind of X server"
+            raise NoServerError(f"{wanted.name} can't make a screen of {screen}; {others} can", ())
+        if wanted.name not in installed:
+            raise NoServerError(f"{_program(wanted)} is not installed", (_program(wanted),))
+        return wanted, "asked for"
+    found = [kind for kind in able if kind.name in installed]
+    if not found:
+        programs = tuple(_program(kind) for kind in able)
+        present = ", ".join(kind.name for kind in KINDS if kind.name in installed)
+        if present:
+            raise NoServerError(f"no installed X server ({present}) can make a screen of {screen}", programs)
+        raise NoServerError("no X server is installed", programs)
+    if request.opengl and request.render_node and not request.virtualgl and xwayland.KIND in found:
+        return xwayland.KIND, f"{request.render_node} may draw on it"
+    chosen = found[0]
+    reasons = [
+        f"{kind.name} can't make a screen of {screen}" if kind.name in installed else f"{kind.name} is not installed"
+        for kind in order[: order.index(chosen)]
+    ]
+    return chosen, "; ".join(reasons) or "the usual one"
+
+
+def find_server(request: ServerRequest, environ: Mapping[str, str]) -> tuple[ServerKind, str, str]:
+    """Choose among the X servers of this machine; return the kind, the path of its program, and why it is taken.
+
+    :raises LaunchError: none can do what is asked for.
+    """
+    programs = {kind.name: program for kind in KINDS if (program := find(kind, environ)) is not None}
+    try:
+        kind, why = choose_server(programs, request)
+    except NoServerError as error:
+        from anaheadless import packages  # only here: a run that succeeds does not need it
+
+        if request.kind != "auto" and error.programs:
+            raise packages.not_installed(error.programs[0], os.get_exec_path(environ)) from error
+        hint = packages.install_hint(error.programs[0]) if error.programs else "Choose another --server or --screen."
+        if "Xwayland" in error.programs[1:] and packages.manager() in ("dnf", None):
+            others = packages.names_for(["Xwayland"], "dnf")
+            hint += f" Where there is no such package, as in EL 10: {packages.INSTALL['dnf']} {others}."
+        raise LaunchError(str(error), hint=hint) from error
+    return kind, programs[kind.name], why
+
+
+def _program(kind: ServerKind) -> str:
+    return kind.programs[-1].rpartition("/")[2]
