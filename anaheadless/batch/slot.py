@@ -17,10 +17,11 @@ from anaheadless.batch.items import Item
 from anaheadless.batch.program import Program
 from anaheadless.errors import LIMITS_HINT, LaunchError
 from anaheadless.launch import run as launch
+from anaheadless.launch.run import Role
 from anaheadless.launch.target import Target
 from anaheadless.options import Options
 from anaheadless.session import discovery
-from anaheadless.system.programs import this_python
+from anaheadless.system import processes
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _IN_SLOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "in_slot.py")
@@ -136,11 +137,14 @@ def _become_worker(
         os.dup2(null, 0)
         with suppress(OSError):  # standard error may be closed
             os.dup2(2, 1)
+        if program.kind == "exec":
+            ready = launch.start(options, environ, program.python, Role("run", wait_for_server=False))
+            processes.close_descriptors_except({0, 1, 2, channel.connection.fileno()})
+            worker.main(channel, ready.environ)
+        # To import, it takes the interpreter of the program.
         channel.connection.set_inheritable(True)
-        # A worker that only executes others needs nothing but the standard library.
-        python = (program.executable,) if program.kind != "exec" else (this_python(), "-I", "-S")
-        arguments = (*python, _IN_SLOT, str(channel.connection.fileno()))
-        launch.run(Target(python[0], arguments), options, environ, program.python)
+        arguments = (program.executable, _IN_SLOT, str(channel.connection.fileno()))
+        launch.run(Target(program.executable, arguments), options, environ, program.python)
     except LaunchError as error:
         refusal = worker.refusal(error.message, error.details, error.hint, error.exit_code)
     except BaseException:

@@ -1,8 +1,9 @@
 """The process that a slot's session lives as long as: it runs one item after another, and ends what they leave.
 
-It runs in the target's own interpreter and environment, on the standard library of Python 3.8 or newer, as
-``python in_slot.py DESCRIPTOR``. The descriptor is a socket to the mapper; each message is a line of JSON. The
-first one that comes says what is to be run, see :class:`anaheadless.batch.program.Program`. Those that follow:
+It is a fork of the mapper; or where it has to import something, ``in_slot.py`` in the target's own interpreter and
+environment, on the standard library of Python 3.8 or newer. It talks to the mapper over a socket; each message is a
+line of JSON. The first one that comes says what is to be run, see :class:`anaheadless.batch.program.Program`. Those
+that follow:
 
 ``{"run": [WORD, ...], "out": FILE, "err": FILE, "private_tmp": BOOL}``
     Run an item, with these arguments.
@@ -35,8 +36,8 @@ from anaheadless.batch import children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Any
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any, NoReturn
 
 REPORTED = ("DISPLAY", "XAUTHORITY", "ANAHEADLESS_SESSION", "CUDA_VISIBLE_DEVICES", "VGL_DISPLAY")
 REFUSED = 125
@@ -245,11 +246,12 @@ class Worker:
             shutil.rmtree(self.item.folder, ignore_errors=True)
 
 
-def main(descriptor: int) -> None:
-    """Serve the mapper; in a process that is forked for it, be an item."""
-    os.set_inheritable(descriptor, False)
+def main(channel: Channel, environ: Mapping[str, str]) -> None:
+    """Serve the mapper; in a process that is forked for it, be an item.
+
+    :param environ: the environment of the items.
+    """
     children.adopt_orphans()
-    channel = Channel(socket.socket(fileno=descriptor))
     waiting: list[dict[str, Any]] = []
     try:
         while not waiting:
@@ -264,7 +266,7 @@ def main(descriptor: int) -> None:
                 channel.send(problem)
                 os._exit(REFUSED)
         worker = Worker(channel, program)
-        channel.send({"ready": {name: os.environ[name] for name in REPORTED if name in os.environ}})
+        channel.send({"ready": {name: environ[name] for name in REPORTED if name in environ}})
         task = worker.serve(waiting)
     except (EOFError, ConnectionError):  # the mapper has gone
         os._exit(0)
@@ -274,11 +276,15 @@ def main(descriptor: int) -> None:
 
         calls.serve(task["stay"], program["call"], values=program["values"])
         return
-    redirect(task)
+    try:
+        redirect(task)
+    except OSError as error:
+        os.write(2, f"anaheadless: {error.filename}: {error.strerror}\n".encode(errors="surrogateescape"))
+        os._exit(REFUSED)
     if forks:
         preload.become(program, task)
     else:
-        _execute(program["executable"], task)
+        _execute(program["executable"], task, environ)
 
 
 def redirect(task: dict[str, Any]) -> None:
@@ -289,12 +295,10 @@ def redirect(task: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
-def _execute(executable: str, task: dict[str, Any]) -> None:
-    """Become another program, with the environment that this one was started with: Python may have added LC_CTYPE."""
-    with open("/proc/self/environ", "rb") as file:
-        environ = dict(entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry)
+def _execute(executable: str, task: dict[str, Any], environ: Mapping[str, str]) -> NoReturn:
+    """Become another program."""
     if "folder" in task:
-        environ[b"TMPDIR"] = os.fsencode(task["folder"])
+        environ = {**environ, "TMPDIR": task["folder"]}
     for number in signal.SIGPIPE, signal.SIGXFSZ:  # what Python ignores stays ignored
         signal.signal(number, signal.SIG_DFL)
     try:
