@@ -9,9 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import quote
 
-from anaheadless.batch import output, thumbnails
+from anaheadless.batch import expectations, output, thumbnails
+from anaheadless.batch.items import Item
 from anaheadless.batch.journal import OK, Contents, Result
 from anaheadless.errors import FAILED, LaunchError, printable
 
@@ -19,9 +21,17 @@ TAIL_BYTES, TAIL_LINES = 1 << 14, 20
 BARS = 24
 
 
-def write(path: str, contents: Contents) -> None:
-    """Write the report about what a journal holds; :raises LaunchError: it can't be written."""
-    results = sorted(contents.results.values(), key=lambda result: result.item)
+def write(path: str, contents: Contents, expected: Sequence[str]) -> None:
+    """Write the report about what a journal holds.
+
+    :param expected: patterns of the files that an item makes: a map that ran without them has not noted these.
+    :raises LaunchError: it can't be written.
+    """
+    columns = contents.maps[-1].get("columns", ()) if contents.maps else ()
+    results = [
+        replace(result, outputs=expectations.check(expected, Item(result.item, result.input, result.id), columns)[0])
+        for result in sorted(contents.results.values(), key=lambda result: result.item)
+    ]
     pictures = thumbnails.make([name for name in map(picture_of, results) if name is not None])
     tails = {result.id: _tail(result) for result in results if result.result != OK}
     new = f"{path}.{os.getpid()}.new"

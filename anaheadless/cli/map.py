@@ -111,7 +111,7 @@ def map_(args: tuple[str, ...], python: str, environ: dict[str, str], options: O
         from anaheadless.batch import journal as journals
         from anaheadless.batch import report
 
-        report.write(settings["report"], journals.read(request.journal))
+        report.write(settings["report"], journals.read(request.journal), request.plan.expected)
     if ended_by:
         _end_by(ended_by)
     sys.exit(SOME_FAILED if failed else 0)
