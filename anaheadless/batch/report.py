@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import quote
 
-from anaheadless.batch import expectations, output, thumbnails
+from anaheadless.batch import blank, expectations, output, thumbnails
 from anaheadless.batch.items import Item
 from anaheadless.batch.journal import OK, Contents, Result
 from anaheadless.errors import FAILED, LaunchError, printable
@@ -51,11 +51,8 @@ def write(path: str, contents: Contents, expected: Sequence[str]) -> None:
 
 def picture_of(result: Result) -> str | None:
     """Choose the picture that shows an item: the first one that it has made, or its display when its time was up."""
-    made = [path for path in result.outputs if os.path.splitext(path)[1].lower() in _SUFFIXES]
+    made = [path for path in result.outputs if blank.is_picture(path)]
     return result.screenshot if result.result != OK and result.screenshot else next(iter(made), None)
-
-
-_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff"))
 
 
 def _tail(result: Result) -> str:

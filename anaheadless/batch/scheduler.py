@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from anaheadless.batch import children, expectations, journal, slot
+from anaheadless.batch.blank import Looker, is_picture
 from anaheadless.batch.items import Item
 from anaheadless.batch.journal import Result
 from anaheadless.batch.program import Program
@@ -47,6 +48,7 @@ class Plan:
     :param private_tmp: whether each item gets a TMPDIR of its own, which is removed afterwards.
     :param folder: where what the items say is kept.
     :param expected: patterns of the files that an item is to make.
+    :param blank_fails: whether an expected picture of one colour is a failure.
     :param lifeline: a descriptor that shows, by its end, that nobody wants the results any more; or None.
     """
 
@@ -59,6 +61,7 @@ class Plan:
     max_failures: int | None = None
     private_tmp: bool = False
     expected: tuple[str, ...] = ()
+    blank_fails: bool = False
     lifeline: int | None = None
 
 
@@ -124,6 +127,7 @@ class Scheduler:
         self._selector = selectors.DefaultSelector()
         self._events: deque[Event] = deque()
         self._host = os.uname().nodename
+        self._looker = Looker()
 
     def events(self) -> Generator[Event, None, None]:
         """Run the items, and yield what happens; whatever ends this, nothing is left of them.
@@ -331,6 +335,8 @@ class Scheduler:
         problem = ""
         if self._plan.expected:
             outputs, problem = expectations.check(self._plan.expected, attempt.item, self._columns)
+        if self._plan.blank_fails and not problem and status == 0:
+            problem = "blank" if any(self._looker.is_blank(path) for path in filter(is_picture, outputs)) else ""
         picture = self._picture(attempt)
         return Result(
             item=attempt.item.number,
@@ -409,6 +415,7 @@ class Scheduler:
     def _end_all(self) -> None:
         """End all slots, and wait until their sessions have ended, too."""
         state = self._state
+        self._looker.close()
         for each in state.slots[:]:
             self._remove(each)
         deadline = time.monotonic() + END_SECONDS

@@ -78,6 +78,7 @@ def _count(least: int = 1) -> click.IntRange:
     "--resume/--no-resume", default=True, help="Leave out what is done, or run everything.  [default: resume]"
 )
 @click.option("--expect", multiple=True, metavar="FILE", help="A file that an item makes, which shows that it is done.")
+@click.option("--blank-is-failure", is_flag=True, help="Let an expected picture of one colour be a failure.")
 @click.option("--shard", type=ShardType(), metavar=ShardType.name, help="Run part I of N; auto: ask the batch system.")
 @click.option("--fsync", is_flag=True, help="Wait for the disk after each line of the journal.")
 @click.option("--retries", type=_count(0), default=0, metavar="N", help="Run a failed item up to N times more.")
@@ -160,6 +161,8 @@ def _request(
         words, values = inputs.split_words(args)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if settings["blank_is_failure"] and not settings["expect"]:
+        raise click.UsageError("--blank-is-failure needs --expect, which says where the pictures are.")
     program = _program(words, python, os.get_exec_path(environ), settings)
     shard = settings["shard"]
     plan = Plan(
@@ -172,6 +175,7 @@ def _request(
         max_failures=1 if settings["fail_fast"] else settings["max_failures"],
         private_tmp=settings["private_tmp"],
         expected=settings["expect"],
+        blank_fails=settings["blank_is_failure"],
         lifeline=settings["lifeline"],
     )
     return mapping.Request(

@@ -141,6 +141,38 @@ def test_expected_files_say_what_is_done(maps: Maps) -> None:
     assert maps.results()["b.in"] == "missing"  # what it has made is still older than its input
 
 
+def test_blank_pictures_are_failures_where_that_is_asked_for(maps: Maps) -> None:
+    script = """
+import sys
+from PyQt5.QtGui import QImage, qRgb
+kind, path = sys.argv[1:]
+image = QImage(40, 30, QImage.Format_RGB32)
+image.fill(qRgb(1, 2, 3))
+if kind == "drawn":
+    image.setPixel(39, 29, qRgb(1, 2, 4))
+image.save(path)
+if kind == "cut":
+    open(path, "w").write("no picture")
+"""
+    args = (
+        "--expect",
+        "{} é.png",
+        maps.script(script),
+        "{}",
+        "{} é.png",
+        ":::",
+        "drawn",
+        "plain",
+        "cut",
+        "black",
+    )
+    maps.run("--blank-is-failure", *args, status=1)
+    assert maps.results() == {"drawn": "ok", "plain": "blank", "cut": "ok", "black": "blank"}
+    maps.run("--no-resume", *args)
+    assert set(maps.results().values()) == {"ok"}
+    assert "needs --expect" in maps.run("--blank-is-failure", "-c", "0", ":::", "a", status=2).stderr
+
+
 def test_failures_are_tried_again(maps: Maps) -> None:
     script = "import os, sys; os.mkdir(sys.argv[1]) if not os.path.exists(sys.argv[1]) else sys.exit(0); sys.exit(1)"
     output = maps.run("--retries", "1", maps.script(script), ":::", "a")
