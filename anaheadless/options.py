@@ -6,6 +6,7 @@ keys of configuration files, the keywords of the Python functions, and the refer
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -274,6 +275,25 @@ class Option(Record):
             return self.shown_default
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
+    def _as_plain(self, value: Any) -> Any:
+        """Return a value of Python's own types, as numpy's numbers are not; :raises TypeError: it can't be one."""
+        if self.kind is FLAG:
+            if value not in (True, False):
+                raise TypeError
+            return bool(value)
+        if self.kind is LIST:
+            words = tuple(value)
+            if isinstance(value, (str, bytes)) or not all(isinstance(word, str) for word in words):
+                raise TypeError
+            return words
+        if isinstance(value, (str, bool)):
+            if isinstance(value, bool) or str not in self.kind.types:
+                raise TypeError
+            return value
+        if str in self.kind.types:
+            raise TypeError
+        return float(value) if float in self.kind.types else operator.index(value)
+
     def check(self, value: Any) -> Any:
         """Return the value that Python code gives, parsed.
 
@@ -282,13 +302,14 @@ class Option(Record):
         """
         if value is None and self.default is None:
             return None
-        is_right = isinstance(value, self.kind.types) and (self.kind is FLAG or not isinstance(value, bool))
-        if not is_right or (self.kind is LIST and not all(isinstance(each, str) for each in value)):
-            raise TypeError(f"{self.field} has to be {self.kind.noun}, not {value!r}.")
-        if self.kind in (FLAG, LIST):
-            return tuple(value) if self.kind is LIST else value
         try:
-            return self.kind.parse(str(value))
+            plain = self._as_plain(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"{self.field} has to be {self.kind.noun}, not {value!r}.") from None
+        if self.kind in (FLAG, LIST):
+            return plain
+        try:
+            return self.kind.parse(plain if isinstance(plain, str) else str(plain))
         except ValueError as error:
             raise ValueError(f"{self.field}: {error}") from error
 
