@@ -80,6 +80,7 @@ def test_stop_without_a_name_wants_to_know_which() -> None:
     assert session.display in output.stderr
 
 
+@pytest.mark.server("xvfb")
 def test_a_session_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
     server = tmp_path / "Xvfb"
     server.write_text("#!/bin/sh\nexec sleep 1000\n")
