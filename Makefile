@@ -16,11 +16,10 @@ demo: system .venv/installed ## draw a picture on this machine: brain.png
 test: test-system .venv/installed-for-tests ## run the tests; ARGS go to pytest: make test ARGS=tests/cli
 	$(BIN)/python $(PYTEST) $(ARGS)
 
-# Each test runs once: those that are counted, see tests/conftest.py, and then the others.
-coverage: test-system .venv/installed-for-tests ## run the tests, and check how much of the code they run
+# Counting makes a test slow, so only some are run, see tests/conftest.py.
+coverage: test-system .venv/installed-for-tests ## check how much of the code the tests run
 	rm -rf build/coverage
 	$(BIN)/coverage run $(PYTEST) -m 'counted and not soak'
-	$(BIN)/python $(PYTEST) -m 'not counted and not soak'
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -328,10 +328,10 @@ TABLE = (
     ),
     Option(
         "probe-timeout", SECONDS, Options.probe_timeout, OPENGL,
-        "Time for the probe of one OpenGL candidate; all of them together get three times as long.",
+        "Time for the test of one OpenGL candidate; all of them together get three times as long.",
         in_python=True,
     ),
-    Option("fresh", FLAG, False, OPENGL, "Probe OpenGL even if a run within the last hour has."),
+    Option("fresh", FLAG, False, OPENGL, "Test OpenGL again, even if it was tested within the last hour."),
     Option("timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.", _LAUNCHES),
     Option(
         "grace", DURATION, RunLimits.grace, LIMITS, "Time for it to end after SIGTERM; then comes SIGKILL.", _LAUNCHES,
@@ -342,7 +342,7 @@ TABLE = (
         metavar="FILE.png", plain=False,
     ),
     Option(
-        "log", FILE, None, LIMITS, "Append to this file what happens to the session, and what the X server says.",
+        "log", FILE, None, LIMITS, "Append the session's events and the X server's messages to this file.",
         (*_LAUNCHES, "start"), plain=False,
     ),
     Option(
@@ -355,13 +355,13 @@ TABLE = (
     ),
     Option(
         "no-shim", FLAG, True, ADVANCED,
-        "Leave import anatomist.headless, in Python programs, to the one that is installed.",
+        "Do not replace anatomist.headless: Python programs import the installed one.",
         in_python=True, python_name="shim",
     ),
     Option(
         "supervise", FLAG, False, ADVANCED,
-        "Stay in front of your program, and return when nothing is left of the session; always so as PID 1 of a "
-        "container.",
+        "Stay in front of your program, and return when nothing is left of the session. Always on for PID 1 "
+        "of a container.",
         _LAUNCHES,
     ),
     Option("verbose", FLAG, False, ADVANCED, "Report each step on stderr.", short="v"),

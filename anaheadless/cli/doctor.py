@@ -15,7 +15,7 @@ from anaheadless.options import Options
 
 
 @click.command(cls=Configured, context_settings=CONTEXT)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; see the documentation of doctor.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; see docs/reference/doctor-json.rst.")
 @click.option(
     "--render",
     type=click.Path(dir_okay=False, writable=True),
@@ -26,7 +26,7 @@ from anaheadless.options import Options
 def doctor(as_json: bool, render: str | None, python: str, environ: dict[str, str], options: Options) -> NoReturn:
     """Check this machine: what a run would find and choose, and what to install.
 
-    The exit status is 0 when a run would work, and 1 when not.
+    The exit status is 0 if a run would work, otherwise 1.
     """
     from anaheadless.diagnostics import doctor as examination  # only here: a run has no need of it
 

@@ -19,8 +19,8 @@ Examples:
   anaheadless exec ./viewer brain.gii      any other program
   anaheadless run --gl none form.py        without OpenGL: takes a fifth of the memory
 
-The exit status is that of your program. Else: 125 the launcher failed, 126 your program can't be executed, 127 it was
-not found, 2 wrong usage.
+The exit status is that of your program. Otherwise: 2 for wrong usage, 125 if anaheadless failed, 126 if your program
+can't be executed, 127 if it was not found.
 
 \b
 A variable can set an option, as ANAHEADLESS_GL sets --gl, and so can a file:

@@ -79,8 +79,8 @@ def clean() -> None:
 def stop(session: str | None, grace: float) -> None:
     """End a session, and the program that runs in it.
 
-    SESSION is a display, as 4711 or :4711, or the PID of a program. The default is the session of the calling shell, if
-    it is in one.
+    SESSION is a display, such as 4711 or :4711, or the PID of a program. The default is the session of the calling
+    shell, if it is in one.
     """
     from anaheadless.session import manage
 
@@ -94,8 +94,8 @@ def stop(session: str | None, grace: float) -> None:
 def screenshot(args: tuple[str, ...], crop: Any) -> None:
     """Save what a session shows now as a PNG file.
 
-    Its program may hang, or be stopped. SESSION is a display, as 4711 or :4711, or the PID of a program. The default is
-    the session of the calling shell, else the only session.
+    This works even if the program hangs or is stopped. SESSION is a display, such as 4711 or :4711, or the PID of a
+    program. The default is the session of the calling shell, else the only session.
     """
     from anaheadless.session import manage
     from anaheadless.x11 import screenshot as camera
@@ -120,8 +120,8 @@ def view(session: str | None) -> None:
     This prints how to connect, with a password that works once, and ends when you close the viewer. Only programs on
     this machine can connect; from another machine, use an ssh tunnel. It needs x11vnc.
 
-    Its program may hang. SESSION is a display, as 4711 or :4711, or the PID of a program. The default is the session of
-    the calling shell, else the only session.
+    This works even if the program hangs. SESSION is a display, such as 4711 or :4711, or the PID of a program. The
+    default is the session of the calling shell, else the only session.
     """
     from anaheadless.session import manage
     from anaheadless.session import viewer as viewing

@@ -85,8 +85,8 @@ def start(
       eval "$(anaheadless start)"
       anaheadless start --shell fish | source
 
-    The display ends with anaheadless stop, or with the calling shell. In a pipeline, or beside && and ||, the caller is
-    a shell of its own that ends at once: use --pid $$ there.
+    The display ends with anaheadless stop, or with the calling shell. In a pipeline, or next to && or ||, the caller is
+    a subshell that ends at once: use --pid $$ there.
     """  # noqa: D301
     from anaheadless.cli import shell_export
 

@@ -279,7 +279,8 @@ BEFORE
 parent = os.getpid()
 if os.fork():
     os._exit(0)
-while os.getppid() == parent:
+from anaheadless.system import processes
+while processes.is_alive(parent):  # with its threads, which may outlive its main one for a moment
     time.sleep(0.001)
 second = tried(anaheadless.setup_headless, need_opengl=False)
 if not isinstance(second, str):
