@@ -184,7 +184,7 @@ def _prepare_on_a_display(question: Question, server: ServerOptions, role: Role,
         # 4. Meanwhile, look into the cache.
         key = find_opengl.cache_key(question)
         entry = find_opengl.cached(question, key)
-        may_hurry = activate and not role.wait_for_server and not options.limits.recording
+        may_hurry = activate and not role.wait_for_server and not options.limits.recording and options.wm == "none"
         if entry is not None and entry.accepts_early_clients and may_hurry:
             # 5a. The target's first connection waits for the X server; should that fail, the keeper says so.
             starting.check_keeper()
@@ -218,6 +218,11 @@ def _server_options(
         ffmpeg = recorder.find(environ)
     wanted = ServerRequest(options.screen, options.server, options.opengl is not None)
     kind, program, why = find_server(wanted, environ)
+    window_manager = None
+    if options.wm != "none":
+        from anaheadless.session.window_manager import find_window_manager  # only here: most runs have none
+
+        window_manager = find_window_manager(options.wm, environ)
     server = ServerOptions(
         kind=kind,
         program=program,
@@ -232,6 +237,7 @@ def _server_options(
         limits=options.limits,
         target=target,
         ffmpeg=ffmpeg,
+        window_manager=window_manager,
     )
     return server, why
 
