@@ -152,11 +152,11 @@ def test_a_launch_that_fails_ends_the_program_as_the_launchers_own_command_ends(
     """With its status and its words, after all that the script had to say."""
     (tmp_path / "alone").mkdir()  # Xvfb is looked for beside the interpreter, too
     (tmp_path / "alone" / "python").symlink_to(os.path.realpath(sys.executable))
-    code = "print('said before'); import anaheadless; anaheadless.relaunch(); print('never said')"
+    code = "print('said before'); import anaheadless; anaheadless.relaunch(server='xvfb'); print('never said')"
     environ = buffered(PYTHONPATH=str(CHECKOUT), PATH=f"{tmp_path}/bin")
     output = run("-c", code, command=f"{tmp_path}/alone/python", env=environ)
     assert (output.returncode, output.stdout) == (125, "said before\n")
-    theirs = run("run", "--python", f"{tmp_path}/alone/python", "-c", "pass", env=environ)
+    theirs = run("run", "--server", "xvfb", "--python", f"{tmp_path}/alone/python", "-c", "pass", env=environ)
     assert output.stderr.startswith("anaheadless: Xvfb is not installed, or not on PATH")
     assert (theirs.returncode, theirs.stderr) == (125, output.stderr)
 
@@ -164,7 +164,7 @@ def test_a_launch_that_fails_ends_the_program_as_the_launchers_own_command_ends(
 def test_a_server_that_fails_is_quoted(tmp_path: Path) -> None:
     write_program(tmp_path / "bin" / "Xvfb", f"echo $$ >>{tmp_path}/servers", "echo 'the moon is full' >&2", "exit 1")
     environ = buffered(PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
-    output = python("print('said before'); anaheadless.relaunch(); print('never said')", env=environ)
+    output = python("print('said before'); anaheadless.relaunch(server='xvfb'); print('never said')", env=environ)
     assert (output.returncode, output.stdout) == (125, "said before\n")
     assert "  | the moon is full\n" in output.stderr
     assert "Traceback" not in output.stderr

@@ -170,7 +170,8 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_started(
 
 
 def test_missing_server_is_said() -> None:
-    with pytest.raises(LaunchError, match="Xvfb is not installed"), virtual_display({"PATH": "/nonexistent"}):
+    nowhere = {"PATH": "/nonexistent"}
+    with pytest.raises(LaunchError, match="Xvfb is not installed"), virtual_display(nowhere, server="xvfb"):
         pass
 
 

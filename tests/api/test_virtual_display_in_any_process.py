@@ -118,7 +118,7 @@ for _ in range(20):
 for _ in range(3):
     fail(server_args=("-no-such-option",))
     fail(server_args=("a\\0b",))
-    fail(environ={"PATH": "/nonexistent"})
+    fail(environ={"PATH": "/nonexistent"}, server="xvfb")
 assert has() == before, (before, has())
 """
     output = run_python(*STRICT, "-c", code, tmp_path / "x.png")

@@ -150,7 +150,7 @@ def test_a_gpu_that_only_egl_reaches_is_told_of(device: dict[str, Any], renderer
 
 
 def test_a_missing_xvfb_is_said_with_its_package(tmp_path: Path) -> None:
-    output = run("doctor", env={"PATH": str(tmp_path)})
+    output = run("doctor", "--server", "xvfb", env={"PATH": str(tmp_path)})
     assert output.returncode == 1
     assert "Xvfb: not found; required. Install it" in output.stdout
 
