@@ -202,7 +202,8 @@ def _prepare_on_a_display(question: Question, server: ServerOptions, role: Role,
                 find_opengl.store(question, key, session.accepts_early_clients(), glx, selection)
         # 6. Publish what the session has.
         cache_file = key.path if key is not None and entry is not None else ""
-        session.publish(_status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file))
+        status = _status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file)
+        session.publish(status.replace(server_kind=server.kind.name))
         chosen = selection.chosen if selection is not None else None
         return Launch(session, environment_with(opengl=chosen), selection, entry is not None, glx, server.kind.name)
 

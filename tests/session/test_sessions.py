@@ -27,6 +27,7 @@ def test_list_shows_what_a_session_is() -> None:
         assert (row["state"], row["purpose"], row["backend"]) == ("running", "run", "native")
         assert "hold.py" in str(row["command"])
         assert str(row["renderer"])
+        assert row["server_kind"] == os.environ.get("ANAHEADLESS_SERVER", "xvfb")
         assert isinstance(row["age"], float)
         assert 0 <= row["age"] < PATIENCE
         assert isinstance(row["server_memory"], int)
