@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         screen: str
         dpi: int | None
         server: str
+        wm: str
         server_args: Sequence[str]
         start_timeout: float
         gl: str
@@ -123,6 +124,7 @@ class Options(Record):
 
     :param opengl: where OpenGL is to come from, or None for no OpenGL.
     :param server: the kind of X server, one of SERVERS.
+    :param wm: the window manager: ``none``, ``focus`` for the built-in one, ``auto`` or a program.
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
     :param probe_timeout: seconds that the probe of one candidate may take; all of them may take three times as long.
@@ -135,6 +137,7 @@ class Options(Record):
     screen: Screen = Screen()
     dpi: int | None = None
     server: str = "auto"
+    wm: str = "none"
     opengl: OpenGLRequest | None = OpenGLRequest()
     server_args: tuple[str, ...] = ()
     start_timeout: float = 30.0
@@ -185,6 +188,12 @@ def _parse_server(text: str) -> str:
     return _parse_choice(text, SERVERS)
 
 
+def _parse_wm(text: str) -> str:
+    if not text or text.startswith("-"):
+        raise ValueError(f"{text!r} is not 'none', 'focus', 'auto' or a program.")
+    return text
+
+
 def _parse_choice(text: str, choices: tuple[str, ...]) -> str:
     if text not in choices:
         raise ValueError(f"{text!r} is not one of {', '.join(map(repr, choices))}.")
@@ -223,6 +232,7 @@ DPI = Kind("N", _parse_dpi, (int,), "a whole number")
 DURATION = Kind("DURATION", parse_duration, (int, float), "a number of seconds")
 SECONDS = Kind("SECONDS", _parse_seconds, (int, float), "a number of seconds")
 GL = Kind("|".join(BACKENDS), _parse_gl, choices=BACKENDS)
+WM = Kind("none|focus|auto|PROGRAM", _parse_wm)
 SERVER = Kind("|".join(SERVERS), _parse_server, choices=SERVERS)
 VGL = Kind("egl|eglN|/dev/dri/cardN|:N", _parse_vgl_display)
 
@@ -325,6 +335,10 @@ TABLE = (
         "The kind of X server. auto: Xvfb if it is installed, else one of the others.", in_python=True,
     ),
     Option(
+        "wm", WM, "none", DISPLAY,
+        "The window manager. focus: a built-in one; auto: an installed one, else focus.", in_python=True,
+    ),
+    Option(
         "server-arg", LIST, (), DISPLAY,
         "A further argument for the X server; repeatable: --server-arg=-maxclients --server-arg=512",
         in_python=True, python_name="server_args", plain=False,
@@ -416,9 +430,10 @@ def build(values: Mapping[str, Any]) -> Options:
         )
     timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
     limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "")
-    same = ("screen", "dpi", "server", "server_args", "start_timeout", "probe_timeout", "shim", "fresh", "supervise")
-    others = {name: given[name] for name in same}
-    return Options(opengl=opengl, limits=limits, verbose=given["verbose"], **others)
+    same = ("screen", "dpi", "server", "wm", "server_args", "start_timeout", "probe_timeout")
+    flags = ("shim", "fresh", "supervise", "verbose")
+    others = {name: given[name] for name in same + flags}
+    return Options(opengl=opengl, limits=limits, **others)
 
 
 # --- who asks

@@ -192,7 +192,7 @@ def _prepare_on_a_display(
         # 4. Meanwhile, look into the cache.
         key = find_opengl.cache_key(question)
         entry = find_opengl.cached(question, key)
-        may_hurry = activate and not role.wait_for_server and not options.limits.recording
+        may_hurry = activate and not role.wait_for_server and not options.limits.recording and options.wm == "none"
         if entry is not None and entry.accepts_early_clients and may_hurry:
             # 5a. The target's first connection waits for the X server; should that fail, the keeper says so.
             starting.wait_for_keeper()
@@ -210,7 +210,8 @@ def _prepare_on_a_display(
                 find_opengl.store(question, key, session.accepts_early_clients(), glx, selection)
         # 6. Publish what the session has.
         cache_file = key.path if key is not None and entry is not None else ""
-        session.publish(_status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file))
+        status = _status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file)
+        session.publish(status.replace(server_kind=server.kind.name))
         chosen = selection.chosen if selection is not None else None
         return Launch(session, environment_with(opengl=chosen), selection, entry is not None, glx, server.kind.name)
 
@@ -226,6 +227,11 @@ def _server_options(
         ffmpeg = recorder.find(environ)
     wanted = ServerRequest(options.screen, options.server, options.opengl is not None)
     kind, program, why = find_server(wanted, environ)
+    window_manager = None
+    if options.wm != "none":
+        from anaheadless.session.window_manager import find_window_manager  # only here: most runs have none
+
+        window_manager = find_window_manager(options.wm, environ)
     server = ServerOptions(
         kind=kind,
         program=program,
@@ -240,6 +246,7 @@ def _server_options(
         limits=options.limits,
         target=target,
         ffmpeg=ffmpeg,
+        window_manager=window_manager,
     )
     return server, why
 

@@ -45,6 +45,7 @@ class ServerOptions(Record):
     :param further_authority: X authority entries of other displays, to stand after ours.
     :param folders: where to put the cookie, see :func:`anaheadless.system.private_files.folders`.
     :param target: the PID of the process that the session lives as long as, or None for this one.
+    :param window_manager: the command line of a window manager, without words for the built-in one; or None for none.
     :param ffmpeg: the path of ffmpeg, where there is to be a recording.
     """
 
@@ -60,6 +61,7 @@ class ServerOptions(Record):
     limits: RunLimits = RunLimits()
     target: int | None = None
     ffmpeg: str = ""
+    window_manager: tuple[str, ...] | None = None
 
 
 class DisplayInUseError(Exception):
@@ -80,6 +82,7 @@ class StartingSession(Record):
     :param messages: the descriptor of the memfd with the output of the server; *status* likewise, for what the keeper
         publishes.
     :param recording: the descriptors of the recording, and of the memfd with what ffmpeg has said; or none.
+    :param window_manager: the descriptor of the memfd with what the window manager has said, or None.
     """
 
     session: Session
@@ -91,9 +94,10 @@ class StartingSession(Record):
     messages: int
     status: int
     recording: tuple[int, int] | None
+    window_manager: int | None
 
     def wait_until_ready(self) -> bool:
-        """Wait for the server, and for the recording to begin; return whether the server has GLX.
+        """Wait for the server, its window manager and the recording; return whether the server has GLX.
 
         :raises DisplayInUseError: another number may do.
         :raises LaunchError: the server has ended, or is not ready in time.
@@ -106,6 +110,8 @@ class StartingSession(Record):
             if self.recording is not None:
                 os.ftruncate(self.recording[0], 0)  # once something is in the file, ffmpeg records
             control.send(protocol.READY, socket.MSG_NOSIGNAL)
+            if self.window_manager is not None:
+                self._await_window_manager(name(self.number), self.window_manager)
         except (OSError, connection.RefusedError) as error:
             raise self._failure(error) from error
         if self.recording is not None:
@@ -134,6 +140,33 @@ class StartingSession(Record):
         if b"keyboard" in output and display_number.has_foreign_keymap(self.number):
             return DisplayInUseError(by_sockets=False)
         return server_failure.describe(error, output, self.options.program, self.options.start_timeout)
+
+    def _await_window_manager(self, address: str, messages: int) -> None:
+        """Wait until a window manager tells all clients that it is there.
+
+        :raises OSError: the server has ended, or hangs; likewise RefusedError.
+        """
+        from anaheadless.x11.client import Client  # only here: most runs have no window manager
+
+        with connection.connect(address, self.cookie, self.deadline) as server:
+            client = Client(server)
+            sign = client.intern_atom("_NET_SUPPORTING_WM_CHECK")
+            while not client.property(client.root, sign):
+                late = time.monotonic() > self.deadline
+                if late or self._window_manager_has_ended():
+                    output = os.pread(messages, MESSAGES_LIMIT, 0).decode(errors="replace")
+                    program = (self.options.window_manager or ("the built-in one",))[0]
+                    raise LaunchError(
+                        f"the window manager {'was not ready in time' if late else 'ended'}: {program}",
+                        details=tuple(output.splitlines()[-8:]) or ("(it said nothing)",),
+                        hint="Choose another --wm: focus is built in, and always there.",
+                    )
+                time.sleep(0.002)
+
+    def _window_manager_has_ended(self) -> bool:
+        status = os.pread(self.status, MESSAGES_LIMIT, 0).decode().splitlines()
+        pids = [int(line.partition(": ")[2]) for line in status if line.startswith("window_manager: ")]
+        return bool(pids) and not processes.is_alive(pids[0])
 
     def _await_recording(self, file: int, messages: int) -> None:
         if _records(self.session.control, file, self.deadline):
@@ -209,6 +242,10 @@ def _start(
         descriptors[protocol.RECORDER] = recording[1]
         if is_new:
             undo(server_process.remove, limits.recording)
+    window_manager = None
+    if options.window_manager is not None:
+        window_manager = stack.enter_context(memory_file("window-manager")).fileno()
+        descriptors[protocol.WINDOW_MANAGER] = window_manager
     descriptors.update(_descriptors_of_kind(stack, options))
     cookie = os.urandom(16)
     # A ^C between the claim and its hand-over to the keeper would leave the socket file.
@@ -240,7 +277,8 @@ def _start(
     leftovers.sweep(folders=options.folders)  # while keeper and server start
     path = cookie_file or f"/proc/{keeper}/fd/{protocol.COOKIE}"
     session = Session(f":{claim.number}", path, keeper, control, os.getpid())
-    return StartingSession(session, options, claim.number, cookie, activate, deadline, messages, status, recording)
+    outputs = (messages, status, recording, window_manager)
+    return StartingSession(session, options, claim.number, cookie, activate, deadline, *outputs)
 
 
 def _keeper_arguments(
@@ -272,6 +310,7 @@ def _keeper_arguments(
         *(display_number.socket_path(number), cookie_file, str(2 if activate else 0)),
         *(_inherited(kind.descriptors, activate), _variables(kind, activate), size),
         *(str(options.start_timeout), str(limits.timeout), str(limits.grace), limits.screenshot),
+        *([""] if options.window_manager is None else [str(len(options.window_manager)), *options.window_manager]),
         *(str(len(recorder_command)), *recorder_command),
         *command,
     ]

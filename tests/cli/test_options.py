@@ -28,6 +28,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "screen": ("640x480", "640x480"),
     "dpi": ("120", 120),
     "server": ("xwayland", "xwayland"),
+    "wm": ("focus", "focus"),
     "server-arg": ("-dpms", ["-dpms"]),
     "start-timeout": ("2.5", 2.5),
     "gl": ("mesa", "mesa"),
