@@ -239,7 +239,7 @@ VGL = Kind("egl|eglN|/dev/dri/cardN|:N", _parse_vgl_display)
 # --- what can be asked for
 
 _LAUNCHES = ("run", "exec", "python")
-_ALL = (*_LAUNCHES, "start", "doctor")
+_ALL = (*_LAUNCHES, "map", "start", "doctor")
 DISPLAY, OPENGL, LIMITS, ADVANCED = "Display", "OpenGL", "Limits and recording", "Advanced"
 
 
@@ -367,10 +367,13 @@ TABLE = (
         in_python=True,
     ),
     Option("fresh", FLAG, False, OPENGL, "Test OpenGL again, even if it was tested within the last hour."),
-    Option("timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.", _LAUNCHES),
     Option(
-        "grace", DURATION, RunLimits.grace, LIMITS, "Time for it to end after SIGTERM; then comes SIGKILL.", _LAUNCHES,
-        shown_default="10s", plain=False,
+        "timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.",
+        (*_LAUNCHES, "map"),
+    ),
+    Option(
+        "grace", DURATION, RunLimits.grace, LIMITS, "Time for it to end after SIGTERM; then comes SIGKILL.",
+        (*_LAUNCHES, "map"), shown_default="10s", plain=False,
     ),
     Option(
         "screenshot-on-timeout", FILE, None, LIMITS, "Save the screen when the time is up.", _LAUNCHES,
@@ -378,14 +381,14 @@ TABLE = (
     ),
     Option(
         "log", FILE, None, LIMITS, "Append the session's events and the X server's messages to this file.",
-        (*_LAUNCHES, "start"), plain=False,
+        (*_LAUNCHES, "map", "start"), plain=False,
     ),
     Option(
         "record", FILE, None, LIMITS, "Record the screen with ffmpeg until your program has ended.", _LAUNCHES,
         metavar="FILE.mp4", plain=False,
     ),
     Option(
-        "python", PROGRAM, None, ADVANCED, "The interpreter to use.", ("run", "python", "start", "doctor"),
+        "python", PROGRAM, None, ADVANCED, "The interpreter to use.", ("run", "python", "map", "start", "doctor"),
         shown_default="the one that anaheadless is installed in", plain=False,
     ),
     Option(
