@@ -51,6 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    kind = os.environ.get("ANAHEADLESS_SERVER", "xvfb")
+    for mark in item.iter_markers("server"):
+        if kind not in mark.args:
+            pytest.skip(f"not for {kind}, but for {', '.join(mark.args)}")
     for mark in item.iter_markers("needs"):
         for program in mark.args:
             if shutil.which(program) is None:
