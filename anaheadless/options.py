@@ -6,6 +6,7 @@ keys of configuration files, the keywords of the Python functions, and the refer
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -238,7 +239,7 @@ VGL = Kind("egl|eglN|/dev/dri/cardN|:N", _parse_vgl_display)
 # --- what can be asked for
 
 _LAUNCHES = ("run", "exec", "python")
-_ALL = (*_LAUNCHES, "start", "doctor")
+_ALL = (*_LAUNCHES, "map", "start", "doctor")
 DISPLAY, OPENGL, LIMITS, ADVANCED = "Display", "OpenGL", "Limits and recording", "Advanced"
 
 
@@ -284,6 +285,25 @@ class Option(Record):
             return self.shown_default
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
+    def _as_plain(self, value: Any) -> Any:
+        """Return a value of Python's own types, as numpy's numbers are not; :raises TypeError: it can't be one."""
+        if self.kind is FLAG:
+            if value not in (True, False):
+                raise TypeError
+            return bool(value)
+        if self.kind is LIST:
+            words = tuple(value)
+            if isinstance(value, (str, bytes)) or not all(isinstance(word, str) for word in words):
+                raise TypeError
+            return words
+        if isinstance(value, (str, bool)):
+            if isinstance(value, bool) or str not in self.kind.types:
+                raise TypeError
+            return value
+        if str in self.kind.types:
+            raise TypeError
+        return float(value) if float in self.kind.types else operator.index(value)
+
     def check(self, value: Any) -> Any:
         """Return the value that Python code gives, parsed.
 
@@ -292,13 +312,14 @@ class Option(Record):
         """
         if value is None and self.default is None:
             return None
-        is_right = isinstance(value, self.kind.types) and (self.kind is FLAG or not isinstance(value, bool))
-        if not is_right or (self.kind is LIST and not all(isinstance(each, str) for each in value)):
-            raise TypeError(f"{self.field} has to be {self.kind.noun}, not {value!r}.")
-        if self.kind in (FLAG, LIST):
-            return tuple(value) if self.kind is LIST else value
         try:
-            return self.kind.parse(str(value))
+            plain = self._as_plain(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"{self.field} has to be {self.kind.noun}, not {value!r}.") from None
+        if self.kind in (FLAG, LIST):
+            return plain
+        try:
+            return self.kind.parse(plain if isinstance(plain, str) else str(plain))
         except ValueError as error:
             raise ValueError(f"{self.field}: {error}") from error
 
@@ -346,10 +367,13 @@ TABLE = (
         in_python=True,
     ),
     Option("fresh", FLAG, False, OPENGL, "Test OpenGL again, even if it was tested within the last hour."),
-    Option("timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.", _LAUNCHES),
     Option(
-        "grace", DURATION, RunLimits.grace, LIMITS, "Time for it to end after SIGTERM; then comes SIGKILL.", _LAUNCHES,
-        shown_default="10s", plain=False,
+        "timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.",
+        (*_LAUNCHES, "map"),
+    ),
+    Option(
+        "grace", DURATION, RunLimits.grace, LIMITS, "Time for it to end after SIGTERM; then comes SIGKILL.",
+        (*_LAUNCHES, "map"), shown_default="10s", plain=False,
     ),
     Option(
         "screenshot-on-timeout", FILE, None, LIMITS, "Save the screen when the time is up.", _LAUNCHES,
@@ -357,14 +381,14 @@ TABLE = (
     ),
     Option(
         "log", FILE, None, LIMITS, "Append the session's events and the X server's messages to this file.",
-        (*_LAUNCHES, "start"), plain=False,
+        (*_LAUNCHES, "map", "start"), plain=False,
     ),
     Option(
         "record", FILE, None, LIMITS, "Record the screen with ffmpeg until your program has ended.", _LAUNCHES,
         metavar="FILE.mp4", plain=False,
     ),
     Option(
-        "python", PROGRAM, None, ADVANCED, "The interpreter to use.", ("run", "python", "start", "doctor"),
+        "python", PROGRAM, None, ADVANCED, "The interpreter to use.", ("run", "python", "map", "start", "doctor"),
         shown_default="the one that anaheadless is installed in", plain=False,
     ),
     Option(

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 import anaheadless.session.keeper
 from anaheadless.session.discovery import parse_command
 from tests.support.helpers import PROGRAMS, User, wait_until
+from tests.support.maps import Maps
 from tests.support.namespaces import CAN_UNSHARE, PrivateTmp, private
 
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -139,3 +140,14 @@ def users() -> Iterator[list[User]]:
         shutil.rmtree(folder)
         for uid in uids:
             shutil.rmtree(f"/tmp/anaheadless-{uid}", ignore_errors=True)
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Iterator[Maps]:
+    found = Maps(tmp_path)
+    yield found
+    try:
+        wait_until(lambda: not found.left(), "nothing is left of the maps")
+    finally:
+        for process in found.left():
+            process.kill()

@@ -113,7 +113,8 @@ SERVER_READY, TIMED_OUT = b"S", b"L"
 # Not as a script, which Python would compile each time. The package is a makeshift: to look for it, Python would list
 # a folder with all that is installed.
 KEEPER_BOOTSTRAP = """\
-import sys
+import os, sys
+os.write(6, b"keeper: %d\\n" % os.getpid())  # the launcher waits for this line
 sys.path[:] = filter(None, sys.path)  # with PYTHONHOME, the working directory is in it
 package = sys.modules["anaheadless"] = type(sys)("anaheadless")
 package.__path__ = [sys.argv[1].rpartition("/")[0].rpartition("/")[0]]
@@ -131,7 +132,10 @@ try:
     os.setsid()  # ^Z, or a SIGKILL of the target's group, is not for the keeper
     if os.fork():
         os._exit(0)
-    os.write(12, b"%d\\n" % os.getpid())
+    try:
+        os.write(12, b"%d\\n" % os.getpid())
+    except OSError:  # the launcher is gone, but what it has made is to be removed
+        pass
     os.close(12)
 except OSError as error:
     sys.exit(f"the keeper: {{error.strerror}}")
@@ -145,7 +149,6 @@ def main(argv: list[str]) -> None:
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(STOP, stop)
-    os.write(STATUS, b"keeper: %d\n" % os.getpid())  # without this line, the launcher knows that there was none
     keeper = Keeper(argv)
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

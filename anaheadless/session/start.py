@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import signal
 import socket
 import stat
@@ -117,11 +118,15 @@ class StartingSession(Record):
             self._await_recording(*self.recording)
         return glx
 
-    def check_keeper(self) -> None:
-        """Raise LaunchError if the keeper has ended already; don't wait."""
-        with suppress(BlockingIOError):
-            if not self.session.control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+    def wait_for_keeper(self) -> None:
+        """Wait until the keeper's interpreter runs; :raises LaunchError: it does not."""
+        poll = select.poll()
+        poll.register(self.session.control, select.POLLIN)
+        while not os.pread(self.status, 1, 0):
+            if poll.poll(1):  # it has ended: it says nothing before that line
                 raise self._failure(ConnectionError("the keeper has ended"))
+            if time.monotonic() > self.deadline:
+                raise self._failure(socket.timeout("timed out"))
 
     def _failure(self, error: Exception) -> Exception:
         if was_stopped(self.session.control):
@@ -178,23 +183,26 @@ class StartingSession(Record):
 
 
 @contextmanager
-def start(options: ServerOptions, environ: Mapping[str, str], *, activate: bool) -> Iterator[StartingSession]:
+def start(
+    options: ServerOptions, environ: Mapping[str, str], deadline: float, *, activate: bool, fork: bool
+) -> Iterator[StartingSession]:
     """Claim a display and start its keeper, which starts the X server meanwhile.
 
     Use it as a context: an exception in it ends the session, of which nothing is left.
 
     :param environ: where the server's own variables are taken from.
+    :param deadline: of all waiting, in seconds of :func:`time.monotonic`.
+    :param fork: this process is a launcher's own, and may be forked.
     :param activate: the server takes our sockets, by systemd's socket activation.
     :raises LaunchError: the session could not be started.
     """
-    deadline = time.monotonic() + options.start_timeout
     if options.target is not None and not processes.is_alive(options.target):
         raise LaunchError(
             f"there is no process {options.target}", hint="--pid takes the PID of the process to keep the display for."
         )
     with ExitStack() as stack:
         try:
-            starting = _start(stack, options, environ, activate, deadline)
+            starting = _start(stack, options, environ, deadline, activate=activate, fork=fork)
         except OSError as error:
             # The descriptors that a keeper gets are copied to high numbers first: EINVAL says that there are none.
             reason = os.strerror(errno.EMFILE) if error.errno == errno.EINVAL else error.strerror or error
@@ -203,7 +211,13 @@ def start(options: ServerOptions, environ: Mapping[str, str], *, activate: bool)
 
 
 def _start(
-    stack: ExitStack, options: ServerOptions, environ: Mapping[str, str], activate: bool, deadline: float
+    stack: ExitStack,
+    options: ServerOptions,
+    environ: Mapping[str, str],
+    deadline: float,
+    *,
+    activate: bool,
+    fork: bool,
 ) -> StartingSession:
     """Do what :func:`start` says; *stack* undoes it on an exception, and otherwise closes what is no longer needed."""
 
@@ -254,7 +268,7 @@ def _start(
             arguments = _keeper_arguments(options, claim.number, cookie_file, target, activate)
             variables = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
             try:
-                keeper = keeper_process.start(arguments, descriptors, variables, deadline)
+                keeper = keeper_process.start(arguments, descriptors, variables, deadline, fork=fork)
             except (NoKeeperError, socket.timeout) as error:
                 output = os.pread(messages, MESSAGES_LIMIT, 0)
                 raise server_failure.describe(error, output, options.program, options.start_timeout) from error

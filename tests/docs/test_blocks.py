@@ -36,6 +36,7 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("notebook", "notebook-picture", "notebook-server"),
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "record", "start", "clean"),
+        *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed"),
         *("relaunch", "setup", "displays", "anatomist"),
         *(f"from-{name}" for name in ("xvfb-run", "pyvirtualdisplay", "xvfbwrapper", "soma", "anatomist")),
     }
@@ -328,3 +329,21 @@ def test_entry_point_of_a_container(home: Path) -> None:
     words = [*json.loads(instructions["ENTRYPOINT"]), *json.loads(instructions["CMD"])]
     assert_well(shell(shlex.join([*namespaces(), *words]), home))
     assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_inputs(home: Path) -> None:
+    for folder in "subjects", "pics":
+        (home / folder).mkdir()
+    for name in "a b", "c":
+        (home / "subjects" / f"{name}.gii").touch()
+    (home / "subjects.csv").write_text("id,hemi\n1,left\n2,right\n")
+    (home / "render.py").write_text(BLOCKS["map-script"])
+    (home / "drawing.py").write_text(BLOCKS["map-function"])
+    made = {"a b.png", "c.png"}
+    for name in "map", "map-inputs", "map-faster", "map-safely", "map-failed":
+        for command in commands(name):
+            output = shell(command, home)
+            assert output.returncode == 0, output
+            assert {path.name for path in (home / "pics").iterdir()} >= made, command
+    assert {path.name for path in (home / "pics").iterdir()} == {*made, "1-left.png", "2-right.png"}
+    assert (home / "report.html").read_text().count("<img") == 2
