@@ -149,11 +149,14 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         )
     display = report["display"]
     for server in report["servers"]:
-        draws = f"OpenGL by {server['renderer']}" if server["renderer"] else "no OpenGL"
-        text = server["error"] or f"{server['path']}: starts, {draws}, {server['seconds']:.2f} s"
         if server["path"] is None:
-            text = "not installed"
-        yield Finding("X servers", None if server["path"] is None else not server["error"], f"{server['name']}: {text}")
+            good, text = None, "not installed"
+        elif server["error"]:
+            good, text = False, server["error"]
+        else:
+            draws = f"OpenGL by {server['renderer']}" if server["renderer"] else "no OpenGL"
+            good, text = True, f"{server['path']}: starts, {draws}, {server['seconds']:.2f} s"
+        yield Finding("X servers", good, f"{server['name']}: {text}")
     text = display["error"] or f"{display['screen']}, starts; {display['server']}: {display['why']}"
     yield Finding("display", not display["error"], text)
     for line in display.get("details", []):

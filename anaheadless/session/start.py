@@ -246,7 +246,8 @@ def _start(
     if options.window_manager is not None:
         window_manager = stack.enter_context(memory_file("window-manager")).fileno()
         descriptors[protocol.WINDOW_MANAGER] = window_manager
-    descriptors.update(_descriptors_of_kind(stack, options))
+    only_handed_over = stack.enter_context(ExitStack())
+    descriptors.update(_descriptors_of_kind(only_handed_over, options))
     cookie = os.urandom(16)
     # A ^C between the claim and its hand-over to the keeper would leave the socket file.
     with _signals_blocked():
@@ -274,6 +275,7 @@ def _start(
                 raise server_failure.describe(error, output, options.program, options.start_timeout) from error
     # From here on, the end of server and keeper is the end of the connections to them.
     claim.close()
+    only_handed_over.close()
     leftovers.sweep(folders=options.folders)  # while keeper and server start
     path = cookie_file or f"/proc/{keeper}/fd/{protocol.COOKIE}"
     session = Session(f":{claim.number}", path, keeper, control, os.getpid())

@@ -157,6 +157,8 @@ def test_a_missing_xvfb_is_said_with_its_package(tmp_path: Path) -> None:
     output = run("doctor", "--server", "xvfb", env={"PATH": str(tmp_path)})
     assert output.returncode == 1
     assert "Xvfb: not found; required. Install it" in output.stdout
+    assert "xvfb: not installed" in output.stdout
+    assert output.stderr == ""
 
 
 def test_missing_libraries_of_qt_are_named(tmp_path: Path) -> None:
