@@ -1,7 +1,4 @@
-"""A slot's display, as the mapper sees it between two items: whether the first one has left anything there.
-
-Source: X Window System Protocol, X Version 11, Encoding (QueryTree).
-"""
+"""A slot's display, as the mapper sees it between two items: whether the first one has left windows there."""
 
 from __future__ import annotations
 
@@ -10,44 +7,45 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from anaheadless.x11 import connection, screenshot
+from anaheadless.x11 import connection
 from anaheadless.x11.authority import find_cookie
+from anaheadless.x11.client import Client
 from anaheadless.x11.display_number import abstract_name, socket_path
 
-QUERY_TREE = 15
 ANSWER_SECONDS = 5.0
 # A client that was killed has its windows until the server notices that.
 CLEAR_SECONDS = 1.0
-MAX_REPLY = 1 << 20
 
 
 class Display:
-    """A connection that stays: in a server without clients, much would start afresh with the next one.
-
-    Whoever holds it is told by the server when an item has changed the keyboard, instead of what was asked: such a
-    server counts as one that fails.
-    """
+    """A connection that stays: connecting anew after each item would take longer than what is asked."""
 
     def __init__(self, connected: connection.Connection) -> None:
-        self._connection = connected
-        self._root = screenshot.parse_setup(connected.setup).root
+        self._socket = connected.socket
+        self._socket.settimeout(ANSWER_SECONDS)
+        self._id_mask = int.from_bytes(connected.setup[8:12], "little")
+        self._client = Client(connected)
+        self._sign = self._client.intern_atom("_NET_SUPPORTING_WM_CHECK")
 
     def is_clear(self) -> bool:
-        """Whether there is no window, or soon will be none."""
+        """Return whether there is no window, or soon will be none, but those of the window manager."""
         deadline = time.monotonic() + CLEAR_SECONDS
-        server = self._connection.replace(deadline=deadline + ANSWER_SECONDS)
-        with suppress(OSError, connection.RefusedError):  # then, it is of no more use
+        with suppress(OSError):  # then, the display is of no more use
             while True:
-                reply = server.ask(QUERY_TREE, 0, struct.pack("<I", self._root), MAX_REPLY)
-                if not int.from_bytes(reply[16:18], "little"):
+                managers = {self._owner(window) for window in self._client.property(self._client.root, self._sign)}
+                if all(self._owner(window) in managers for window in self._client.top_level_windows()):
                     return True
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(0.002)
         return False
 
+    def _owner(self, window: int) -> int:
+        """Return the part of a window's ID that all windows of its client have in common."""
+        return window & ~self._id_mask
+
     def close(self) -> None:
-        self._connection.socket.close()
+        self._socket.close()
 
 
 def connect(variables: Mapping[str, str]) -> Display | None:

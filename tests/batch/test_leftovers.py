@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 
@@ -72,6 +73,16 @@ def test_orphans_of_an_item_are_ended(preload: tuple[str, ...], maps: Maps) -> N
 def test_windows_of_an_item_are_gone(maps: Maps) -> None:
     first, second, third = maps.run("-j1", maps.script(WINDOW), ":::", *"abc").stdout.split()
     assert first != second == third
+
+
+@pytest.mark.parametrize("manager", ["focus", "openbox"])
+def test_the_window_managers_own_windows_are_nobodys_leftovers(manager: str, maps: Maps) -> None:
+    if manager != "focus" and shutil.which(manager) is None:
+        pytest.skip(f"{manager} is not installed")
+    output = maps.run("-j1", "--wm", manager, maps.script(WINDOW), "{}", ":::", *"xyz")
+    assert len(set(output.stdout.split())) == 1
+    first, second = maps.run("-j1", "--no-resume", "--wm", manager, "script.py", "{}", ":::", *"ax").stdout.split()
+    assert first != second
 
 
 def test_a_server_that_an_item_has_killed_is_replaced(maps: Maps) -> None:

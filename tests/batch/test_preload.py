@@ -166,3 +166,12 @@ def test_other_interpreters_do_it_too(maps: Maps, tmp_path: Path) -> None:
         options = ("--no-resume", "--python", python)
         assert maps.run(*options, "--preload", "json", "-c", code, ":::", "a").stdout == expected
         assert maps.run(*options, "-c", code, ":::", "a").stdout == expected
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6", "3.7"])
+def test_an_interpreter_that_is_too_old_is_refused(version: str, maps: Maps) -> None:
+    found = next(iter(sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))), None)
+    if found is None:
+        pytest.skip(f"there is no Python {version}")
+    output = maps.run("--python", str(found), "--preload", "json", "-c", "0", ":::", "a", status=2)
+    assert "need Python 3.8 or newer" in output.stderr
