@@ -59,7 +59,9 @@ def parse_status(text: str) -> SessionStatus:
     said = dict(line.partition(": ")[::2] for line in text.split("\n"))
     try:
         words = {name: said[name] for name in _WORDS}
-        words["server_kind"] = said.get("server_kind", SessionStatus.server_kind)  # what the first versions left out
+        words["server_kind"] = said.get(
+            "server_kind", SessionStatus.server_kind
+        )  # unpublished by keepers of earlier versions
         notes = SessionStatus(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in this status") from missing
