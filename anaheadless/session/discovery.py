@@ -51,7 +51,7 @@ class SessionStatus(Record):
         return "".join(f"{name}: {text}\n" for name, text in said.items())
 
 
-_WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file", "server_kind")
+_WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file")
 
 
 def parse_status(text: str) -> SessionStatus:
@@ -59,6 +59,9 @@ def parse_status(text: str) -> SessionStatus:
     said = dict(line.partition(": ")[::2] for line in text.split("\n"))
     try:
         words = {name: said[name] for name in _WORDS}
+        words["server_kind"] = said.get(
+            "server_kind", SessionStatus.server_kind
+        )  # unpublished by keepers of earlier versions
         notes = SessionStatus(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in this status") from missing
