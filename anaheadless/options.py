@@ -73,7 +73,21 @@ def parse_screen(text: str) -> Screen:
     return screen
 
 
-BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
+# Where OpenGL can come from.
+CANDIDATES = ("virtualgl", "nvidia", "native", "mesa")
+# What can be asked for, and which candidates are tried then, in this order.
+TRIED = {
+    "auto": CANDIDATES,
+    "hardware": ("virtualgl", "nvidia", "native"),
+    "software": ("native", "mesa"),
+    **{name: (name,) for name in CANDIDATES},
+    "none": (),
+}
+BACKENDS = tuple(TRIED)
+
+# What a session tells its programs; all other variables that begin with ANAHEADLESS_ stand for options.
+SESSION, RENDERER, HARDWARE = "ANAHEADLESS_SESSION", "ANAHEADLESS_GL_RENDERER", "ANAHEADLESS_GL_HARDWARE"
+SESSION_VARIABLES = (SESSION, RENDERER, HARDWARE)
 
 # What VirtualGL can render on: an EGL device, a DRI device, or a 3D X server.
 VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", re.ASCII)
@@ -86,7 +100,7 @@ SERVERS = ("auto", "xvfb", "xwayland", "xvnc", "xorg")
 class OpenGLRequest(Record):
     """The OpenGL that the caller asked for.
 
-    :param backend: one of BACKENDS but ``none``.
+    :param backend: one of BACKENDS but ``none``; only ``hardware`` and ``software`` exclude the other of the two.
     :param force_virtualgl: take VirtualGL even where it renders in software.
     :param preload: whether libraries may be put in front of the program's own.
     :param vgl_display: what VirtualGL is to render on, or None for the user's VGL_DISPLAY or what there is.
@@ -314,7 +328,8 @@ TABLE = (
     ),
     Option(
         "gl", GL, "auto", OPENGL,
-        "Where OpenGL comes from. auto: the best that draws; none: no OpenGL, which takes a fifth of the memory.",
+        "Where OpenGL comes from. auto: the best that draws; hardware: only a GPU; software: never a GPU; none: no "
+        "OpenGL, which takes a fifth of the memory.",
         in_python=True,
     ),
     Option("no-virtualgl", FLAG, True, OPENGL, "Do not use VirtualGL.", in_python=True, python_name="virtualgl"),

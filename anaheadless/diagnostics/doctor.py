@@ -159,7 +159,8 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         )  # fmt: skip
         yield Finding("candidates", drawn, f"{candidate['label']}: {text}, {candidate['seconds']:.2f} s")
     choice = report["choice"]
-    text = f"would use {choice['label']}: {choice['why']}" if choice else (
+    kind = "hardware" if choice and choice["hardware"] else "software"
+    text = f"would use {choice['label']}, {kind}: {choice['why']}" if choice else (
         "would start without OpenGL, as asked for" if report["starts"] else "would not start your program"
     )  # fmt: skip
     broken = _broken_bindings(report["qt"])
@@ -241,9 +242,12 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
     if selection.chosen is None or selection.result is None:
         report["advice"].append(advice(selection))
         return
-    if request.backend != "auto":
+    result = selection.result
+    if request.backend == "software":
+        why = "the first that draws in software"
+    elif request.backend not in ("auto", "hardware"):
         why = "asked for, and it draws"
-    elif selection.result.hardware:
+    elif result.hardware:
         why = "the first that draws on hardware"
     else:
         why = "the first that draws; none does on hardware"
@@ -257,7 +261,13 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
             )
     if selection.chosen.warning:
         report["advice"].append(selection.chosen.warning)
-    report["choice"] = {"name": selection.chosen.name, "label": str(selection.chosen), "why": why}
+    report["choice"] = {
+        "name": selection.chosen.name,
+        "label": str(selection.chosen),
+        "renderer": result.renderer,
+        "hardware": result.hardware,
+        "why": why,
+    }
 
 
 def _broken_bindings(bindings: list[dict[str, Any]]) -> list[str]:

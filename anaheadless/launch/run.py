@@ -203,8 +203,9 @@ def _prepare_on_a_display(question: Question, server: ServerOptions, role: Role,
         # 6. Publish what the session has.
         cache_file = key.path if key is not None and entry is not None else ""
         session.publish(_status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file))
-        chosen = selection.chosen if selection is not None else None
-        return Launch(session, environment_with(opengl=chosen), selection, entry is not None, glx, server.kind.name)
+        chosen, result = (selection.chosen, selection.result) if selection is not None else (None, None)
+        built = environment_with(opengl=chosen, result=result)
+        return Launch(session, built, selection, entry is not None, glx, server.kind.name)
 
 
 def _server_options(
@@ -249,8 +250,8 @@ def _status(
 ) -> SessionStatus:
     if selection is None or selection.chosen is None or selection.result is None:
         return SessionStatus(int(glx), "none", "", original_display, purpose, cache_file)
-    renderer = selection.result.renderer
-    return SessionStatus(2, selection.chosen.name, renderer, original_display, purpose, cache_file)
+    renderer, hardware = selection.result.renderer, int(selection.result.hardware)
+    return SessionStatus(2, selection.chosen.name, renderer, original_display, purpose, cache_file, hardware)
 
 
 def inherited_environment() -> dict[str, str]:
@@ -305,8 +306,13 @@ def report(options: Options, ready: Launch) -> list[str]:
 def no_opengl(options: Options, selection: Selection, without: str) -> LaunchError:
     """Make the error that says why there is no OpenGL: a line for each candidate, and what to do."""
     request = options.opengl or OpenGLRequest()
+    message = "no OpenGL: nothing could be drawn"
+    if not selection.attempts:
+        message = f"no OpenGL: {request.backend} is not there"
+    elif any(result.drawn for _, result in selection.attempts):
+        message = "no OpenGL in software" if request.backend == "software" else "no OpenGL on hardware"
     return LaunchError(
-        "no OpenGL: nothing could be drawn" if selection.attempts else f"no OpenGL: {request.backend} is not there",
+        message,
         details=tuple(f"{candidate}: {result}" for candidate, result in selection.attempts),
         hint=f"{advice(selection)} To go without OpenGL: {without}. To see more: anaheadless doctor.",
     )
