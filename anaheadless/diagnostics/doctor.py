@@ -12,7 +12,7 @@ from anaheadless import __version__, packages
 from anaheadless.diagnostics import inspection
 from anaheadless.errors import LaunchError
 from anaheadless.launch import run as launch
-from anaheadless.opengl import hardware, rendercheck
+from anaheadless.opengl import devices, hardware, rendercheck
 from anaheadless.opengl.candidates import Candidate, Selection, advice
 from anaheadless.opengl.probe import run_probe
 from anaheadless.options import OpenGLRequest, Options
@@ -50,14 +50,15 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
     """
     if picture is not None:
         _check_writable(picture)
-    host = hardware.detect(environ)
+    host, gpus = hardware.detect(environ), devices.find_gpus()
     report: dict[str, Any] = {
         "version": __version__,
         "tools": [_tool(name, environ, host) for name in _TOOLS],
         "python": {"path": python},
         "outer_display": host.outer_display,
         "gl_vendors": [name for name, found in (("mesa", host.mesa_vendor), ("nvidia", host.nvidia)) if found],
-        "gpus": [{"path": path, "accessible": path in host.gpus} for path in hardware.gpu_devices()],
+        "gpus": [{"path": path, "accessible": path in host.gpus} for path in hardware.node_paths()],
+        "devices": [],
         "egl_devices": [],
         "virtualgl": host.virtualgl and {"folder": host.virtualgl.folder, "vglrun": host.virtualgl.vglrun},
         "mesa_folder": hardware.find_mesa(environ),
@@ -75,13 +76,16 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report["display"] = {"error": error.message, "details": list(error.details)}
         report["advice"].append(error.hint)
         report.update(_inspect(python, dict(environ), report["python"]))
+        add_devices(report, gpus)
         report["advice"] += _qt_advice(report["qt"])
         return report
     try:
         report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.glx}
         report.update(_inspect(python, ready.environ, report["python"]))
+        add_devices(report, gpus)
         if ready.selection is not None:
-            add_selection(report, ready.selection, options.opengl or OpenGLRequest())
+            no_gpu = devices.why_none(gpus, devices.own_groups())
+            add_selection(report, ready.selection, options.opengl or OpenGLRequest(), no_gpu)
             if picture is not None and ready.selection.chosen is not None:
                 _save_picture(picture, ready.selection.chosen, python, ready.environ, options.probe_timeout)
         report["starts"] = ready.selection is None or ready.selection.chosen is not None
@@ -132,10 +136,14 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("display", None, f"your own DISPLAY: {outer}")
 
     yield Finding("OpenGL", bool(report["gl_vendors"]), f"GLX vendors: {', '.join(report['gl_vendors']) or 'none'}")
-    for gpu in report["gpus"]:
-        text = "accessible" if gpu["accessible"] else "no access (see the groups video and render)"
-        yield Finding("OpenGL", gpu["accessible"], f"GPU {gpu['path']}: {text}")
-    if not report["gpus"]:
+    for device in report["devices"]:
+        numbers = "".join(f" (EGL device egl{number})" for number in device["egl"])
+        yield Finding(
+            "OpenGL", device["usable"] or (None if device["draws"] is False else False), device["label"] + numbers
+        )
+        for sentence in device["obstacles"]:
+            yield Finding("OpenGL", None, f"| {sentence}")
+    if not report["devices"]:
         yield Finding("OpenGL", None, "GPUs: no device files")
     for number, device in enumerate(report["egl_devices"]):
         yield Finding(
@@ -221,8 +229,11 @@ def _inspect(python: str, environ: dict[str, str], interpreter: dict[str, Any]) 
     }
 
 
-def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLRequest) -> None:
-    """Add to *report* what was tried, what was chosen and why, and what would be better."""
+def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLRequest, no_gpu: str = "") -> None:
+    """Add to *report* what was tried, what was chosen and why, and what would be better.
+
+    :param no_gpu: why no GPU can be used, if none can.
+    """
     report["candidates"] = [
         {
             "name": candidate.name,
@@ -240,7 +251,7 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
         for candidate, result in selection.attempts
     ]
     if selection.chosen is None or selection.result is None:
-        report["advice"].append(advice(selection))
+        report["advice"].append(advice(selection, no_gpu))
         return
     result = selection.result
     if request.backend == "software":
@@ -252,7 +263,7 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
     else:
         why = "the first that draws; none does on hardware"
         if any(not device["software"] for device in report["egl_devices"]) or any(
-            gpu["accessible"] for gpu in report["gpus"]
+            device["usable"] for device in report["devices"]
         ):
             report["advice"].append(
                 "There is a GPU, but the X server has no GLX on it. With VirtualGL, every program here could use it. A "
@@ -268,6 +279,29 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
         "hardware": result.hardware,
         "why": why,
     }
+
+
+def add_devices(report: dict[str, Any], gpus: list[devices.Gpu]) -> None:
+    """Add to *report* the table of *gpus*, with the numbers of their EGL devices, and how to get at them."""
+    groups = devices.own_groups()
+    files = [device["file"] for device in report["egl_devices"]]
+    for gpu in gpus:
+        found = {name: getattr(gpu, name) for name in ("address", "vendor", "driver", "uuid", "draws", "usable")}
+        found["label"] = str(gpu)
+        found["obstacles"] = list(devices.obstacles(gpu, groups))
+        found["egl"] = devices.egl_numbers(gpu, files)
+        found["nodes"] = [
+            {
+                "path": node.path,
+                "mode": f"{node.mode:04o}",
+                "group": devices.group_name(node.gid),
+                "accessible": node.accessible,
+            }
+            for node in gpu.nodes
+        ]
+        report["devices"].append(found)
+        if gpu.draws is not False:
+            report["advice"] += found["obstacles"]
 
 
 def _broken_bindings(bindings: list[dict[str, Any]]) -> list[str]:

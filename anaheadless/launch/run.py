@@ -311,10 +311,15 @@ def no_opengl(options: Options, selection: Selection, without: str) -> LaunchErr
         message = f"no OpenGL: {request.backend} is not there"
     elif any(result.drawn for _, result in selection.attempts):
         message = "no OpenGL in software" if request.backend == "software" else "no OpenGL on hardware"
+    no_gpu = ""
+    if request.backend == "hardware":
+        from anaheadless.opengl import devices  # only here: most runs are content with software
+
+        no_gpu = devices.why_none(devices.find_gpus(), devices.own_groups())
     return LaunchError(
         message,
         details=tuple(f"{candidate}: {result}" for candidate, result in selection.attempts),
-        hint=f"{advice(selection)} To go without OpenGL: {without}. To see more: anaheadless doctor.",
+        hint=f"{advice(selection, no_gpu)} To go without OpenGL: {without}. To see more: anaheadless doctor.",
     )
 
 

@@ -267,8 +267,11 @@ def choose(
     return Selection(chosen, tuple(attempts))
 
 
-def advice(selection: Selection) -> str:
-    """Say in a sentence or two what may help, when nothing has drawn, or nothing that was asked for."""
+def advice(selection: Selection, no_gpu: str = "") -> str:
+    """Say in a sentence or two what may help, when nothing has drawn, or nothing that was asked for.
+
+    :param no_gpu: why no GPU can be used, if that is known.
+    """
     outcomes = {result.outcome for _, result in selection.attempts}
     messages = " ".join(result.message for _, result in selection.attempts)
     if not selection.attempts:  # only --gl virtualgl may have no candidate
@@ -281,11 +284,11 @@ def advice(selection: Selection) -> str:
     if any(result.hardware for _, result in selection.attempts):
         return "Only a GPU has drawn. Install Mesa, which draws in software (Debian: libglx-mesa0 and libgl1-mesa-dri)."
     if any(result.software for _, result in selection.attempts):
-        return (
-            "Only software has drawn. A GPU needs its driver, your permission to use it (the groups video and render), "
-            "and an OpenGL that reaches it from here, such as VirtualGL's; LIBGL_ALWAYS_SOFTWARE must not be set. --gl "
-            "auto accepts software."
+        why = no_gpu or (
+            "A GPU needs its driver, and an OpenGL that reaches it from here, such as VirtualGL's; "
+            "LIBGL_ALWAYS_SOFTWARE must not be set."
         )
+        return f"Only software has drawn. {why} --gl auto accepts software."
     if "no library" in outcomes:
         return "Install libGL (Debian: libgl1 and libglx-mesa0)."
     if (

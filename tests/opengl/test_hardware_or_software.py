@@ -45,7 +45,7 @@ def test_software_is_no_gpu(environ: dict[str, str], tmp_path: Path) -> None:
     environ["LIBGL_ALWAYS_SOFTWARE"] = "1"
     words = ("run", "--no-virtualgl", "--gl", "hardware", "-c", f"open({str(started)!r}, 'w')")
     output = run(*words, env=environ)
-    assert_refused(output, 125, "Only software has drawn.", "LIBGL_ALWAYS_SOFTWARE", "--gl auto")
+    assert_refused(output, 125, "Only software has drawn.", "--gl auto")
     message, *candidates, _ = output.stderr.splitlines()
     assert message == "anaheadless: no OpenGL on hardware"
     assert candidates

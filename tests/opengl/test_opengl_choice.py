@@ -792,6 +792,12 @@ def test_advice_says_what_to_install_or_set(backend: str, results: list[ProbeRes
     assert given.endswith(".")
 
 
+def test_advice_names_the_cause_that_is_known() -> None:
+    selection = Selection(None, ((Candidate("native"), LLVMPIPE),))
+    assert "LIBGL_ALWAYS_SOFTWARE" in candidates.advice(selection)
+    assert candidates.advice(selection, "No GPU.") == "Only software has drawn. No GPU. --gl auto accepts software."
+
+
 SESSION = {
     "DISPLAY": ":2345",
     "XAUTHORITY": "/proc/77/fd/5",
