@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         server_args: Sequence[str]
         start_timeout: float
         gl: str
+        gpu: str
         virtualgl: bool
         vgl_display: str | None
         vgl_dlfaker: bool
@@ -93,6 +94,10 @@ SESSION_VARIABLES = (SESSION, RENDERER, HARDWARE)
 VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", re.ASCII)
 
 
+# A GPU: by its number in doctor's list, its PCI address, or NVIDIA's name for it.
+GPU_NAME = r"auto|none|\d{1,3}|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|GPU-[0-9a-f-]{1,64}"
+
+
 # The kinds of X servers, see anaheadless/x11/servers/; auto is the best one that is installed.
 SERVERS = ("auto", "xvfb", "xwayland", "xvnc", "xorg")
 
@@ -135,6 +140,7 @@ class Options(Record):
     """The options of a run, whatever the target.
 
     :param opengl: where OpenGL is to come from, or None for no OpenGL.
+    :param gpu: ``auto``, ``none``, or the name of the GPU that is to be used.
     :param server: the kind of X server, one of SERVERS.
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
@@ -149,6 +155,7 @@ class Options(Record):
     dpi: int | None = None
     server: str = "auto"
     opengl: OpenGLRequest | None = OpenGLRequest()
+    gpu: str = "auto"
     server_args: tuple[str, ...] = ()
     start_timeout: float = 30.0
     probe_timeout: float = 10.0
@@ -210,6 +217,12 @@ def _parse_vgl_display(text: str) -> str:
     return text
 
 
+def _parse_gpu(text: str) -> str:
+    if not re.fullmatch(GPU_NAME, text, re.ASCII | re.IGNORECASE):
+        raise ValueError(f"{text!r} is not auto, none, a number, a PCI address (0000:01:00.0) or a UUID (GPU-...).")
+    return text
+
+
 class Kind(Record):
     """The way in which an option's value is written.
 
@@ -237,6 +250,7 @@ DURATION = Kind("DURATION", parse_duration, (int, float), "a number of seconds")
 SECONDS = Kind("SECONDS", _parse_seconds, (int, float), "a number of seconds")
 GL = Kind("|".join(BACKENDS), _parse_gl, choices=BACKENDS)
 SERVER = Kind("|".join(SERVERS), _parse_server, choices=SERVERS)
+GPU = Kind("auto|none|N|PCI|UUID", _parse_gpu)
 VGL = Kind("egl|eglN|/dev/dri/cardN|:N", _parse_vgl_display)
 
 # --- what can be asked for
@@ -332,6 +346,12 @@ TABLE = (
         "OpenGL, which takes a fifth of the memory.",
         in_python=True,
     ),
+    Option(
+        "gpu", GPU, "auto", OPENGL,
+        "The GPU to use: by its number in doctor's list, its PCI address, or its UUID. auto: the one that the job was "
+        "given; none: no GPU.",
+        in_python=True,
+    ),
     Option("no-virtualgl", FLAG, True, OPENGL, "Do not use VirtualGL.", in_python=True, python_name="virtualgl"),
     Option(
         "vgl-display", VGL, None, OPENGL, "What VirtualGL renders on.", in_python=True,
@@ -400,17 +420,30 @@ def build(values: Mapping[str, Any]) -> Options:
         raise ValueError(
             "--gl virtualgl and --no-virtualgl (in Python: gl='virtualgl' and virtualgl=False) contradict each other."
         )
+    if given["gpu"] == "none" and given["gl"] in ("hardware", "virtualgl", "nvidia"):
+        raise ValueError(f"--gpu none and --gl {given['gl']} contradict each other (in Python: gpu and gl).")
     opengl = None
     if given["gl"] != "none":
         opengl = OpenGLRequest(
-            given["gl"],
+            "software" if given["gpu"] == "none" and given["gl"] == "auto" else given["gl"],
             given["virtualgl"],
             vgl_display=given["vgl_display"],
             vgl_dlfaker=given["vgl_dlfaker"],
         )
     timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
     limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "")
-    same = ("screen", "dpi", "server", "server_args", "start_timeout", "probe_timeout", "shim", "fresh", "supervise")
+    same = (
+        "screen",
+        "dpi",
+        "server",
+        "server_args",
+        "start_timeout",
+        "probe_timeout",
+        "shim",
+        "fresh",
+        "supervise",
+        "gpu",
+    )
     others = {name: given[name] for name in same}
     return Options(opengl=opengl, limits=limits, verbose=given["verbose"], **others)
 

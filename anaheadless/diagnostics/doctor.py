@@ -59,6 +59,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         "gl_vendors": [name for name, found in (("mesa", host.mesa_vendor), ("nvidia", host.nvidia)) if found],
         "gpus": [{"path": path, "accessible": path in host.gpus} for path in hardware.node_paths()],
         "devices": [],
+        "gpu": "",
         "egl_devices": [],
         "virtualgl": host.virtualgl and {"folder": host.virtualgl.folder, "vglrun": host.virtualgl.vglrun},
         "mesa_folder": hardware.find_mesa(environ),
@@ -80,6 +81,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report["advice"] += _qt_advice(report["qt"])
         return report
     try:
+        report["gpu"] = ready.gpu
         report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.glx}
         report.update(_inspect(python, ready.environ, report["python"]))
         add_devices(report, gpus)
@@ -136,13 +138,17 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("display", None, f"your own DISPLAY: {outer}")
 
     yield Finding("OpenGL", bool(report["gl_vendors"]), f"GLX vendors: {', '.join(report['gl_vendors']) or 'none'}")
-    for device in report["devices"]:
+    for place, device in enumerate(report["devices"]):
         numbers = "".join(f" (EGL device egl{number})" for number in device["egl"])
         yield Finding(
-            "OpenGL", device["usable"] or (None if device["draws"] is False else False), device["label"] + numbers
+            "OpenGL",
+            device["usable"] or (None if device["draws"] is False else False),
+            f"{place}: {device['label']}{numbers}",
         )
         for sentence in device["obstacles"]:
             yield Finding("OpenGL", None, f"| {sentence}")
+    if report["gpu"]:
+        yield Finding("OpenGL", None, f"GPU of this job: {report['gpu']}")
     if not report["devices"]:
         yield Finding("OpenGL", None, "GPUs: no device files")
     for number, device in enumerate(report["egl_devices"]):

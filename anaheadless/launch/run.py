@@ -60,6 +60,7 @@ class Launch(Record):
     :param cached: whether that is the result of an earlier run.
     :param glx: whether the X server advertises GLX.
     :param server: the kind of X server, and *server_reason* why it was taken.
+    :param gpu: the GPU that the job was given, and what has decided that; empty if nothing has.
     """
 
     session: Session
@@ -69,6 +70,7 @@ class Launch(Record):
     glx: bool
     server: str
     server_reason: str = ""
+    gpu: str = ""
 
 
 def run(
@@ -134,7 +136,7 @@ def start(
                 print_stderr(f"anaheadless: {line}")
         if ready.selection is not None:
             if ready.selection.chosen is None:
-                raise no_opengl(options, ready.selection, without)
+                raise no_opengl(options, ready.selection, without, ready.gpu)
             if ready.selection.chosen.warning:
                 print_stderr(f"anaheadless: {ready.selection.chosen.warning}")
     except BaseException:
@@ -152,14 +154,14 @@ def prepare(
     """
     # 1. Look up what this machine has; nothing is started yet.
     check_proc()
-    host = hardware.detect(environ)
+    environ, host, gpu = _job_gpu(options, environ, hardware.detect(environ))
     server, why = _server_options(options, environ, host, role.target)
     question = find_opengl.Question(options, environ, host, server.program, python or this_python(), role.in_process)
     # 2. Try display numbers until the X server takes one.
     activate = True
     for _ in range(DISPLAYS_TO_TRY):
         try:
-            return _prepare_on_a_display(question, server, role, activate=activate).replace(server_reason=why)
+            return _prepare_on_a_display(question, server, role, activate=activate).replace(server_reason=why, gpu=gpu)
         except DisplayInUseError as error:
             # A server that can't take our sockets makes its own; then another server may come first.
             activate = activate and not error.by_sockets
@@ -206,6 +208,22 @@ def _prepare_on_a_display(question: Question, server: ServerOptions, role: Role,
         chosen, result = (selection.chosen, selection.result) if selection is not None else (None, None)
         built = environment_with(opengl=chosen, result=result)
         return Launch(session, built, selection, entry is not None, glx, server.kind.name)
+
+
+def _job_gpu(
+    options: Options, environ: Mapping[str, str], host: HostCapabilities
+) -> tuple[Mapping[str, str], HostCapabilities, str]:
+    """Return *environ* and *host* with the GPU that the job was given, and what has decided that."""
+    asked = options.gpu != "auto"
+    if not asked and not (host.gpus and any(name in environ for name in hardware.JOB_VARIABLES)):
+        return environ, host, ""
+    from anaheadless.opengl import allocation, devices  # only here: most runs may use any GPU
+
+    gpus = devices.find_gpus()
+    allowed = allocation.allocate(environ, gpus, options.gpu)
+    added = allocation.variables(allowed, gpus)
+    environ = {**environ, **added} if asked else {**added, **environ}
+    return environ, allocation.limit(host, allowed, gpus, asked=asked), str(allowed)
 
 
 def _server_options(
@@ -295,6 +313,8 @@ def report(options: Options, ready: Launch) -> list[str]:
         f"display {started.display}, {options.screen} (keeper {started.keeper})",
         f"X server: {ready.server}, {ready.server_reason}",
     ]
+    if ready.gpu:
+        lines.append(f"GPU: {ready.gpu}")
     if selection is None:
         return [*lines, "OpenGL: none, as asked for"]
     for candidate, result in selection.attempts:
@@ -303,7 +323,7 @@ def report(options: Options, ready: Launch) -> list[str]:
     return [*lines, f"OpenGL: {selection.chosen or 'none could be proved'}"]
 
 
-def no_opengl(options: Options, selection: Selection, without: str) -> LaunchError:
+def no_opengl(options: Options, selection: Selection, without: str, gpu: str) -> LaunchError:
     """Make the error that says why there is no OpenGL: a line for each candidate, and what to do."""
     request = options.opengl or OpenGLRequest()
     message = "no OpenGL: nothing could be drawn"
@@ -316,6 +336,8 @@ def no_opengl(options: Options, selection: Selection, without: str) -> LaunchErr
         from anaheadless.opengl import devices  # only here: most runs are content with software
 
         no_gpu = devices.why_none(devices.find_gpus(), devices.own_groups())
+        if gpu and not no_gpu:
+            no_gpu = f"The GPU for this job: {gpu}."
     return LaunchError(
         message,
         details=tuple(f"{candidate}: {result}" for candidate, result in selection.attempts),

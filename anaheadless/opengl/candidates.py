@@ -129,7 +129,7 @@ def _vgl_displays(host: HostCapabilities, request: OpenGLRequest) -> Sequence[st
     asked = request.vgl_display or host.user.get("VGL_DISPLAY")
     if asked:
         return [asked]
-    found = [*(["egl"] if host.gpus else []), *([host.outer_display] if host.outer_display else [])]
+    found = [*([host.vgl_device] if host.gpus else []), *([host.outer_display] if host.outer_display else [])]
     # Without a GPU and a 3D X server, EGL has at most a software device: use it only if VirtualGL was asked for.
     return found or (["egl"] if request.force_virtualgl or request.backend == "virtualgl" else [])
 

@@ -15,6 +15,11 @@ from anaheadless.system.programs import find_program
 from anaheadless.x11.display_number import socket_path
 
 NODES = {"dev/dri": re.compile(r"card\d+|renderD\d+"), "dev": re.compile(r"nvidia\d+")}
+# The variables by which batch systems, containers and users say which GPUs a job may use, see allocation.py.
+JOB_VARIABLES = (
+    *("NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"),
+    *("ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
+)
 FAKER_NAME = re.compile(r"lib(dl|ge|vgl|rr)faker[^./]*\.so")
 
 
@@ -40,6 +45,7 @@ class HostCapabilities(Record):
     :param nvidia: whether NVIDIA's GLX vendor library is installed.
     :param mesa_vendor: whether Mesa's GLX vendor library is installed, which libglvnd can use.
     :param user: the user's own variables for VirtualGL.
+    :param vgl_device: what VirtualGL calls the GPU that it is to render on.
     """
 
     virtualgl: VirtualGl | None = None
@@ -48,6 +54,7 @@ class HostCapabilities(Record):
     nvidia: bool = False
     mesa_vendor: bool = False
     user: Mapping[str, str] = MappingProxyType({})
+    vgl_device: str = "egl"
 
 
 class Workarounds(Record):

@@ -12,6 +12,7 @@ import pytest
 from anaheadless.diagnostics import doctor
 from anaheadless.opengl import devices, hardware
 from anaheadless.opengl.devices import Gpu
+from tests.support.device_files import with_device_files
 from tests.support.helpers import ANAHEADLESS
 from tests.support.namespaces import in_namespaces, needs_namespaces
 
@@ -320,16 +321,7 @@ def test_doctor_shows_the_table(name: str, tmp_path: Path) -> None:
 @needs_namespaces
 def test_a_container_with_a_render_node_alone_is_seen(tmp_path: Path) -> None:
     """It is no real one, so that nothing draws on it."""
-    steps = [
-        f"mount -t tmpfs none {tmp_path}",
-        f"mkdir {tmp_path}/dri {tmp_path}/shm",
-        f"touch {tmp_path}/dri/renderD128",
-        f"for each in null zero urandom; do touch {tmp_path}/$each; mount --bind /dev/$each {tmp_path}/$each; done",
-        f"mount --rbind {tmp_path} /dev",
-    ]
-    setup = "; ".join(steps)
-    if in_namespaces("true", setup=setup).returncode != 0:
-        pytest.skip("nothing can be mounted on /dev")
+    setup = with_device_files(tmp_path, "dri/renderD128")
     output = in_namespaces(ANAHEADLESS, "doctor", "--json", setup=setup)
     report = json.loads(output.stdout)
     assert [gpu["path"] for gpu in report["gpus"]] == ["/dev/dri/renderD128"]
