@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from anaheadless.options import CANDIDATES
+from anaheadless.options import CANDIDATES, SERVERS
 from anaheadless.session import keeper, protocol
 from anaheadless.system import processes
 from anaheadless.system.light_stdlib import Record
@@ -33,6 +33,7 @@ class SessionStatus(Record):
     :param cache_file: where the OpenGL of this session comes from, or empty if it was probed; see
         :mod:`anaheadless.opengl.cache`.
     :param hardware: 1: a GPU has drawn; 0: software has, or nothing.
+    :param server_kind: the kind of X server, one of :data:`anaheadless.options.SERVERS` but ``auto``.
     :param server: the X server's PID, from the keeper; 0: it has not been started yet.
     """
 
@@ -43,6 +44,7 @@ class SessionStatus(Record):
     purpose: str = "display"
     cache_file: str = ""
     hardware: int = 0
+    server_kind: str = "xvfb"
     server: int = 0
 
     def as_text(self) -> str:
@@ -51,7 +53,7 @@ class SessionStatus(Record):
         return "".join(f"{name}: {text}\n" for name, text in said.items())
 
 
-_WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file")
+_WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file", "server_kind")
 
 
 def parse_status(text: str) -> SessionStatus:
@@ -63,7 +65,7 @@ def parse_status(text: str) -> SessionStatus:
         notes = SessionStatus(glx=int(said["glx"]), hardware=hardware, server=server, **words)
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in this status") from missing
-    known = notes.backend in (*CANDIDATES, "none") and notes.purpose in PURPOSES
+    known = notes.backend in (*CANDIDATES, "none") and notes.purpose in PURPOSES and notes.server_kind in SERVERS[1:]
     if not (known and 0 <= notes.glx <= 2 and 0 <= notes.hardware <= 1 and 0 <= notes.server < 1 << 31):
         raise ValueError("this status makes no sense")
     return notes

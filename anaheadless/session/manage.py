@@ -28,6 +28,7 @@ class SessionInfo:
         has not.
     :param hardware: whether a GPU has drawn, or None without OpenGL.
     :param age: seconds.
+    :param server: the PID of the X server; None if it has not started.
     :param server_memory: of the X server, in bytes (resident set).
     """
 
@@ -42,6 +43,7 @@ class SessionInfo:
     age: float
     keeper: int
     server: int | None
+    server_kind: str
     server_memory: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def _row(session: LiveSession) -> SessionInfo | None:
         age=max(0.0, age),
         keeper=session.keeper,
         server=(notes.server or None) if notes else None,
+        server_kind=notes.server_kind if notes else "",
         server_memory=memory,
     )
 

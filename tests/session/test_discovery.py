@@ -169,6 +169,7 @@ def test_any_other_text_is_refused(text: str) -> None:
     [
         *({"glx": 3}, {"glx": -1}, {"hardware": 2}, {"hardware": -1}),
         *({"backend": "auto"}, {"backend": "hardware"}, {"backend": "\x1b[2J"}, {"purpose": ""}, {"purpose": "x"}),
+        *({"server_kind": "auto"}, {"server_kind": ""}),
     ],
 )
 def test_a_status_that_makes_no_sense_is_refused(odd: dict[str, Any]) -> None:
