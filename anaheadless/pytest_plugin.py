@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ def pytest_xvfb_disable(config: pytest.Config) -> bool:
 
 def _is_wanted(config: pytest.Config, given: argparse.Namespace) -> bool:
     """Tell whether a virtual display is asked for, and can be had."""
-    if given.help or given.version or given.no_xvfb or not sys.platform.startswith("linux"):
+    if given.help or given.version or getattr(given, "no_xvfb", False) or not sys.platform.startswith("linux"):
         return False
     asked = config.getini("headless") if given.headless is None else given.headless
     return asked and not any(config.hook.pytest_headless_disable(config=config))
@@ -155,11 +155,11 @@ def _values(config: pytest.Config, given: argparse.Namespace) -> dict[str, Any]:
     :raises ValueError: one makes no sense.
     """
     values: dict[str, Any] = {}
-    parts = {name: config.getini(name) for name in XVFB_SCREEN}
+    parts = {name: _xvfb_ini(config, name, default) for name, default in XVFB_SCREEN.items()}
     if parts != XVFB_SCREEN:
         values["screen"] = _xvfb_screen(parts)
-    if config.getini("xvfb_args"):
-        values["server_args"] = tuple(config.getini("xvfb_args"))
+    if arguments := _xvfb_ini(config, "xvfb_args", []):
+        values["server_args"] = tuple(arguments)
     for option in OPTIONS:
         ini = _ini_name(option)
         named, value = f"--headless-{option.name}", getattr(given, ini)
@@ -182,6 +182,13 @@ def _parse(option: Option, value: Any) -> Any:
     if option.kind is FLAG:
         return not option.default
     return tuple(value) if option.kind is LIST else option.kind.parse(value)
+
+
+def _xvfb_ini(config: pytest.Config, name: str, default: Any) -> Any:
+    try:
+        return config.getini(name)
+    except ValueError:  # pytest-xvfb is installed, but was not loaded: nobody has declared it
+        return default
 
 
 def _xvfb_screen(parts: Mapping[str, str]) -> Screen:
@@ -218,8 +225,9 @@ def display(pytestconfig: pytest.Config) -> VirtualDisplay:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if _RUNNING not in item.config.stash:
         return
-    for phase in _PHASES:  # of an earlier run
-        _picture(item, phase).unlink(missing_ok=True)
+    for phase in _PHASES:
+        with suppress(OSError):  # mostly, there is none of an earlier run
+            _picture(item, phase).unlink()
     for name in "no_headless", "no_xvfb":
         if item.get_closest_marker(name) is not None:
             pytest.skip(f"{name}: not on a virtual display")
