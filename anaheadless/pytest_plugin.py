@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
             **({"action": "store_true"} if option.kind is FLAG else how),
         )
         kind: Any = {FLAG: "bool", LIST: "args"}.get(option.kind)
-        parser.addini(_ini_name(option), option.help, kind, default=None)
+        parser.addini(ini_name(option), option.help, kind, default=None)
     # pytest-xvfb would fail where its options are known already.
     if pluginmanager.is_blocked("xvfb") or importlib.util.find_spec("pytest_xvfb") is None:
         group.addoption("--no-xvfb", action="store_true", help="The same as --no-headless, as with pytest-xvfb.")
@@ -161,7 +161,7 @@ def _values(config: pytest.Config, given: argparse.Namespace) -> dict[str, Any]:
     if arguments := _xvfb_ini(config, "xvfb_args", []):
         values["server_args"] = tuple(arguments)
     for option in OPTIONS:
-        ini = _ini_name(option)
+        ini = ini_name(option)
         named, value = f"--headless-{option.name}", getattr(given, ini)
         if value is None:
             named, value = ini, config.getini(ini)
@@ -174,7 +174,8 @@ def _values(config: pytest.Config, given: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def _ini_name(option: Option) -> str:
+def ini_name(option: Option) -> str:
+    """Return the name of an option in the configuration file of pytest."""
     return f"headless-{option.name}".replace("-", "_")
 
 
