@@ -6,6 +6,7 @@ keys of configuration files, the keywords of the Python functions, and the refer
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         screen: str
         dpi: int | None
         server: str
+        wm: str
         server_args: Sequence[str]
         start_timeout: float
         gl: str
@@ -122,6 +124,7 @@ class Options(Record):
 
     :param opengl: where OpenGL is to come from, or None for no OpenGL.
     :param server: the kind of X server, one of SERVERS.
+    :param wm: the window manager: ``none``, ``focus`` for the built-in one, ``auto`` or a program.
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
     :param probe_timeout: seconds that the probe of one candidate may take; all of them may take three times as long.
@@ -134,6 +137,7 @@ class Options(Record):
     screen: Screen = Screen()
     dpi: int | None = None
     server: str = "auto"
+    wm: str = "none"
     opengl: OpenGLRequest | None = OpenGLRequest()
     server_args: tuple[str, ...] = ()
     start_timeout: float = 30.0
@@ -184,6 +188,12 @@ def _parse_server(text: str) -> str:
     return _parse_choice(text, SERVERS)
 
 
+def _parse_wm(text: str) -> str:
+    if not text or text.startswith("-"):
+        raise ValueError(f"{text!r} is not 'none', 'focus', 'auto' or a program.")
+    return text
+
+
 def _parse_choice(text: str, choices: tuple[str, ...]) -> str:
     if text not in choices:
         raise ValueError(f"{text!r} is not one of {', '.join(map(repr, choices))}.")
@@ -222,13 +232,14 @@ DPI = Kind("N", _parse_dpi, (int,), "a whole number")
 DURATION = Kind("DURATION", parse_duration, (int, float), "a number of seconds")
 SECONDS = Kind("SECONDS", _parse_seconds, (int, float), "a number of seconds")
 GL = Kind("|".join(BACKENDS), _parse_gl, choices=BACKENDS)
+WM = Kind("none|focus|auto|PROGRAM", _parse_wm)
 SERVER = Kind("|".join(SERVERS), _parse_server, choices=SERVERS)
 VGL = Kind("egl|eglN|/dev/dri/cardN|:N", _parse_vgl_display)
 
 # --- what can be asked for
 
 _LAUNCHES = ("run", "exec", "python")
-_ALL = (*_LAUNCHES, "start", "doctor")
+_ALL = (*_LAUNCHES, "map", "start", "doctor")
 DISPLAY, OPENGL, LIMITS, ADVANCED = "Display", "OpenGL", "Limits and recording", "Advanced"
 
 
@@ -274,6 +285,25 @@ class Option(Record):
             return self.shown_default
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
+    def _as_plain(self, value: Any) -> Any:
+        """Return a value of Python's own types, as numpy's numbers are not; :raises TypeError: it can't be one."""
+        if self.kind is FLAG:
+            if value not in (True, False):
+                raise TypeError
+            return bool(value)
+        if self.kind is LIST:
+            words = tuple(value)
+            if isinstance(value, (str, bytes)) or not all(isinstance(word, str) for word in words):
+                raise TypeError
+            return words
+        if isinstance(value, (str, bool)):
+            if isinstance(value, bool) or str not in self.kind.types:
+                raise TypeError
+            return value
+        if str in self.kind.types:
+            raise TypeError
+        return float(value) if float in self.kind.types else operator.index(value)
+
     def check(self, value: Any) -> Any:
         """Return the value that Python code gives, parsed.
 
@@ -282,13 +312,14 @@ class Option(Record):
         """
         if value is None and self.default is None:
             return None
-        is_right = isinstance(value, self.kind.types) and (self.kind is FLAG or not isinstance(value, bool))
-        if not is_right or (self.kind is LIST and not all(isinstance(each, str) for each in value)):
-            raise TypeError(f"{self.field} has to be {self.kind.noun}, not {value!r}.")
-        if self.kind in (FLAG, LIST):
-            return tuple(value) if self.kind is LIST else value
         try:
-            return self.kind.parse(str(value))
+            plain = self._as_plain(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"{self.field} has to be {self.kind.noun}, not {value!r}.") from None
+        if self.kind in (FLAG, LIST):
+            return plain
+        try:
+            return self.kind.parse(plain if isinstance(plain, str) else str(plain))
         except ValueError as error:
             raise ValueError(f"{self.field}: {error}") from error
 
@@ -302,6 +333,10 @@ TABLE = (
     Option(
         "server", SERVER, "auto", DISPLAY,
         "The kind of X server. auto: Xvfb if it is installed, else one of the others.", in_python=True,
+    ),
+    Option(
+        "wm", WM, "none", DISPLAY,
+        "The window manager. focus: a built-in one; auto: an installed one, else focus.", in_python=True,
     ),
     Option(
         "server-arg", LIST, (), DISPLAY,
@@ -332,10 +367,13 @@ TABLE = (
         in_python=True,
     ),
     Option("fresh", FLAG, False, OPENGL, "Test OpenGL again, even if it was tested within the last hour."),
-    Option("timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.", _LAUNCHES),
     Option(
-        "grace", DURATION, RunLimits.grace, LIMITS, "Time for it to end after SIGTERM; then comes SIGKILL.", _LAUNCHES,
-        shown_default="10s", plain=False,
+        "timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.",
+        (*_LAUNCHES, "map"),
+    ),
+    Option(
+        "grace", DURATION, RunLimits.grace, LIMITS, "Time for it to end after SIGTERM; then comes SIGKILL.",
+        (*_LAUNCHES, "map"), shown_default="10s", plain=False,
     ),
     Option(
         "screenshot-on-timeout", FILE, None, LIMITS, "Save the screen when the time is up.", _LAUNCHES,
@@ -343,14 +381,14 @@ TABLE = (
     ),
     Option(
         "log", FILE, None, LIMITS, "Append the session's events and the X server's messages to this file.",
-        (*_LAUNCHES, "start"), plain=False,
+        (*_LAUNCHES, "map", "start"), plain=False,
     ),
     Option(
         "record", FILE, None, LIMITS, "Record the screen with ffmpeg until your program has ended.", _LAUNCHES,
         metavar="FILE.mp4", plain=False,
     ),
     Option(
-        "python", PROGRAM, None, ADVANCED, "The interpreter to use.", ("run", "python", "start", "doctor"),
+        "python", PROGRAM, None, ADVANCED, "The interpreter to use.", ("run", "python", "map", "start", "doctor"),
         shown_default="the one that anaheadless is installed in", plain=False,
     ),
     Option(
@@ -395,9 +433,10 @@ def build(values: Mapping[str, Any]) -> Options:
         )
     timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
     limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "")
-    same = ("screen", "dpi", "server", "server_args", "start_timeout", "probe_timeout", "shim", "fresh", "supervise")
-    others = {name: given[name] for name in same}
-    return Options(opengl=opengl, limits=limits, verbose=given["verbose"], **others)
+    same = ("screen", "dpi", "server", "wm", "server_args", "start_timeout", "probe_timeout")
+    flags = ("shim", "fresh", "supervise", "verbose")
+    others = {name: given[name] for name in same + flags}
+    return Options(opengl=opengl, limits=limits, **others)
 
 
 # --- who asks

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 import anaheadless.session.keeper
 from anaheadless.session.discovery import parse_command
 from tests.support.helpers import PROGRAMS, User, wait_until
+from tests.support.maps import Maps
 from tests.support.namespaces import CAN_UNSHARE, PrivateTmp, private
 
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -50,6 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    kind = os.environ.get("ANAHEADLESS_SERVER", "xvfb")
+    for mark in item.iter_markers("server"):
+        if kind not in mark.args:
+            pytest.skip(f"not for {kind}, but for {', '.join(mark.args)}")
     for mark in item.iter_markers("needs"):
         for program in mark.args:
             if shutil.which(program) is None:
@@ -135,3 +140,14 @@ def users() -> Iterator[list[User]]:
         shutil.rmtree(folder)
         for uid in uids:
             shutil.rmtree(f"/tmp/anaheadless-{uid}", ignore_errors=True)
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Iterator[Maps]:
+    found = Maps(tmp_path)
+    yield found
+    try:
+        wait_until(lambda: not found.left(), "nothing is left of the maps")
+    finally:
+        for process in found.left():
+            process.kill()

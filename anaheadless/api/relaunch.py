@@ -50,7 +50,7 @@ def relaunch(**options: Unpack[Keywords]) -> None:
         if stream is not None and not stream.closed:
             stream.flush()
     try:
-        launch.run(target, wanted, os.environ, sys.executable, without='gl="none"')
+        launch.run(target, wanted, os.environ, sys.executable, without='gl="none"', fork=False)
     except LaunchError as error:
         print_stderr(str(error))
         sys.exit(error.exit_code)

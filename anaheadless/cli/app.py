@@ -9,15 +9,12 @@ import click
 
 from anaheadless import __version__
 from anaheadless.cli import doctor, run, sessions, start
-from anaheadless.cli.parameters import CONTEXT, Command
+from anaheadless.cli import map as mapping
+from anaheadless.cli.parameters import CONTEXT, Group
 
 
-class Commands(Command, click.Group):
+class Commands(Group):
     """The group of all commands."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_options(ctx, formatter)
-        self.format_commands(ctx, formatter)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in self.commands and os.path.exists(args[0]):
@@ -38,7 +35,7 @@ def cli() -> None:
 
 
 for command in (
-    *(run.run, run.exec_, start.start, doctor.doctor),
+    *(run.run, run.exec_, mapping.map_, mapping.journal, start.start, doctor.doctor),
     *(sessions.list_, sessions.stop, sessions.clean, sessions.screenshot, sessions.view),
 ):
     cli.add_command(command)

@@ -120,6 +120,14 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
+class Group(Command, click.Group):
+    """A command that consists of others."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
 def _name_the_source(error: click.ClickException) -> None:
     """Name the option or the variable that gave a wrong value; click would name both."""
     if isinstance(error, click.BadParameter) and error.ctx and error.param and error.param.envvar:
@@ -157,7 +165,7 @@ class Configured(Command):
 
 def _script(params: Mapping[str, Any]) -> str | None:
     """Return the script that a command is to run, if that is what it runs."""
-    if any(params.get(name) is not None for name in ("module", "code", "command")):
+    if any(params.get(name) is not None for name in ("module", "code", "command", "call")) or params.get("any_program"):
         return None
     words = params.get("args", ())
     return target.script_among(("--", *words) if "module" in params else words)
@@ -189,10 +197,11 @@ def _checked_options(values: Mapping[str, Any], ctx: click.Context) -> Options:
     values = dict(values)
     source = ctx.get_parameter_source
     if not values.get("timeout"):
-        if any(source(name) is ParameterSource.COMMANDLINE for name in ("grace", "screenshot_on_timeout")):
+        limited = ("grace", "screenshot_on_timeout") if ctx.command.name != "map" else ()  # whose ^C has a grace, too
+        if any(source(name) is ParameterSource.COMMANDLINE for name in limited):
             raise click.UsageError("--grace and --screenshot-on-timeout need a --timeout.", ctx)
         values["screenshot_on_timeout"] = None
-    if values["screenshot_on_timeout"]:
+    if values.get("screenshot_on_timeout"):
         picture = values["screenshot_on_timeout"] = _absolute(values["screenshot_on_timeout"])
         if not os.access(os.path.dirname(picture), os.W_OK | os.X_OK):
             raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': can't make a file there: {picture}")

@@ -100,7 +100,9 @@ def start(
         )
     interpreter = target.python(python, (), os.get_exec_path(environ)).executable
     with shell_export.open_github_file(environ["GITHUB_ENV"]) if github else nullcontext() as file:
-        ready = launch.start(options, environ, interpreter, launch.Role("start", pid or _calling_process(github)))
+        ready = launch.start(
+            options, environ, interpreter, launch.Role("start", pid or _calling_process(github), fork=True)
+        )
         try:
             changed = shell_export.changes(launch.inherited_environment(), ready.environ)
             if file is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from anaheadless.options import OpenGLRequest, Options
 from anaheadless.system import png
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.programs import find_program
+from anaheadless.x11.servers.choice import KINDS
+from anaheadless.x11.servers.kind import ServerKind, find
 
 # For each tool, the option that prints its version, and whether it is required.
 _TOOLS = {
@@ -53,12 +56,13 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
     host = hardware.detect(environ)
     report: dict[str, Any] = {
         "version": __version__,
-        "tools": [_tool(name, environ, host) for name in _TOOLS],
+        "tools": [_tool(name, environ, host, options) for name in _TOOLS],
         "python": {"path": python},
         "outer_display": host.outer_display,
         "gl_vendors": [name for name, found in (("mesa", host.mesa_vendor), ("nvidia", host.nvidia)) if found],
         "gpus": [{"path": path, "accessible": path in host.gpus} for path in hardware.gpu_devices()],
         "egl_devices": [],
+        "servers": [],
         "virtualgl": host.virtualgl and {"folder": host.virtualgl.folder, "vglrun": host.virtualgl.vglrun},
         "mesa_folder": hardware.find_mesa(environ),
         "qt": [],
@@ -69,6 +73,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         "works": False,
         "advice": [],
     }
+    report["servers"] = [_server(kind, options, environ, python) for kind in KINDS]
     try:
         ready = launch.prepare(options.replace(fresh=True), environ, python)
     except LaunchError as error:
@@ -78,7 +83,13 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report["advice"] += _qt_advice(report["qt"])
         return report
     try:
-        report["display"] = {"error": None, "screen": str(options.screen), "glx": ready.glx}
+        report["display"] = {
+            "error": None,
+            "screen": str(options.screen),
+            "glx": ready.glx,
+            "server": ready.server,
+            "why": ready.server_reason,
+        }
         report.update(_inspect(python, ready.environ, report["python"]))
         if ready.selection is not None:
             add_selection(report, ready.selection, options.opengl or OpenGLRequest())
@@ -90,6 +101,24 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
     finally:
         ready.session.close()
     return report
+
+
+def _server(kind: ServerKind, options: Options, environ: Mapping[str, str], python: str) -> dict[str, Any]:
+    """Try a kind of X server: start it, and let OpenGL draw on it."""
+    found: dict[str, Any] = {"name": kind.name, "path": find(kind, environ)}
+    found.update(error=None, glx=None, renderer=None, seconds=None)
+    if found["path"] is not None:
+        start = time.monotonic()
+        try:
+            ready = launch.prepare(options.replace(fresh=True, server=kind.name), environ, python)
+        except LaunchError as error:
+            found["error"] = error.message
+        else:
+            found.update(glx=ready.glx, seconds=round(time.monotonic() - start, 3))
+            if ready.selection is not None and ready.selection.result is not None:
+                found["renderer"] = ready.selection.result.renderer
+            ready.session.close()
+    return found
 
 
 def _save_picture(path: str, candidate: Candidate, python: str, environ: Mapping[str, str], timeout: float) -> None:
@@ -119,7 +148,17 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
             "tools", bool(tool["path"]) or (None if not tool["required"] else False), f"{tool['name']}: {text}"
         )
     display = report["display"]
-    yield Finding("display", not display["error"], display["error"] or f"{display['screen']}, starts")
+    for server in report["servers"]:
+        if server["path"] is None:
+            good, text = None, "not installed"
+        elif server["error"]:
+            good, text = False, server["error"]
+        else:
+            draws = f"OpenGL by {server['renderer']}" if server["renderer"] else "no OpenGL"
+            good, text = True, f"{server['path']}: starts, {draws}, {server['seconds']:.2f} s"
+        yield Finding("X servers", good, f"{server['name']}: {text}")
+    text = display["error"] or f"{display['screen']}, starts; {display['server']}: {display['why']}"
+    yield Finding("display", not display["error"], text)
     for line in display.get("details", []):
         yield Finding("display", None, f"| {line}")
     if "glx" in display:
@@ -170,8 +209,10 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("advice", None, line)
 
 
-def _tool(name: str, environ: Mapping[str, str], host: hardware.HostCapabilities) -> dict[str, Any]:
+def _tool(name: str, environ: Mapping[str, str], host: hardware.HostCapabilities, options: Options) -> dict[str, Any]:
     version_option, required = _TOOLS[name]
+    if name == "Xvfb" and options.server != "xvfb":  # then any other X server will do
+        required = options.server == "auto" and not any(find(kind, environ) for kind in KINDS if kind.name != "xvfb")
     path = find_program(name, os.get_exec_path(environ))
     if name == "vglrun" and host.virtualgl is not None:
         path = host.virtualgl.vglrun  # its folder is seldom on PATH

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from anaheadless.opengl.probe import RunningProbe
 
     StartedProbe = tuple[Candidate, RunningProbe]
-
-EnvironmentWith = Callable[..., Mapping[str, str]]  # see environment.build()
+    EnvironmentWith = Callable[..., Mapping[str, str]]  # see environment.build()
 
 
 class Question(Record):

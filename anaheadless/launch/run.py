@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -41,12 +42,14 @@ class Role(Record):
     :param target: the PID of the process that the session lives as long as, or None for this one.
     :param in_process: the target is this very process: what is preloaded in others, it loads by itself.
     :param wait_for_server: whether to wait for an X server that is known to accept early clients.
+    :param fork: this process is a launcher's own, and may be forked.
     """
 
     purpose: str = "display"
     target: int | None = None
     in_process: bool = False
     wait_for_server: bool = True
+    fork: bool = False
 
 
 _FOR_PROGRAMS = Role()
@@ -78,12 +81,14 @@ def run(
     python: str | None = None,
     *,
     without: str = "--gl none",
+    fork: bool = True,
 ) -> NoReturn:
     """Become *target*, with a display of its own; or in a container's first process, let a child become it.
 
     :param environ: the environment that the target gets, but for what the session adds.
     :param python: the interpreter that draws the probes: the target's own, where it has one.
     :param without: how to ask for no OpenGL.
+    :param fork: this process is a launcher's own, and may be forked.
     :raises LaunchError: the target was not started, and nothing is left of what was.
     """
     # 1. Where this is a container's first process, stay in front of the target. The kernel wants more of that process
@@ -94,7 +99,7 @@ def run(
 
         tell_supervisor = supervisor.stay_in_front()
     # 2. Start the session.
-    ready = start(options, environ, python, Role("run", wait_for_server=False), without=without)
+    ready = start(options, environ, python, Role("run", wait_for_server=False, fork=fork), without=without)
     try:
         if tell_supervisor is not None:
             tell_supervisor(ready.session.keeper)
@@ -156,21 +161,24 @@ def prepare(
     server, why = _server_options(options, environ, host, role.target)
     question = find_opengl.Question(options, environ, host, server.program, python or this_python(), role.in_process)
     # 2. Try display numbers until the X server takes one.
+    deadline = time.monotonic() + options.start_timeout
     activate = True
     for _ in range(DISPLAYS_TO_TRY):
         try:
-            return _prepare_on_a_display(question, server, role, activate=activate).replace(server_reason=why)
+            return _prepare_on_a_display(question, server, role, deadline, activate=activate).replace(server_reason=why)
         except DisplayInUseError as error:
             # A server that can't take our sockets makes its own; then another server may come first.
             activate = activate and not error.by_sockets
     raise LaunchError(f"the X server found {DISPLAYS_TO_TRY} displays in a row in use", hint="Try again.")
 
 
-def _prepare_on_a_display(question: Question, server: ServerOptions, role: Role, *, activate: bool) -> Launch:
+def _prepare_on_a_display(
+    question: Question, server: ServerOptions, role: Role, deadline: float, *, activate: bool
+) -> Launch:
     """Do what :func:`prepare` says, on one display number; :raises DisplayInUseError: another one may do."""
     options, environ = question.options, question.environ
     # 3. Claim a display and start the keeper, which starts the X server.
-    with session_start.start(server, environ, activate=activate) as starting:
+    with session_start.start(server, environ, deadline, activate=activate, fork=role.fork) as starting:
         session = starting.session
         environment_with = partial(
             environment.build,
@@ -184,10 +192,10 @@ def _prepare_on_a_display(question: Question, server: ServerOptions, role: Role,
         # 4. Meanwhile, look into the cache.
         key = find_opengl.cache_key(question)
         entry = find_opengl.cached(question, key)
-        may_hurry = activate and not role.wait_for_server and not options.limits.recording
+        may_hurry = activate and not role.wait_for_server and not options.limits.recording and options.wm == "none"
         if entry is not None and entry.accepts_early_clients and may_hurry:
             # 5a. The target's first connection waits for the X server; should that fail, the keeper says so.
-            starting.check_keeper()
+            starting.wait_for_keeper()
             glx, selection = entry.glx, entry.selection
         elif entry is not None:
             # 5b. Wait for the X server.
@@ -202,7 +210,8 @@ def _prepare_on_a_display(question: Question, server: ServerOptions, role: Role,
                 find_opengl.store(question, key, session.accepts_early_clients(), glx, selection)
         # 6. Publish what the session has.
         cache_file = key.path if key is not None and entry is not None else ""
-        session.publish(_status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file))
+        status = _status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file)
+        session.publish(status.replace(server_kind=server.kind.name))
         chosen = selection.chosen if selection is not None else None
         return Launch(session, environment_with(opengl=chosen), selection, entry is not None, glx, server.kind.name)
 
@@ -218,6 +227,11 @@ def _server_options(
         ffmpeg = recorder.find(environ)
     wanted = ServerRequest(options.screen, options.server, options.opengl is not None)
     kind, program, why = find_server(wanted, environ)
+    window_manager = None
+    if options.wm != "none":
+        from anaheadless.session.window_manager import find_window_manager  # only here: most runs have none
+
+        window_manager = find_window_manager(options.wm, environ)
     server = ServerOptions(
         kind=kind,
         program=program,
@@ -232,6 +246,7 @@ def _server_options(
         limits=options.limits,
         target=target,
         ffmpeg=ffmpeg,
+        window_manager=window_manager,
     )
     return server, why
 

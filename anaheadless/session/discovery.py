@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from anaheadless.options import BACKENDS
+from anaheadless.options import BACKENDS, SERVERS
 from anaheadless.session import keeper, protocol
 from anaheadless.system import processes
 from anaheadless.system.light_stdlib import Record
@@ -32,6 +32,7 @@ class SessionStatus(Record):
         ``display``: it is a program that has started a display.
     :param cache_file: where the OpenGL of this session comes from, or empty if it was probed; see
         :mod:`anaheadless.opengl.cache`.
+    :param server_kind: the kind of X server, one of :data:`anaheadless.options.SERVERS` but ``auto``.
     :param server: the X server's PID, from the keeper; 0: it has not been started yet.
     """
 
@@ -41,6 +42,7 @@ class SessionStatus(Record):
     original_display: str = ""
     purpose: str = "display"
     cache_file: str = ""
+    server_kind: str = "xvfb"
     server: int = 0
 
     def as_text(self) -> str:
@@ -49,7 +51,7 @@ class SessionStatus(Record):
         return "".join(f"{name}: {text}\n" for name, text in said.items())
 
 
-_WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file")
+_WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file", "server_kind")
 
 
 def parse_status(text: str) -> SessionStatus:
@@ -60,7 +62,7 @@ def parse_status(text: str) -> SessionStatus:
         notes = SessionStatus(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in this status") from missing
-    known = notes.backend in BACKENDS[1:] and notes.purpose in PURPOSES
+    known = notes.backend in BACKENDS[1:] and notes.purpose in PURPOSES and notes.server_kind in SERVERS[1:]
     if not (known and 0 <= notes.glx <= 2 and 0 <= notes.server < 1 << 31):
         raise ValueError("this status makes no sense")
     return notes

@@ -27,6 +27,7 @@ SCREENSHOT_CODE = _PATH + _LIMIT + "from anaheadless.x11 import screenshot; scre
 REPORT_FAILURE_CODE = (
     _PATH + _LIMIT + "from anaheadless.session import server_failure; server_failure.report(*sys.argv[1:])"
 )
+WINDOW_MANAGER_CODE = _PATH + "from anaheadless.session import window_manager; window_manager.become(*sys.argv[1:])"
 RECORDER_CODE = _PATH + "from anaheadless.session import recorder; recorder.become(*sys.argv[1:])"
 
 

@@ -1,9 +1,9 @@
 """The resident process of a session: starts the X server, ends it when the target has ended, leaves nothing.
 
 It runs alone, as ``python -I -S -c KEEPER_BOOTSTRAP keeper.py DISPLAY TARGET_PID TARGET_START TARGET_PIDFD SOCKET
-COOKIE_FILE LISTENERS INHERITED VARIABLES SIZE START_TIMEOUT TIMEOUT GRACE SCREENSHOT WORDS [RECORDER]... SERVER
-[ARGUMENT]...``, on the standard library and little of it, since it stays for as long as the target. Whoever starts it
-gives it these descriptors:
+COOKIE_FILE LISTENERS INHERITED VARIABLES SIZE START_TIMEOUT TIMEOUT GRACE SCREENSHOT WM_WORDS [WINDOW_MANAGER]... WORDS
+[RECORDER]... SERVER [ARGUMENT]...``, on the standard library and little of it, since it stays for as long as the
+target. Whoever starts it gives it these descriptors:
 
 ====  ==========================================================================================
 0     /dev/null
@@ -23,6 +23,7 @@ gives it these descriptors:
 13    the compositor's end of a socket pair, for a server that needs a compositor: one with an output of SIZE, which is
       WIDTHxHEIGHT (or empty: there is none)
 14    what else the server inherits: the other end of that socket pair, its configuration file, or another socket
+15    the window manager's messages, a memfd; only where there is one
 ====  ==========================================================================================
 
 The server may know its descriptors by other numbers: INHERITED has words such as ``6=14``, first the number in the
@@ -36,6 +37,9 @@ server then end, or not be ready within START_TIMEOUT seconds, the keeper says s
 TIMEOUT seconds after the launcher has become the target (0: never), the keeper saves the screen as SCREENSHOT, if that
 is not empty, and sends SIGTERM to the target, and to its process group where that is its own; GRACE seconds later,
 SIGKILL. Both are said on standard error.
+
+WINDOW_MANAGER is a command of WM_WORDS words (0: the built-in one; empty: none), which runs as long as the server, see
+:mod:`anaheadless.session.window_manager`.
 
 RECORDER is a command of WORDS words, which records the display from READY until the end, see
 :mod:`anaheadless.session.recorder`.
@@ -54,6 +58,7 @@ from anaheadless.session.helpers import (
     RECORDER_CODE,
     REPORT_FAILURE_CODE,
     SCREENSHOT_CODE,
+    WINDOW_MANAGER_CODE,
     await_exit,
     log,
     log_output,
@@ -82,6 +87,7 @@ from anaheadless.session.protocol import (
     STOP,
     STOPPED,
     TARGET,
+    WINDOW_MANAGER,
 )
 from anaheadless.session.time_limit import TimeLimit
 from anaheadless.system import processes
@@ -107,7 +113,8 @@ SERVER_READY, TIMED_OUT = b"S", b"L"
 # Not as a script, which Python would compile each time. The package is a makeshift: to look for it, Python would list
 # a folder with all that is installed.
 KEEPER_BOOTSTRAP = """\
-import sys
+import os, sys
+os.write(6, b"keeper: %d\\n" % os.getpid())  # the launcher waits for this line
 sys.path[:] = filter(None, sys.path)  # with PYTHONHOME, the working directory is in it
 package = sys.modules["anaheadless"] = type(sys)("anaheadless")
 package.__path__ = [sys.argv[1].rpartition("/")[0].rpartition("/")[0]]
@@ -125,7 +132,10 @@ try:
     os.setsid()  # ^Z, or a SIGKILL of the target's group, is not for the keeper
     if os.fork():
         os._exit(0)
-    os.write(12, b"%d\\n" % os.getpid())
+    try:
+        os.write(12, b"%d\\n" % os.getpid())
+    except OSError:  # the launcher is gone, but what it has made is to be removed
+        pass
     os.close(12)
 except OSError as error:
     sys.exit(f"the keeper: {{error.strerror}}")
@@ -139,7 +149,6 @@ def main(argv: list[str]) -> None:
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(STOP, stop)
-    os.write(STATUS, b"keeper: %d\n" % os.getpid())  # without this line, the launcher knows that there was none
     keeper = Keeper(argv)
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -164,7 +173,9 @@ class Keeper:
 
     def __init__(self, argv: list[str]) -> None:
         self.display, target, start, pidfd, self.socket_path, self.cookie_file, listeners, *rest = argv
-        inherited, variables, size, start_timeout, timeout, grace, self.screenshot, words, *rest = rest
+        inherited, variables, size, start_timeout, timeout, grace, self.screenshot, wm_words, *rest = rest
+        self.window_manager_command = rest[: int(wm_words)] if wm_words else None
+        words, *rest = rest[int(wm_words or 0) :]
         self.target = processes.Process(int(target), start, int(pidfd) if pidfd else None)
         self.activated = listeners != "0"
         pairs = (word.split("=") for word in inherited.split())
@@ -180,6 +191,8 @@ class Keeper:
         private |= {descriptor for _, descriptor in self.inherited if descriptor == FOR_SERVER}
         if size:
             private.add(COMPOSITOR)
+        if self.window_manager_command is not None:
+            private.add(WINDOW_MANAGER)
         passed_on = {0, MESSAGES, COOKIE} | ({FIRST_LISTENER, FIRST_LISTENER + 1} if self.activated else set())
         if self.recorder_command:
             passed_on.add(RECORDER)
@@ -200,6 +213,7 @@ class Keeper:
             self.link = null_compositor.Link(COMPOSITOR, null_compositor.NullCompositor(width, height))
         self.server: int | None = None
         self.recorder: int | None = None
+        self.window_manager: int | None = None
         self.own_group = self.server_ready = self.has_failed = False
         self.launcher_gone = self.launcher_holds_session = self.ready_timed_out = False
 
@@ -249,6 +263,10 @@ class Keeper:
             self.server_ready = True
             if not self.timeout:
                 os.close(STDERR)
+            if self.window_manager_command is not None:
+                words = [str(os.getpid()), self.display, *self.window_manager_command]
+                self.window_manager = start_helper(WINDOW_MANAGER_CODE, words, WINDOW_MANAGER)
+                os.write(STATUS, b"window_manager: %d\n" % self.window_manager)
         if word == READY and self.recorder_command:
             self.recorder = start_helper(RECORDER_CODE, [str(os.getpid()), *self.recorder_command], RECORDER)
             with suppress(OSError):  # the launcher is gone
@@ -318,6 +336,10 @@ class Keeper:
             if self.recorder is not None:
                 stop_recorder(self.recorder, self.recorder_command[-1])
         finally:
+            if self.window_manager is not None:
+                os.kill(self.window_manager, signal.SIGKILL)
+                os.waitpid(self.window_manager, 0)
+                log_output(WINDOW_MANAGER, "window manager")
             self.kill_server()
             if self.cookie_file:
                 for suffix in "", "-c", "-l", "-n":  # and what xauth makes beside it, when it is killed

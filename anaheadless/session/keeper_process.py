@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -14,7 +15,6 @@ from contextlib import ExitStack, suppress
 
 from anaheadless.session import keeper, protocol
 from anaheadless.session.server_failure import NoKeeperError
-from anaheadless.system import processes
 from anaheadless.system.programs import this_python
 
 TYPE_CHECKING = False
@@ -26,7 +26,14 @@ SETTABLE_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 SIGNAL_MASK = (*protocol.IGNORED_SIGNALS, protocol.STOP)
 
 
-def start(arguments: Sequence[str], descriptors: Mapping[int, int], environ: Mapping[str, str], deadline: float) -> int:
+def start(
+    arguments: Sequence[str],
+    descriptors: Mapping[int, int],
+    environ: Mapping[str, str],
+    deadline: float,
+    *,
+    fork: bool,
+) -> int:
     """Start the keeper and return its PID; the process between it and this one has ended.
 
     The caller has blocked the signals that the keeper ignores.
@@ -34,6 +41,8 @@ def start(arguments: Sequence[str], descriptors: Mapping[int, int], environ: Map
     :param arguments: as :func:`anaheadless.session.keeper.main` takes them.
     :param descriptors: by the numbers that the keeper knows them by.
     :param deadline: in seconds of :func:`time.monotonic`.
+    :param fork: fork this process, which takes a millisecond or two. Otherwise a fresh interpreter forks, which takes
+        some more: in somebody's program, nobody knows how large it is, and what its libraries do after a fork.
     :raises OSError: it can't be executed, or no process is to be had; or time is up (``socket.timeout``).
     :raises NoKeeperError: its interpreter ended.
     """
@@ -41,7 +50,7 @@ def start(arguments: Sequence[str], descriptors: Mapping[int, int], environ: Map
     with ExitStack() as stack:
         stack.callback(os.close, report)
         try:
-            first = _fork_or_spawn(arguments, {**descriptors, protocol.REPORT: theirs}, dict(environ))
+            first = _fork_or_spawn(arguments, {**descriptors, protocol.REPORT: theirs}, dict(environ), fork=fork)
         finally:
             os.close(theirs)
         try:
@@ -50,7 +59,9 @@ def start(arguments: Sequence[str], descriptors: Mapping[int, int], environ: Map
             _reap(first)
 
 
-def _fork_or_spawn(arguments: Sequence[str], descriptors: Mapping[int, int], environ: dict[str, str]) -> int:
+def _fork_or_spawn(
+    arguments: Sequence[str], descriptors: Mapping[int, int], environ: dict[str, str], *, fork: bool
+) -> int:
     """Start the process that forks the keeper, and return its PID."""
     isolated = "-I"
     if "PYTHONHOME" in os.environ and not sys.flags.ignore_environment:
@@ -63,9 +74,7 @@ def _fork_or_spawn(arguments: Sequence[str], descriptors: Mapping[int, int], env
             # Out of the way first: with standard input closed, ours may have the very numbers that are wanted.
             copies[wanted] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_COPY)
             stack.callback(os.close, copies[wanted])
-        # What the libraries of a program with threads do after a fork can't be known: there, a fresh interpreter
-        # forks, which takes milliseconds more.
-        if processes.thread_count(os.getpid()) != 1:
+        if not fork:
             return os.posix_spawn(
                 python[0],
                 [*python, keeper.FORKING_BOOTSTRAP, keeper.__file__, *arguments],
@@ -91,13 +100,12 @@ def _become_keeper(command: Sequence[str], copies: Mapping[int, int], environ: M
         for wanted, copy in copies.items():
             if wanted != protocol.REPORT:
                 os.dup2(copy, wanted)
-        for number in SETTABLE_SIGNALS:
-            if signal.getsignal(number) is signal.SIG_IGN:  # it would stay so through the exec
-                signal.signal(number, signal.SIG_DFL)
+        for number in SETTABLE_SIGNALS:  # what is ignored would stay so through the exec
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, SIGNAL_MASK)
         os.execve(command[0], list(command), environ)
-    except OSError as error:
-        os.write(report, b"error %d\n" % (error.errno or 0))
+    except BaseException as error:
+        os.write(report, b"error %d\n" % (getattr(error, "errno", None) or errno.EIO))
     finally:
         os._exit(127)
 

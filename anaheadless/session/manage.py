@@ -27,6 +27,7 @@ class SessionInfo:
     :param state: ``running``; ``starting``: the launcher is still at work; ``stale``: the target has ended, the keeper
         has not.
     :param age: seconds.
+    :param server: the PID of the X server; None if it has not started.
     :param server_memory: of the X server, in bytes (resident set).
     """
 
@@ -40,6 +41,7 @@ class SessionInfo:
     age: float
     keeper: int
     server: int | None
+    server_kind: str
     server_memory: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,6 +79,7 @@ def _row(session: LiveSession) -> SessionInfo | None:
         age=max(0.0, age),
         keeper=session.keeper,
         server=(notes.server or None) if notes else None,
+        server_kind=notes.server_kind if notes else "",
         server_memory=memory,
     )
 

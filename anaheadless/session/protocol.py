@@ -9,7 +9,7 @@ from anaheadless.system.light_stdlib import signal
 
 # The keeper's descriptors; its docstring says what they are.
 CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, STATUS, LOG, STDERR = 1, 2, 3, 5, 6, 7, 8
-RECORDER, TARGET, REPORT, COMPOSITOR, FOR_SERVER = 10, 11, 12, 13, 14
+RECORDER, TARGET, REPORT, COMPOSITOR, FOR_SERVER, WINDOW_MANAGER = 10, 11, 12, 13, 14, 15
 
 # What the launcher says on the control socket; the keeper answers READY with READY.
 READY, GROUP, HOLD, RELEASE, END = b"R", b"G", b"H", b"F", b"E"

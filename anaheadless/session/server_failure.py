@@ -14,6 +14,10 @@ from anaheadless.x11.connection import RefusedError
 MESSAGES_LIMIT = 1 << 16  # bytes
 
 
+# What Xorg prints below an error: its log file is /dev/null.
+_XORG_FOOTER = ("Please consult the", "at http://wiki.x.org", "for help.", "check the log file", "Closing log file.")
+
+
 class NoKeeperError(Exception):
     """The keeper ended before it had started the X server."""
 
@@ -29,6 +33,7 @@ def describe(error: Exception, messages: bytes, program: str, start_timeout: flo
     # An X server that does not know an option prints all the options that it knows, and then what is wrong.
     text = text[max(0, text.find("Fatal server error")) :]
     lines = [line.strip() for line in text.splitlines() if line.strip() not in ("", "(EE)")]
+    lines = [line for line in lines if not any(words in line for words in _XORG_FOOTER)]
     if isinstance(error, socket.timeout):
         message = f"the X server was not ready within {start_timeout:g} s"
         hint = "Give it more time with --start-timeout, or start it by hand to see what it is waiting for."
@@ -59,7 +64,7 @@ def _hint(text: str) -> str:
     library = re.search("error while loading shared libraries: ([^:]+):", text)
     if library:
         return f"Install the package that provides {library[1]}: python3 -m anaheadless.packages lists what is missing."
-    if "Couldn't add screen" in text:
+    if any(words in text for words in ("Couldn't add screen", "failed to create screen resources", "AddScreen")):
         return "It could not get the memory for that --screen: choose a smaller one, or raise the limit (ulimit -v)."
     unknown = re.search(r"Unrecognized option: (\S+)", text)
     if unknown and unknown[1] == "-screen":

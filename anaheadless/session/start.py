@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import signal
 import socket
 import stat
@@ -44,6 +45,7 @@ class ServerOptions(Record):
     :param further_authority: X authority entries of other displays, to stand after ours.
     :param folders: where to put the cookie, see :func:`anaheadless.system.private_files.folders`.
     :param target: the PID of the process that the session lives as long as, or None for this one.
+    :param window_manager: the command line of a window manager, without words for the built-in one; or None for none.
     :param ffmpeg: the path of ffmpeg, where there is to be a recording.
     """
 
@@ -59,6 +61,7 @@ class ServerOptions(Record):
     limits: RunLimits = RunLimits()
     target: int | None = None
     ffmpeg: str = ""
+    window_manager: tuple[str, ...] | None = None
 
 
 class DisplayInUseError(Exception):
@@ -79,6 +82,7 @@ class StartingSession(Record):
     :param messages: the descriptor of the memfd with the output of the server; *status* likewise, for what the keeper
         publishes.
     :param recording: the descriptors of the recording, and of the memfd with what ffmpeg has said; or none.
+    :param window_manager: the descriptor of the memfd with what the window manager has said, or None.
     """
 
     session: Session
@@ -90,9 +94,10 @@ class StartingSession(Record):
     messages: int
     status: int
     recording: tuple[int, int] | None
+    window_manager: int | None
 
     def wait_until_ready(self) -> bool:
-        """Wait for the server, and for the recording to begin; return whether the server has GLX.
+        """Wait for the server, its window manager and the recording; return whether the server has GLX.
 
         :raises DisplayInUseError: another number may do.
         :raises LaunchError: the server has ended, or is not ready in time.
@@ -105,17 +110,23 @@ class StartingSession(Record):
             if self.recording is not None:
                 os.ftruncate(self.recording[0], 0)  # once something is in the file, ffmpeg records
             control.send(protocol.READY, socket.MSG_NOSIGNAL)
+            if self.window_manager is not None:
+                self._await_window_manager(name(self.number), self.window_manager)
         except (OSError, connection.RefusedError) as error:
             raise self._failure(error) from error
         if self.recording is not None:
             self._await_recording(*self.recording)
         return glx
 
-    def check_keeper(self) -> None:
-        """Raise LaunchError if the keeper has ended already; don't wait."""
-        with suppress(BlockingIOError):
-            if not self.session.control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+    def wait_for_keeper(self) -> None:
+        """Wait until the keeper's interpreter runs; :raises LaunchError: it does not."""
+        poll = select.poll()
+        poll.register(self.session.control, select.POLLIN)
+        while not os.pread(self.status, 1, 0):
+            if poll.poll(1):  # it has ended: it says nothing before that line
                 raise self._failure(ConnectionError("the keeper has ended"))
+            if time.monotonic() > self.deadline:
+                raise self._failure(socket.timeout("timed out"))
 
     def _failure(self, error: Exception) -> Exception:
         if was_stopped(self.session.control):
@@ -129,6 +140,33 @@ class StartingSession(Record):
         if b"keyboard" in output and display_number.has_foreign_keymap(self.number):
             return DisplayInUseError(by_sockets=False)
         return server_failure.describe(error, output, self.options.program, self.options.start_timeout)
+
+    def _await_window_manager(self, address: str, messages: int) -> None:
+        """Wait until a window manager tells all clients that it is there.
+
+        :raises OSError: the server has ended, or hangs; likewise RefusedError.
+        """
+        from anaheadless.x11.client import Client  # only here: most runs have no window manager
+
+        with connection.connect(address, self.cookie, self.deadline) as server:
+            client = Client(server)
+            sign = client.intern_atom("_NET_SUPPORTING_WM_CHECK")
+            while not client.property(client.root, sign):
+                late = time.monotonic() > self.deadline
+                if late or self._window_manager_has_ended():
+                    output = os.pread(messages, MESSAGES_LIMIT, 0).decode(errors="replace")
+                    program = (self.options.window_manager or ("the built-in one",))[0]
+                    raise LaunchError(
+                        f"the window manager {'was not ready in time' if late else 'ended'}: {program}",
+                        details=tuple(output.splitlines()[-8:]) or ("(it said nothing)",),
+                        hint="Choose another --wm: focus is built in, and always there.",
+                    )
+                time.sleep(0.002)
+
+    def _window_manager_has_ended(self) -> bool:
+        status = os.pread(self.status, MESSAGES_LIMIT, 0).decode().splitlines()
+        pids = [int(line.partition(": ")[2]) for line in status if line.startswith("window_manager: ")]
+        return bool(pids) and not processes.is_alive(pids[0])
 
     def _await_recording(self, file: int, messages: int) -> None:
         if _records(self.session.control, file, self.deadline):
@@ -145,23 +183,26 @@ class StartingSession(Record):
 
 
 @contextmanager
-def start(options: ServerOptions, environ: Mapping[str, str], *, activate: bool) -> Iterator[StartingSession]:
+def start(
+    options: ServerOptions, environ: Mapping[str, str], deadline: float, *, activate: bool, fork: bool
+) -> Iterator[StartingSession]:
     """Claim a display and start its keeper, which starts the X server meanwhile.
 
     Use it as a context: an exception in it ends the session, of which nothing is left.
 
     :param environ: where the server's own variables are taken from.
+    :param deadline: of all waiting, in seconds of :func:`time.monotonic`.
+    :param fork: this process is a launcher's own, and may be forked.
     :param activate: the server takes our sockets, by systemd's socket activation.
     :raises LaunchError: the session could not be started.
     """
-    deadline = time.monotonic() + options.start_timeout
     if options.target is not None and not processes.is_alive(options.target):
         raise LaunchError(
             f"there is no process {options.target}", hint="--pid takes the PID of the process to keep the display for."
         )
     with ExitStack() as stack:
         try:
-            starting = _start(stack, options, environ, activate, deadline)
+            starting = _start(stack, options, environ, deadline, activate=activate, fork=fork)
         except OSError as error:
             # The descriptors that a keeper gets are copied to high numbers first: EINVAL says that there are none.
             reason = os.strerror(errno.EMFILE) if error.errno == errno.EINVAL else error.strerror or error
@@ -170,7 +211,13 @@ def start(options: ServerOptions, environ: Mapping[str, str], *, activate: bool)
 
 
 def _start(
-    stack: ExitStack, options: ServerOptions, environ: Mapping[str, str], activate: bool, deadline: float
+    stack: ExitStack,
+    options: ServerOptions,
+    environ: Mapping[str, str],
+    deadline: float,
+    *,
+    activate: bool,
+    fork: bool,
 ) -> StartingSession:
     """Do what :func:`start` says; *stack* undoes it on an exception, and otherwise closes what is no longer needed."""
 
@@ -195,7 +242,12 @@ def _start(
         descriptors[protocol.RECORDER] = recording[1]
         if is_new:
             undo(server_process.remove, limits.recording)
-    descriptors.update(_descriptors_of_kind(stack, options))
+    window_manager = None
+    if options.window_manager is not None:
+        window_manager = stack.enter_context(memory_file("window-manager")).fileno()
+        descriptors[protocol.WINDOW_MANAGER] = window_manager
+    only_handed_over = stack.enter_context(ExitStack())
+    descriptors.update(_descriptors_of_kind(only_handed_over, options))
     cookie = os.urandom(16)
     # A ^C between the claim and its hand-over to the keeper would leave the socket file.
     with _signals_blocked():
@@ -217,16 +269,18 @@ def _start(
             arguments = _keeper_arguments(options, claim.number, cookie_file, target, activate)
             variables = {name: environ[name] for name in SERVER_ENVIRONMENT if name in environ}
             try:
-                keeper = keeper_process.start(arguments, descriptors, variables, deadline)
+                keeper = keeper_process.start(arguments, descriptors, variables, deadline, fork=fork)
             except (NoKeeperError, socket.timeout) as error:
                 output = os.pread(messages, MESSAGES_LIMIT, 0)
                 raise server_failure.describe(error, output, options.program, options.start_timeout) from error
     # From here on, the end of server and keeper is the end of the connections to them.
     claim.close()
+    only_handed_over.close()
     leftovers.sweep(folders=options.folders)  # while keeper and server start
     path = cookie_file or f"/proc/{keeper}/fd/{protocol.COOKIE}"
     session = Session(f":{claim.number}", path, keeper, control, os.getpid())
-    return StartingSession(session, options, claim.number, cookie, activate, deadline, messages, status, recording)
+    outputs = (messages, status, recording, window_manager)
+    return StartingSession(session, options, claim.number, cookie, activate, deadline, *outputs)
 
 
 def _keeper_arguments(
@@ -258,6 +312,7 @@ def _keeper_arguments(
         *(display_number.socket_path(number), cookie_file, str(2 if activate else 0)),
         *(_inherited(kind.descriptors, activate), _variables(kind, activate), size),
         *(str(options.start_timeout), str(limits.timeout), str(limits.grace), limits.screenshot),
+        *([""] if options.window_manager is None else [str(len(options.window_manager)), *options.window_manager]),
         *(str(len(recorder_command)), *recorder_command),
         *command,
     ]

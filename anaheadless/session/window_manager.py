@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from typing import NoReturn
 
+from anaheadless.errors import LaunchError
 from anaheadless.session import protocol
 from anaheadless.system import processes
+from anaheadless.system.programs import find_program
 from anaheadless.x11 import focus_manager
 from anaheadless.x11.authority import find_cookie
 from anaheadless.x11.client import Client
@@ -16,6 +19,29 @@ from anaheadless.x11.connection import RefusedError, connect
 from anaheadless.x11.display_number import abstract_name, socket_path
 
 CONNECT_SECONDS = 30.0
+# Those that need neither D-Bus nor fonts, and leave windows as large as they ask to be. The smallest come first.
+KNOWN = ("icewm", "fluxbox", "openbox", "jwm", "herbstluftwm", "metacity", "marco")
+
+
+def find_window_manager(name: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the command line of the window manager called *name*; no words stand for the built-in one.
+
+    :param name: a program, or ``focus`` for the built-in one, or ``auto`` for one that is installed, else the same.
+    :raises LaunchError: it is not installed.
+    """
+    search = os.get_exec_path(environ)
+    if name == "focus":
+        return ()
+    if name == "auto":
+        found = (find_program(known, search) for known in KNOWN)
+        return next(((os.path.abspath(program),) for program in found if program), ())
+    program = find_program(name, search)
+    if program is None:
+        raise LaunchError(
+            f"there is no window manager {name} on PATH ({os.pathsep.join(search)})",
+            hint="Install it, or take the built-in one: --wm focus.",
+        )
+    return (os.path.abspath(program),)
 
 
 def become(parent: str, display: str, *command: str) -> NoReturn:
@@ -44,5 +70,6 @@ def become(parent: str, display: str, *command: str) -> NoReturn:
             connection = connect(socket_path(number), cookie, deadline)
     except (OSError, RefusedError) as error:
         raise SystemExit(f"the window manager can't reach the X server: {error}") from error
+    connection.socket.settimeout(None)
     focus_manager.run(Client(connection))
     raise SystemExit

@@ -28,12 +28,12 @@ class Client:
     """A connection whose events are read one by one. Errors of requests without a reply are ignored: the windows of
     other clients may have gone at any time.
 
-    :raises OSError: from all methods; the server has gone.
+    :param connection: its deadline does not count any more, but the timeout of its socket.
+    :raises OSError: from all methods; the server has gone, or does not answer in time.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._socket = connection.socket
-        self._socket.settimeout(None)
         self._sent = 0
         self._events: deque[bytes] = deque()
         self._next_id = int.from_bytes(connection.setup[4:8], "little")

@@ -7,6 +7,9 @@ import inspect
 import os
 import re
 import sys
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "screen": ("640x480", "640x480"),
     "dpi": ("120", 120),
     "server": ("xwayland", "xwayland"),
+    "wm": ("focus", "focus"),
     "server-arg": ("-dpms", ["-dpms"]),
     "start-timeout": ("2.5", 2.5),
     "gl": ("mesa", "mesa"),
@@ -142,3 +146,35 @@ def test_types_for_editors_are_those_of_the_table() -> None:
 def test_show_config_shows_every_option_of_run() -> None:
     output = run("run", "--show-config")
     assert re.findall(r"^(?:# )?([\w-]+)", output.stdout, re.MULTILINE) == [o.name for o in options.options_of("run")]
+
+
+class Name(str, Enum):
+    """A value that is a string all the same."""
+
+    NONE = "none"
+    SIZE = "640x480"
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ({"gl": Name.NONE, "screen": Name.SIZE}, {"gl": "none", "screen": "640x480"}),
+        (
+            {"start_timeout": Fraction(1, 2), "probe_timeout": Decimal("2.5")},
+            {"start_timeout": 0.5, "probe_timeout": 2.5},
+        ),
+        ({"virtualgl": 0, "shim": 1}, {"virtualgl": False, "shim": True}),
+        ({"server_args": {"-dpms": 1}.keys()}, {"server_args": ["-dpms"]}),
+    ],
+)
+def test_keywords_take_values_of_like_types(given: dict[str, Any], same: dict[str, Any]) -> None:
+    assert options.from_keywords("test", given) == options.from_keywords("test", same)
+
+
+@pytest.mark.parametrize(
+    "given", [{"gl": None}, {"dpi": 1.5}, {"dpi": True}, {"shim": None}, {"shim": "no"}, {"server_args": "-dpms"},
+              {"server_args": [1]}, {"start_timeout": "5"}, {"start_timeout": True}, {"screen": 5}], ids=str,
+)  # fmt: skip
+def test_keywords_of_other_types_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=rf"^{next(iter(given))} has to be "):
+        options.from_keywords("test", given)

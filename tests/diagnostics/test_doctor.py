@@ -69,13 +69,17 @@ def test_names_in_json_are_the_documented_ones() -> None:
 def test_it_finds_what_is_here() -> None:
     found = report()
     tools = {tool["name"]: tool for tool in found["tools"]}
-    assert tools["Xvfb"]["required"]
     assert tools["Xvfb"]["path"].endswith("/Xvfb")
     assert re.search(r"\d", tools["xdpyinfo"]["version"])
     assert tools["Xvfb"]["packages"]["apt"] == "xvfb"
     (pyqt5,) = (binding for binding in found["qt"] if binding["name"] == "PyQt5")
     assert pyqt5["xcb_plugin"].endswith("libqxcb.so")
     assert pyqt5["missing"] == []
+    servers = {server["name"]: server for server in found["servers"]}
+    assert list(servers) == ["xvfb", "xwayland", "xvnc", "xorg"]
+    assert all(server["error"] is None for server in servers.values())
+    assert all(bool(server["path"]) == bool(server["glx"]) == bool(server["renderer"]) for server in servers.values())
+    assert servers[found["display"]["server"]]["path"]
     proved = found["candidates"][-1]
     assert (proved["result"], found["choice"]["name"]) == ("drawn", proved["name"])
     assert proved["renderer"]
@@ -153,6 +157,8 @@ def test_a_missing_xvfb_is_said_with_its_package(tmp_path: Path) -> None:
     output = run("doctor", "--server", "xvfb", env={"PATH": str(tmp_path)})
     assert output.returncode == 1
     assert "Xvfb: not found; required. Install it" in output.stdout
+    assert "xvfb: not installed" in output.stdout
+    assert output.stderr == ""
 
 
 def test_missing_libraries_of_qt_are_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from docutils import nodes
 from PyQt5.QtCore import QSize
 from PyQt5.QtGui import QImage
 
+from anaheadless import packages
 from anaheadless.session import viewer
 from tests.support.documentation import BLOCKS, PAGES, assert_well, shell
 from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, holding, run
@@ -31,11 +32,12 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("install", "install-pipx", "install-conda", "install-dnf", "packages", "own-python"),
         *("checkout", "contribute"),
         *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
-        *("github", "github-start", "gitlab", "container", "window-manager"),
+        *("github", "github-start", "gitlab", "container", "window-manager", "servers", "el10"),
         *("notebook", "notebook-picture", "notebook-server"),
         *(f"pytest-{name}" for name in ("run", "ini", "failed", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "record", "start", "clean"),
+        *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed"),
         *("relaunch", "setup", "displays", "anatomist"),
         *(
             f"from-{name}"
@@ -101,21 +103,32 @@ def test_slurm(home: Path) -> None:
 
 
 @pytest.mark.needs("openbox", "xprop")
+@pytest.mark.needs("xprop")
 def test_window_manager(home: Path) -> None:
     """It is there when a window manager has said so, as the specification has it, on the root window."""
     (home / "tests" / "test_display.py").write_text(
-        "import subprocess, time\n"
+        "import subprocess\n"
         "def test() -> None:\n"
-        f"    deadline = time.monotonic() + {PATIENCE}\n"
-        "    while '0x' not in subprocess.run(['xprop', '-root', '_NET_SUPPORTING_WM_CHECK'],\n"
-        "                                     capture_output=True, text=True, check=True).stdout:\n"
-        "        assert time.monotonic() < deadline\n"
-        "        time.sleep(0.01)\n"
+        "    assert '0x' in subprocess.run(['xprop', '-root', '_NET_SUPPORTING_WM_CHECK'],\n"
+        "                                  capture_output=True, text=True, check=True).stdout\n"
     )
     (command,) = commands("window-manager")
     output = shell(command, home)
     assert output.returncode == 0, output
     assert " 1 passed" in output.stdout
+
+
+@pytest.mark.needs("Xwayland")
+def test_servers(home: Path) -> None:
+    (command,) = commands("servers")
+    assert_well(shell(command, home))
+    assert (home / "hello.png").exists()
+
+
+def test_el10() -> None:
+    """The package is the one that messages name there."""
+    (command,) = commands("el10")
+    assert command.split()[-1] == packages.PACKAGES["Xwayland"]["dnf"]
 
 
 def test_notebook(home: Path) -> None:
@@ -320,3 +333,21 @@ def test_entry_point_of_a_container(home: Path) -> None:
     words = [*json.loads(instructions["ENTRYPOINT"]), *json.loads(instructions["CMD"])]
     assert_well(shell(shlex.join([*namespaces(), *words]), home))
     assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_inputs(home: Path) -> None:
+    for folder in "subjects", "pics":
+        (home / folder).mkdir()
+    for name in "a b", "c":
+        (home / "subjects" / f"{name}.gii").touch()
+    (home / "subjects.csv").write_text("id,hemi\n1,left\n2,right\n")
+    (home / "render.py").write_text(BLOCKS["map-script"])
+    (home / "drawing.py").write_text(BLOCKS["map-function"])
+    made = {"a b.png", "c.png"}
+    for name in "map", "map-inputs", "map-faster", "map-safely", "map-failed":
+        for command in commands(name):
+            output = shell(command, home)
+            assert output.returncode == 0, output
+            assert {path.name for path in (home / "pics").iterdir()} >= made, command
+    assert {path.name for path in (home / "pics").iterdir()} == {*made, "1-left.png", "2-right.png"}
+    assert (home / "report.html").read_text().count("<img") == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.helpers import CHECKOUT
 
-WINGS = ("cli", "api", "diagnostics", "launch", "session", "opengl", "x11", "system")
+WINGS = ("cli", "api", "diagnostics", "batch", "launch", "session", "opengl", "x11", "system")
 FOR_ALL = ("options", "errors", "packages")
 TESTS = CHECKOUT / "tests"
 # What tests no wing alone.

@@ -47,6 +47,7 @@ def test_a_session_with_opengl_runs_in_one_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", [16, 24, 30])
+@pytest.mark.server("xvfb", "xorg")
 @pytest.mark.needs("xdpyinfo")
 def test_the_screen_has_the_depth_that_is_asked_for(depth: int) -> None:
     output = run("exec", "--gl", "none", "--screen", f"640x480x{depth}", "xdpyinfo")

@@ -183,6 +183,7 @@ def test_sigterm_to_every_process_leaves_the_program_its_display() -> None:
         assert (session.process.returncode, output) == (42, "clean-up: display works\n")
 
 
+@pytest.mark.server("xvfb")
 def test_a_launcher_that_is_killed_while_it_waits_leaves_nothing(tmp_path: Path) -> None:
     stand_in = tmp_path / "Xvfb"
     stand_in.write_text(

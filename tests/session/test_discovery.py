@@ -165,7 +165,10 @@ def test_any_other_text_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    [{"glx": 3}, {"glx": -1}, {"backend": "auto"}, {"backend": "\x1b[2J"}, {"purpose": ""}, {"purpose": "x"}],
+    [
+        *({"glx": 3}, {"glx": -1}, {"backend": "auto"}, {"backend": "\x1b[2J"}, {"purpose": ""}, {"purpose": "x"}),
+        *({"server_kind": "auto"}, {"server_kind": ""}),
+    ],
 )
 def test_a_status_that_makes_no_sense_is_refused(odd: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="makes no sense"):

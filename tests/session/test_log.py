@@ -15,6 +15,7 @@ EXEC = ("exec", "--gl", "none")
 
 
 @pytest.mark.needs("xdpyinfo")
+@pytest.mark.server("xvfb")
 def test_the_log_has_what_the_server_says(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
@@ -43,6 +44,7 @@ WARNINGS = [
 
 @pytest.mark.parametrize("fails", [False, True], ids=["works", "fails"])
 @pytest.mark.needs("xdpyinfo")
+@pytest.mark.server("xvfb")
 def test_warnings_of_xkbcomp_are_logged_only_when_the_server_fails(fails: bool, tmp_path: Path) -> None:
     log = tmp_path / "log"
     says = "; ".join(f"echo '{line}' >&2" for line in ("before", *WARNINGS, "after"))

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,18 @@ from anaheadless.session import keeper
 from anaheadless.session.server_failure import report
 from anaheadless.system import processes
 from anaheadless.x11 import display_number
-from tests.support.helpers import ANAHEADLESS, PATIENCE, PROGRAMS, Session, User, holding, owner, run, wait_until
+from tests.support.helpers import (
+    ANAHEADLESS,
+    PATIENCE,
+    PROGRAMS,
+    Session,
+    User,
+    holding,
+    owner,
+    run,
+    wait_until,
+    write_program,
+)
 from tests.support.namespaces import PrivateTmp, in_namespaces, needs_namespaces
 
 # A pretender's: nobody else's, who may be testing the same.
@@ -154,6 +164,7 @@ os.execv("/bin/su", ["su", "root", "keeper.py", *sys.argv[2:]])
 def test_a_setuid_program_of_another_user_is_no_keeper(users: list[User], stranger: subprocess.Popen[bytes]) -> None:
     """Its folder in /proc is root's, and so are its effective rights: root must not believe it, nor kill for it."""
     notes = "server: 1\nglx: 2\nbackend: mesa\nrenderer: \noriginal_display: \npurpose: run\ncache_file: \n"
+    notes += "server_kind: xvfb\n"
     start = processes.state(stranger.pid)[1]
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     words = [users[0].python, "-c", SETUID_PRETENDER, notes, NAME, str(stranger.pid), start]
@@ -251,7 +262,9 @@ def test_a_clock_that_was_set_makes_nothing_immortal(when: str) -> None:
         touch -d {when} /tmp/.X11-unix/X2000 /tmp/.X2000-lock"""
     output = in_namespaces(ANAHEADLESS, "clean", setup="mount -t tmpfs none /tmp", last=plant)
     assert (output.returncode, output.stderr) == (0, "")
-    assert output.stdout == "removed /tmp/.X11-unix/X2000\nremoved /tmp/.X2000-lock\n"
+    # The folder of keymaps is the machine's.
+    removed = [line for line in output.stdout.splitlines() if "/var/lib/xkb" not in line]
+    assert removed == ["removed /tmp/.X11-unix/X2000", "removed /tmp/.X2000-lock"]
 
 
 @needs_namespaces
@@ -310,8 +323,6 @@ def test_a_failing_server_is_said_though_its_words_are_gone(capfd: pytest.Captur
 
 
 STOP_ITSELF, KILL_ITSELF = "os.kill(os.getpid(), 19)", "os.kill(os.getpid(), 9)"
-# A program with threads is not forked: there, a fresh interpreter forks the keeper.
-WITH_A_THREAD = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
 
 
 @pytest.mark.parametrize("what", [STOP_ITSELF, KILL_ITSELF])
@@ -319,27 +330,73 @@ WITH_A_THREAD = "import threading; threading.Thread(target=threading.Event().wai
 def test_the_process_that_forks_a_keeper_may_end_in_any_way(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing more is wanted of it."""
     monkeypatch.setattr(keeper, "FORKING_BOOTSTRAP", keeper.FORKING_BOOTSTRAP.replace("os._exit(0)", what))
-    stop = threading.Event()
-    threads = [threading.Thread(target=stop.wait) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        with anaheadless.virtual_display(gl="none") as shown:
-            subprocess.run(["xdpyinfo"], env=shown.environ, check=True, stdout=subprocess.DEVNULL)
-        with pytest.raises(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    with anaheadless.virtual_display(gl="none") as shown:
+        subprocess.run(["xdpyinfo"], env=shown.environ, check=True, stdout=subprocess.DEVNULL)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
-def test_a_keeper_whose_launcher_has_gone_removes_the_socket(private_tmp: PrivateTmp) -> None:
-    code = """if True:
+def launched(patch: str, private_tmp: PrivateTmp) -> tuple[int, str]:
+    """Status and standard error of the launcher with *patch* before it, whose target only ends; nothing is left."""
+    code = f"""if True:
+        import os, signal, sys
+        from anaheadless.cli import entry
+        from anaheadless.session import keeper, keeper_process
+        {patch}
+        sys.argv = ["anaheadless", "exec", "--gl", "none", "--start-timeout", "3", "true"]
+        entry.main()
+    """
+    output = private_tmp.run("-c", code, command=sys.executable)
+    private_tmp.wait_until_nothing_is_left()
+    return output.returncode, output.stderr
+
+
+DIES = "keeper.KEEPER_BOOTSTRAP = 'import os, sys; ' + {what!r}"
+FORKER_DIES = "keeper.FORKING_BOOTSTRAP = keeper.FORKING_BOOTSTRAP.replace('os.setsid()', {what!r})"
+NO_KEEPER = "the keeper could not be started: /usr/bin/Xvfb\n  | "
+
+
+@pytest.mark.parametrize(
+    ("what", "words"), [(KILL_ITSELF, f"{NO_KEEPER}(it said"), ("sys.exit('no memory')", f"{NO_KEEPER}no memory")]
+)
+def test_a_keeper_that_does_not_start_is_said(what: str, words: str, private_tmp: PrivateTmp) -> None:
+    """By a program, and by a launcher, which would not wait for the X server the second time."""
+    assert words in said_of_a_failed_start(FORKER_DIES.format(what=what), private_tmp)
+    for prepare in "keeper_process.SIGNAL_MASK", DIES.format(what="sys.exit(1)"), "keeper_process.SIGNAL_MASK":
+        launched(prepare, private_tmp)
+    status, said = launched(DIES.format(what=what), private_tmp)
+    assert (status, words in said) == (125, True), said
+
+
+def test_a_process_that_never_forks_the_keeper_is_not_waited_for(private_tmp: PrivateTmp) -> None:
+    patch = f"keeper.FORKING_BOOTSTRAP = {f'import os; {STOP_ITSELF}'!r}"
+    assert "not ready within 1 s" in said_of_a_failed_start(patch, private_tmp)
+
+
+def test_a_keeper_that_can_not_be_executed_is_said(private_tmp: PrivateTmp) -> None:
+    patch = "keeper_process.this_python = lambda: '/gone/python'"
+    words = "the display can't be started: No such file or directory"
+    assert words in said_of_a_failed_start(f"from anaheadless.session import keeper_process; {patch}", private_tmp)
+    status, said = launched(patch, private_tmp)
+    assert (status, words in said) == (125, True), said
+
+
+@pytest.mark.parametrize("patch", [
+    "keeper.KEEPER_BOOTSTRAP = 'import os, sys; os.kill(int(sys.argv[3]), 9)\\n' + keeper.KEEPER_BOOTSTRAP",
+    # Between the two forks; and what it reports finds nobody.
+    "parent = os.getpid(); setsid = os.setsid; os.setsid = lambda: (setsid(), os.kill(parent, 9))",
+], ids=["keeper", "between the forks"])  # fmt: skip
+def test_what_a_killed_launcher_has_made_is_removed(patch: str, private_tmp: PrivateTmp) -> None:
+    assert launched(patch, private_tmp) == (-signal.SIGKILL, "")
+
+
+@pytest.mark.parametrize("where", ["os.setsid()", "os.write(12"])
+def test_what_a_killed_program_has_made_is_removed(where: str, private_tmp: PrivateTmp) -> None:
+    kill = f"os.kill(int(sys.argv[3]), 9); {where}"
+    code = f"""if True:
         import anaheadless
         from anaheadless.session import keeper
-        kill_the_target = "import os, sys; os.kill(int(sys.argv[3]), 9)\\n"
-        keeper.KEEPER_BOOTSTRAP = kill_the_target + keeper.KEEPER_BOOTSTRAP
+        keeper.FORKING_BOOTSTRAP = keeper.FORKING_BOOTSTRAP.replace({where!r}, {kill!r})
         with anaheadless.virtual_display(gl="none"):
             pass
     """
@@ -347,28 +404,26 @@ def test_a_keeper_whose_launcher_has_gone_removes_the_socket(private_tmp: Privat
     private_tmp.wait_until_nothing_is_left()
 
 
-@pytest.mark.parametrize(
-    ("what", "words"),
-    [
-        (KILL_ITSELF, "the keeper could not be started"),
-        ("sys.exit('no memory')", "the keeper could not be started: /usr/bin/Xvfb\n  | no memory"),
-    ],
-)
-@pytest.mark.parametrize("patch", [
-    "keeper.KEEPER_BOOTSTRAP = 'import os, sys; ' + {what!r}",
-    WITH_A_THREAD + "; keeper.FORKING_BOOTSTRAP = keeper.FORKING_BOOTSTRAP.replace('os.setsid()', {what!r})",
-], ids=["forked", "spawned"])  # fmt: skip
-def test_a_keeper_that_does_not_start_is_said(patch: str, what: str, words: str, private_tmp: PrivateTmp) -> None:
-    assert words in said_of_a_failed_start(patch.format(what=what), private_tmp)
+def test_a_program_may_ignore_every_signal(private_tmp: PrivateTmp) -> None:
+    """In C, where Python does not see it."""
+    ignore = "import ctypes; [ctypes.CDLL(None).signal(number, ctypes.c_void_p(1)) for number in range(1, 32)]"
+    assert launched(ignore, private_tmp) == (0, "")
 
 
-def test_a_process_that_never_forks_the_keeper_is_not_waited_for(private_tmp: PrivateTmp) -> None:
-    patch = f"keeper.FORKING_BOOTSTRAP = {f'import os; {STOP_ITSELF}'!r}"
-    assert "not ready within 1 s" in said_of_a_failed_start(f"{WITH_A_THREAD}; {patch}", private_tmp)
+def test_fork_hooks_of_a_program_do_not_run(private_tmp: PrivateTmp) -> None:
+    code = """if True:
+        import os, anaheadless
+        os.register_at_fork(before=lambda: print("forked"))
+        with anaheadless.virtual_display(gl="none"):
+            pass
+    """
+    output = private_tmp.run("-c", code, command=sys.executable)
+    assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
 
 
-def test_a_keeper_that_can_not_be_executed_is_said(private_tmp: PrivateTmp) -> None:
-    patch = "from anaheadless.session import keeper_process; keeper_process.this_python = lambda: '/gone/python'"
-    words = "the display can't be started: No such file or directory"
-    assert words in said_of_a_failed_start(patch, private_tmp)
-    assert words in said_of_a_failed_start(f"{WITH_A_THREAD}; {patch}", private_tmp)
+def test_the_time_to_start_is_for_all_displays_that_are_tried(tmp_path: Path) -> None:
+    write_program(tmp_path / "bin" / "Xvfb", "sleep .7", "echo 'Server is already active for display' >&2", "exit 1")
+    environ = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    output = run("exec", "--gl", "none", "--start-timeout", "1", "true", env=environ)
+    assert output.returncode == 125
+    assert "the X server was not ready within 1 s" in output.stderr

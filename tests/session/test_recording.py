@@ -49,6 +49,7 @@ def recorder_of(session: Session) -> psutil.Process:
 @pytest.mark.parametrize(
     ("depth", "pixel", "colour"), [(24, 0xFF8001, (255, 128, 1)), (16, 0b11111_100000_00001, (255, 130, 8))]
 )
+@pytest.mark.server("xvfb", "xvnc")
 def test_a_recording_shows_the_screen(depth: int, pixel: int, colour: tuple[int, int, int], tmp_path: Path) -> None:
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     path.write_bytes(bytes(1 << 20))
@@ -86,6 +87,7 @@ def test_a_recording_is_complete_however_the_program_ends(
 
 
 @needs_ffmpeg
+@pytest.mark.server("xvfb", "xwayland", "xvnc")
 def test_the_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) -> None:
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     with holding(*SMALL, "--record", str(path), "--log", str(log)) as session:
@@ -105,6 +107,7 @@ def test_the_recorder_ends_with_the_session_and_for_nobody_else(tmp_path: Path) 
 
 
 @needs_ffmpeg
+@pytest.mark.server("xvfb", "xwayland", "xvnc")
 def test_a_recorded_run_does_not_make_the_next_one_wait(cache: Path, tmp_path: Path) -> None:
     """What is remembered of the server is not what it says while a film begins."""
     shutil.rmtree(cache, ignore_errors=True)
@@ -116,6 +119,7 @@ def test_a_recorded_run_does_not_make_the_next_one_wait(cache: Path, tmp_path: P
 
 @needs_ffmpeg
 @pytest.mark.parametrize("who", ["recorder", "keeper", "server"])
+@pytest.mark.server("xvfb", "xwayland", "xvnc")
 def test_a_recording_can_be_played_whoever_is_killed(who: str, tmp_path: Path) -> None:
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     with holding(*SMALL, "--record", str(path), "--log", str(log)) as session:

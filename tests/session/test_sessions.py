@@ -27,6 +27,7 @@ def test_list_shows_what_a_session_is() -> None:
         assert (row["state"], row["purpose"], row["backend"]) == ("running", "run", "native")
         assert "hold.py" in str(row["command"])
         assert str(row["renderer"])
+        assert row["server_kind"] == os.environ.get("ANAHEADLESS_SERVER", "xvfb")
         assert isinstance(row["age"], float)
         assert 0 <= row["age"] < PATIENCE
         assert isinstance(row["server_memory"], int)
@@ -80,6 +81,7 @@ def test_stop_without_a_name_wants_to_know_which() -> None:
     assert session.display in output.stderr
 
 
+@pytest.mark.server("xvfb")
 def test_a_session_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
     server = tmp_path / "Xvfb"
     server.write_text("#!/bin/sh\nexec sleep 1000\n")

@@ -237,6 +237,7 @@ def test_the_limit_holds_when_the_server_has_died(tmp_path: Path) -> None:
     assert "the X server has ended" in log_lines(log)
 
 
+@pytest.mark.server("xvfb", "xwayland", "xvnc")
 def test_the_screen_is_saved_when_the_time_is_up(tmp_path: Path) -> None:
     log = tmp_path / "log"
     words = ("--screen", "321x123", "--timeout", "1.5", "--screenshot-on-timeout", "picture.png", "--log", "log")

@@ -56,6 +56,7 @@ def viewing(session: str, **environ: str) -> Iterator[View]:
     ("depth", "pixel", "colour"),
     [(24, 0xFF8001, "#ff8001"), (30, 0x3FF, "#0000ff")],
 )
+@pytest.mark.server("xvfb")
 def test_a_viewer_sees_the_screen_of_a_program_that_hangs(depth: int, pixel: int, colour: str, tmp_path: Path) -> None:
     (tmp_path / ".x11vncrc").write_text("-nonsense\n")
     with (
@@ -72,6 +73,7 @@ def test_a_viewer_sees_the_screen_of_a_program_that_hangs(depth: int, pixel: int
 
 
 @needs_x11vnc
+@pytest.mark.server("xvfb", "xwayland", "xvnc")
 def test_others_are_kept_out() -> None:
     with holding("--gl", "none", "--screen", "64x48") as session, viewing(session.display) as view:
         addresses = {each.laddr.ip for each in view.server.net_connections("inet") if each.status == "LISTEN"}

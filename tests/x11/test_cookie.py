@@ -117,6 +117,7 @@ READ_ONLY_TMP = "mkdir /tmp/.X11-unix; mount -t tmpfs none /tmp/.X11-unix; mount
 @needs_namespaces
 @pytest.mark.parametrize("spoil", [READ_ONLY_TMP, FULL_TMP, "chmod 777 /tmp"])
 @pytest.mark.needs("xdpyinfo")
+@pytest.mark.server("xvfb", "xvnc", "xorg")
 def test_other_folders_are_used_where_tmp_will_not_do(spoil: str) -> None:
     """Read-only; full; or one in which anybody may rename what is ours."""
     if spoil in (FULL_TMP, READ_ONLY_TMP) and not os.access("/var/lib/xkb", os.W_OK):

@@ -72,6 +72,7 @@ def server() -> Iterator[Server]:
     """An X server with the window manager."""
     with x_server("-screen", "0", "800x600x24") as server:
         connection = connect(socket_path(server.number), b"", time.monotonic() + PATIENCE)
+        connection.socket.settimeout(None)
         manager = threading.Thread(target=focus_manager.run, args=[Client(connection)])
         manager.start()
         yield server
@@ -212,6 +213,7 @@ def test_windows_that_were_there_first_are_managed_too() -> None:
         client.map(window)
         client.map(menu)
         connection = connect(socket_path(server.number), b"", time.monotonic() + PATIENCE)
+        connection.socket.settimeout(None)
         manager = threading.Thread(target=focus_manager.run, args=[Client(connection)])
         manager.start()
         wait_until(lambda: client.net(client.root, "SUPPORTING_WM_CHECK"), "a window manager")

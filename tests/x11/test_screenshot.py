@@ -112,6 +112,7 @@ sys.stdin.read()
     assert {found.colour_at(x, y) for x, y in outside} == {BLACK}
 
 
+@pytest.mark.server("xvfb", "xwayland", "xvnc")
 def test_screen_of_a_stopped_program_is_shown(tmp_path: Path) -> None:
     with holding("--gl", "none", "--screen", "70x50") as session:
         session.target.suspend()

@@ -21,7 +21,7 @@ def command(call: ServerCall) -> list[str]:
         call.program,
         f":{call.number}",
         *("-config", f"/proc/self/fd/{_DESCRIPTORS.configuration}", "-configdir", "/nonexistent"),
-        *("-logfile", "/dev/null"),
+        *("-quiet", "-logfile", "/dev/null"),
         *("-novtswitch", "-sharevts"),  # leave the consoles alone
         *(("-dpi", str(call.dpi)) if call.dpi else ()),
         *("-auth", f"/proc/self/fd/{_DESCRIPTORS.cookie}"),

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-GOOD = b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\ncache_file: \n"
+GOOD = b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\ncache_file: \nserver_kind: xvfb\n"
 
 
 def memfd(text: bytes) -> int:
