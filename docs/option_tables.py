@@ -1,4 +1,4 @@
-"""A directive for Sphinx that shows the table of options: ``.. option-table:: variables`` or ``keywords``."""
+"""A directive for Sphinx that shows options: ``.. option-table:: variables``, ``keywords`` or ``pytest``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from anaheadless.api.keywords import annotation
 from anaheadless.options import TABLE, Option
+from anaheadless.pytest_plugin import OPTIONS, ini_name
 
-WIDTHS = {"variables": "42 58", "keywords": "20 20 22 38"}
+WIDTHS = {"variables": "42 58", "keywords": "20 20 22 38", "pytest": "42 58"}
 WIDEST_CALL = 30  # characters: a wider cell would push the others off the page
 
 
@@ -33,6 +34,15 @@ def keywords() -> list[list[str]]:
         if row.in_python
     )
     return [header, *rows]
+
+
+def pytest_options() -> list[list[str]]:
+    """Return the rows of the options that the pytest plugin has."""
+    rows = (
+        [f"``--headless-{row.name}`` |br| ``{ini_name(row)}``", f"{_meaning(row)}{_shown_default(row)}"]
+        for row in OPTIONS
+    )
+    return [["Option and setting", "Meaning"], *rows]
 
 
 def _call(row: Option) -> str:
@@ -69,7 +79,7 @@ class OptionTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         kind = self.arguments[0]
-        rows = {"variables": variables, "keywords": keywords}[kind]()
+        rows = {"variables": variables, "keywords": keywords, "pytest": pytest_options}[kind]()
         lines = [".. |br| raw:: html", "", "   <br>", ""]
         lines += [".. list-table::", "   :class: stack", "   :header-rows: 1", f"   :widths: {WIDTHS[kind]}", ""]
         for row in rows:

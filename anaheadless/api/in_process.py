@@ -87,17 +87,15 @@ def start_session(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: boo
     :param without: how a caller asks for no OpenGL; error messages mention it.
     :raises LaunchError: the session can't be started, or no OpenGL draws.
     """
-    launch.check_proc()
     request = None
     if need_opengl:
-        request = OpenGLRequest(
-            virtualgl=allow_virtualgl,
-            force_virtualgl=allow_virtualgl and force_virtualgl,
-            preload=can_preload(),
-        )
-    ready = launch.start(
-        Options(opengl=request, shim=False), os.environ, role=launch.Role(in_process=True), without=without
-    )
+        request = OpenGLRequest(virtualgl=allow_virtualgl, force_virtualgl=allow_virtualgl and force_virtualgl)
+    return start_session_with(Options(opengl=request), without)
+
+
+def start_session_with(options: Options, without: str) -> launch.Launch:
+    """Start a session with *options* for this process, as :func:`start_session` does."""
+    ready = start_unused_session(options, without)
     try:
         if ready.selection is not None and ready.selection.chosen is not None:
             load_libraries(ready.selection.chosen)
@@ -105,6 +103,14 @@ def start_session(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: boo
         ready.session.close()
         raise
     return ready
+
+
+def start_unused_session(options: Options, without: str) -> launch.Launch:
+    """Start the same session as :func:`start_session_with` does, but load no libraries."""
+    launch.check_proc()
+    opengl = options.opengl and options.opengl.replace(preload=can_preload())
+    wanted = options.replace(opengl=opengl, shim=False)
+    return launch.start(wanted, os.environ, role=launch.Role(in_process=True), without=without)
 
 
 def virtualgl_for_display(timeout: float) -> dict[str, str] | None:

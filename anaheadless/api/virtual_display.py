@@ -13,7 +13,9 @@ from anaheadless.api.keywords import with_keywords
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from anaheadless.options import Keywords
+    from anaheadless.launch.run import Launch
+    from anaheadless.options import Keywords, Screen
+    from anaheadless.x11.windows import Window
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class VirtualDisplay:
     :param environ: the environment for programs that use the display.
     :param backend: where their OpenGL comes from: ``virtualgl``, ``nvidia``, ``native``, ``mesa`` or ``none``.
     :param renderer: GL_RENDERER of the OpenGL that drew in the test, or None.
+    :param size: its width and height, in pixels.
     """
 
     display: str
@@ -32,6 +35,12 @@ class VirtualDisplay:
     environ: dict[str, str] = field(repr=False, hash=False)
     backend: str
     renderer: str | None
+    size: tuple[int, int]
+
+    @property
+    def number(self) -> int:
+        """Its number, such as 2000."""
+        return int(self.display[1:])
 
     def screenshot(self, path: str | os.PathLike[str]) -> None:
         """Save a screenshot of the display as a PNG file: its whole first screen, in 8-bit RGB, without the pointer.
@@ -43,6 +52,27 @@ class VirtualDisplay:
         from anaheadless.x11 import screenshot
 
         screenshot.save(self.display, self.authority, os.fspath(path))
+
+    def windows(self) -> list[Window]:
+        """List the windows that can be seen, but no menus and tooltips.
+
+        Each has ``title``, ``x``, ``y``, ``width`` and ``height``, in pixels and without a window manager's frame.
+        Without a window manager, the lowest window comes first.
+
+        :raises LaunchError: the X server does not answer.
+        """
+        from anaheadless.x11 import windows
+
+        return windows.list_windows(self.display, self.authority)
+
+
+def describe(ready: Launch, screen: Screen) -> VirtualDisplay:
+    """Describe the display of a session that has been started."""
+    session, selection = ready.session, ready.selection
+    backend = selection.chosen.name if selection and selection.chosen else "none"
+    renderer = selection.result.renderer if selection and selection.result else None
+    size = (screen.width, screen.height)
+    return VirtualDisplay(session.display, session.authority, ready.environ, backend, renderer, size)
 
 
 @with_keywords
@@ -63,13 +93,9 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Unpack[
     from anaheadless.launch import run as launch
     from anaheadless.options import from_keywords
 
-    ready = launch.start(
-        from_keywords("virtual_display", options), os.environ if environ is None else environ, without='gl="none"'
-    )
+    wanted = from_keywords("virtual_display", options)
+    ready = launch.start(wanted, os.environ if environ is None else environ, without='gl="none"')
     try:
-        session, selection = ready.session, ready.selection
-        backend = selection.chosen.name if selection and selection.chosen else "none"
-        renderer = selection.result.renderer if selection and selection.result else None
-        yield VirtualDisplay(session.display, session.authority, ready.environ, backend, renderer)
+        yield describe(ready, wanted.screen)
     finally:
         ready.session.close()

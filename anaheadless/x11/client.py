@@ -109,6 +109,19 @@ class Client:
             return []
         return [value for (value,) in struct.iter_unpack("<I", reply[32 : 32 + 4 * limit])]
 
+    def text(self, window: int, name: int, limit: int) -> bytes:
+        """Return the text of a property, about *limit* bytes at most; empty if there is no such property."""
+        any_type, offset = 0, 0
+        reply = self._ask(20, 0, struct.pack("<5I", window, name, any_type, offset, limit // 4))
+        if len(reply) < 32 or reply[1] != 8:
+            return b""
+        return reply[32 : 32 + int.from_bytes(reply[16:20], "little")]
+
+    def place_on_screen(self, window: int) -> tuple[int, int] | None:
+        """Return the place of a window's upper left corner on the screen, or None if the window has gone."""
+        reply = self._ask(40, 0, struct.pack("<IIhh", window, self.root, 0, 0))
+        return struct.unpack_from("<hh", reply, 12) if len(reply) == 32 else None
+
     def focus(self, window: int) -> None:
         self._send(42, REVERT_TO_POINTER_ROOT, struct.pack("<II", window, CURRENT_TIME))
 

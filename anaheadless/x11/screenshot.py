@@ -5,7 +5,6 @@ Source: X Window System Protocol, X Version 11, Encoding (connection setup; GetI
 
 from __future__ import annotations
 
-import os
 import struct
 import time
 from collections.abc import Sequence
@@ -14,9 +13,8 @@ from dataclasses import dataclass, replace
 from anaheadless.errors import LaunchError
 from anaheadless.options import MAX_SIDE
 from anaheadless.system import png
-from anaheadless.x11.authority import find_cookie
-from anaheadless.x11.connection import RefusedError, connect
-from anaheadless.x11.display_number import abstract_name, socket_path
+from anaheadless.x11.connection import RefusedError
+from anaheadless.x11.open_display import open_display
 
 GET_IMAGE, QUERY_COLORS = 73, 91
 Z_PIXMAP, ALL_PLANES = 2, 0xFFFFFFFF
@@ -61,19 +59,7 @@ def save(display: str, authority: str, path: str, area: tuple[int, int, int, int
 
 
 def _capture(display: str, authority: str, area: tuple[int, int, int, int] | None) -> tuple[int, list[bytes]]:
-    number = int(display.lstrip(":"))
-    # The session's own entry comes first. A process that only looks like a keeper may offer a file of any type.
-    descriptor = os.open(authority, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        cookie = find_cookie(os.read(descriptor, 1 << 12), number)
-    finally:
-        os.close(descriptor)
-    deadline = time.monotonic() + TIMEOUT
-    try:
-        connection = connect(abstract_name(number), cookie, deadline)
-    except ConnectionRefusedError:  # a server that makes no abstract socket
-        connection = connect(socket_path(number), cookie, deadline)
-    with connection:
+    with open_display(display, authority, time.monotonic() + TIMEOUT) as connection:
         layout = parse_setup(connection.setup)
         width, height, x, y = area or (layout.width, layout.height, 0, 0)
         if x + width > layout.width or y + height > layout.height:

@@ -34,11 +34,15 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
         *("github", "github-start", "gitlab", "container", "window-manager", "servers", "el10"),
         *("notebook", "notebook-picture", "notebook-server"),
+        *(f"pytest-{name}" for name in ("run", "ini", "failed", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "record", "start", "clean"),
         *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed"),
         *("relaunch", "setup", "displays", "anatomist"),
-        *(f"from-{name}" for name in ("xvfb-run", "pyvirtualdisplay", "xvfbwrapper", "soma", "anatomist")),
+        *(
+            f"from-{name}"
+            for name in ("xvfb-run", "pyvirtualdisplay", "xvfbwrapper", "soma", "anatomist", "pytest-xvfb")
+        ),
     }
 
 
