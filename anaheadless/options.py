@@ -302,7 +302,9 @@ class Option(Record):
             return value
         if str in self.kind.types:
             raise TypeError
-        return float(value) if float in self.kind.types else operator.index(value)
+        if float in self.kind.types:
+            return value if isinstance(value, (int, float)) else float(value)
+        return operator.index(value)
 
     def check(self, value: Any) -> Any:
         """Return the value that Python code gives, parsed.

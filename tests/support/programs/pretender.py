@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 
 GOOD = (
-    b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\ncache_file: \n"
-    b"server_kind: xvfb\n"
+    b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\n"
+    b"cache_file: \nserver_kind: xvfb\n"
 )
 
 
