@@ -8,10 +8,16 @@ from __future__ import annotations
 # Not from typing: every command imports this module, and typing is slow to import.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from anaheadless.api.mapping import MapResult as MapResult
+    from anaheadless.api.mapping import map as map  # noqa: A004  # as the built-in function
     from anaheadless.headless import *
 else:
 
     def __getattr__(name):
+        if name in _NOT_FOR_STARS:
+            from anaheadless.api import mapping
+
+            return getattr(mapping, name)
         if name in __all__:
             from anaheadless import headless
 
@@ -36,7 +42,9 @@ __all__ = [  # the public names: anaheadless.headless and anatomist.headless exp
     "test_qapp",
     "virtual_display",
 ]
+# Public as well; but ``import *`` must not replace the built-in map().
+_NOT_FOR_STARS = ("MapResult", "map")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_NOT_FOR_STARS})
