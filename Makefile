@@ -8,7 +8,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 PYTEST := -m pytest -n auto --maxprocesses 4
 
-.PHONY: demo test coverage test-on soak lint format hooks docs bench system test-system bench-system clean help
+.PHONY: demo test test-servers coverage test-on soak lint format hooks docs bench system test-system bench-system clean help
 
 demo: system .venv/installed ## draw a picture on this machine: brain.png
 	$(BIN)/anaheadless run examples/brain.py brain.png
@@ -17,6 +17,11 @@ test: test-system .venv/installed-for-tests ## run the tests; ARGS go to pytest:
 	$(BIN)/python $(PYTEST) $(ARGS)
 
 # Counting makes a test slow, so only some are run, see tests/conftest.py.
+test-servers: test-system .venv/installed-for-tests ## run the tests of sessions and displays with each other kind of X server
+	for server in xwayland xvnc xorg; do \
+	    ANAHEADLESS_SERVER=$$server $(BIN)/python $(PYTEST) tests/session tests/x11 tests/end_to_end $(ARGS) || exit 1; \
+	done
+
 coverage: test-system .venv/installed-for-tests ## check how much of the code the tests run
 	rm -rf build/coverage
 	$(BIN)/coverage run $(PYTEST) -m 'counted and not soak'
@@ -57,6 +62,8 @@ system: ## install what demo needs
 test-system: system ## install what the tests need, too
 	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth openbox,gcc libc6-dev x11-utils x11vnc ffmpeg xauth openbox)
 	@$(call for-tests,chromium,chromium)
+	@$(call for-tests,Xwayland Xtigervnc Xorg xrandr xprop,xwayland tigervnc-standalone-server \
+	    xserver-xorg-video-dummy x11-xserver-utils x11-utils)
 
 bench-system: system ## install what bench needs, too
 	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \

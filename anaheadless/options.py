@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         server_args: Sequence[str]
         start_timeout: float
         gl: str
+        gpu: str
         virtualgl: bool
         vgl_display: str | None
         vgl_dlfaker: bool
@@ -75,10 +76,28 @@ def parse_screen(text: str) -> Screen:
     return screen
 
 
-BACKENDS = ("auto", "virtualgl", "nvidia", "native", "mesa", "none")
+# Where OpenGL can come from.
+CANDIDATES = ("virtualgl", "nvidia", "native", "mesa")
+# What can be asked for, and which candidates are tried then, in this order.
+TRIED = {
+    "auto": CANDIDATES,
+    "hardware": ("virtualgl", "nvidia", "native"),
+    "software": ("native", "mesa"),
+    **{name: (name,) for name in CANDIDATES},
+    "none": (),
+}
+BACKENDS = tuple(TRIED)
+
+# What a session tells its programs; all other variables that begin with ANAHEADLESS_ stand for options.
+SESSION, RENDERER, HARDWARE = "ANAHEADLESS_SESSION", "ANAHEADLESS_GL_RENDERER", "ANAHEADLESS_GL_HARDWARE"
+SESSION_VARIABLES = (SESSION, RENDERER, HARDWARE)
 
 # What VirtualGL can render on: an EGL device, a DRI device, or a 3D X server.
 VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?", re.ASCII)
+
+
+# A GPU: by its number in doctor's list, its PCI address, or NVIDIA's name for it.
+GPU_NAME = r"auto|none|\d{1,3}|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|GPU-[0-9a-f-]{1,64}"
 
 
 # The kinds of X servers, see anaheadless/x11/servers/; auto is the best one that is installed.
@@ -88,7 +107,7 @@ SERVERS = ("auto", "xvfb", "xwayland", "xvnc", "xorg")
 class OpenGLRequest(Record):
     """The OpenGL that the caller asked for.
 
-    :param backend: one of BACKENDS but ``none``.
+    :param backend: one of BACKENDS but ``none``; only ``hardware`` and ``software`` exclude the other of the two.
     :param force_virtualgl: take VirtualGL even where it renders in software.
     :param preload: whether libraries may be put in front of the program's own.
     :param vgl_display: what VirtualGL is to render on, or None for the user's VGL_DISPLAY or what there is.
@@ -123,6 +142,7 @@ class Options(Record):
     """The options of a run, whatever the target.
 
     :param opengl: where OpenGL is to come from, or None for no OpenGL.
+    :param gpu: ``auto``, ``none``, or the name of the GPU that is to be used.
     :param server: the kind of X server, one of SERVERS.
     :param wm: the window manager: ``none``, ``focus`` for the built-in one, ``auto`` or a program.
     :param server_args: further arguments for the X server.
@@ -139,6 +159,7 @@ class Options(Record):
     server: str = "auto"
     wm: str = "none"
     opengl: OpenGLRequest | None = OpenGLRequest()
+    gpu: str = "auto"
     server_args: tuple[str, ...] = ()
     start_timeout: float = 30.0
     probe_timeout: float = 10.0
@@ -206,6 +227,12 @@ def _parse_vgl_display(text: str) -> str:
     return text
 
 
+def _parse_gpu(text: str) -> str:
+    if not re.fullmatch(GPU_NAME, text, re.ASCII | re.IGNORECASE):
+        raise ValueError(f"{text!r} is not auto, none, a number, a PCI address (0000:01:00.0) or a UUID (GPU-...).")
+    return text
+
+
 class Kind(Record):
     """The way in which an option's value is written.
 
@@ -234,6 +261,7 @@ SECONDS = Kind("SECONDS", _parse_seconds, (int, float), "a number of seconds")
 GL = Kind("|".join(BACKENDS), _parse_gl, choices=BACKENDS)
 WM = Kind("none|focus|auto|PROGRAM", _parse_wm)
 SERVER = Kind("|".join(SERVERS), _parse_server, choices=SERVERS)
+GPU = Kind("auto|none|N|PCI|UUID", _parse_gpu)
 VGL = Kind("egl|eglN|/dev/dri/cardN|:N", _parse_vgl_display)
 
 # --- what can be asked for
@@ -302,7 +330,9 @@ class Option(Record):
             return value
         if str in self.kind.types:
             raise TypeError
-        return float(value) if float in self.kind.types else operator.index(value)
+        if float in self.kind.types:
+            return value if isinstance(value, (int, float)) else float(value)
+        return operator.index(value)
 
     def check(self, value: Any) -> Any:
         """Return the value that Python code gives, parsed.
@@ -349,7 +379,14 @@ TABLE = (
     ),
     Option(
         "gl", GL, "auto", OPENGL,
-        "Where OpenGL comes from. auto: the best that draws; none: no OpenGL, which takes a fifth of the memory.",
+        "Where OpenGL comes from. auto: the best that draws; hardware: only a GPU; software: never a GPU; none: no "
+        "OpenGL, which takes a fifth of the memory.",
+        in_python=True,
+    ),
+    Option(
+        "gpu", GPU, "auto", OPENGL,
+        "The GPU to use: by its number in doctor's list, its PCI address, or its UUID. auto: the one that the job was "
+        "given; none: no GPU.",
         in_python=True,
     ),
     Option("no-virtualgl", FLAG, True, OPENGL, "Do not use VirtualGL.", in_python=True, python_name="virtualgl"),
@@ -423,17 +460,19 @@ def build(values: Mapping[str, Any]) -> Options:
         raise ValueError(
             "--gl virtualgl and --no-virtualgl (in Python: gl='virtualgl' and virtualgl=False) contradict each other."
         )
+    if given["gpu"] == "none" and given["gl"] in ("hardware", "virtualgl", "nvidia"):
+        raise ValueError(f"--gpu none and --gl {given['gl']} contradict each other (in Python: gpu and gl).")
     opengl = None
     if given["gl"] != "none":
         opengl = OpenGLRequest(
-            given["gl"],
+            "software" if given["gpu"] == "none" and given["gl"] == "auto" else given["gl"],
             given["virtualgl"],
             vgl_display=given["vgl_display"],
             vgl_dlfaker=given["vgl_dlfaker"],
         )
     timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
     limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "")
-    same = ("screen", "dpi", "server", "wm", "server_args", "start_timeout", "probe_timeout")
+    same = ("screen", "dpi", "server", "wm", "gpu", "server_args", "start_timeout", "probe_timeout")
     flags = ("shim", "fresh", "supervise", "verbose")
     others = {name: given[name] for name in same + flags}
     return Options(opengl=opengl, limits=limits, **others)

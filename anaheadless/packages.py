@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -126,8 +127,34 @@ def is_present(part: str) -> bool:
 
 def names_for(parts: Iterable[str], manager_name: str) -> str:
     """List the packages of *parts*, each once, in order; leave out parts that have no package."""
+    if manager_name == "dnf" and has_no_xvfb(_os_release()):
+        parts = ["Xwayland" if part == "Xvfb" else part for part in parts]
     names = dict.fromkeys(PACKAGES[part][manager_name] for part in parts)
     return " ".join(name for name in names if name != "-")
+
+
+def has_no_xvfb(os_release: str) -> bool:
+    """Tell whether a system has no package of Xvfb, from its os-release(5): Enterprise Linux since version 10."""
+    match = re.search(r'^PLATFORM_ID="?platform:el(\d+)', os_release, re.MULTILINE)
+    return match is not None and int(match[1]) >= 10
+
+
+def _os_release() -> str:
+    try:
+        with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 16)
+    except OSError:
+        return ""
+
+
+def is_needed(part: str) -> bool:
+    """Tell whether *part* has to be installed; Xvfb has not, where there is another X server."""
+    if is_present(part):
+        return False
+    from anaheadless.x11.servers.choice import KINDS
+    from anaheadless.x11.servers.kind import find
+
+    return part != "Xvfb" or not any(find(kind, os.environ) for kind in KINDS)
 
 
 def main(args: list[str]) -> int:
@@ -139,7 +166,7 @@ def main(args: list[str]) -> int:
         given = printable(" ".join(args))
         print(f"{given}: not a known package manager\n\n{HELP}", end="", file=sys.stderr)
         return USAGE
-    absent = [part for part in REQUIRED if not is_present(part)]
+    absent = [part for part in REQUIRED if is_needed(part)]
     if args:
         print(names_for(absent, args[0]))
         return 0

@@ -84,8 +84,9 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Unpack[
 
     :param environ: the environment to start from; default: :data:`os.environ`. The display's environment is a copy.
     :param options: the options of the command line: ``screen="1280x1024x24"`` (pixels, and bits), ``dpi`` (dots per
-        inch), ``server="auto"``, ``server_args=()``, ``wm="none"``, ``gl="auto"``, ``virtualgl=True``, ``vgl_display``,
-        ``vgl_dlfaker=True``, ``start_timeout=30.0`` and ``probe_timeout=10.0`` (seconds), ``shim=True``.
+        inch), ``server="auto"``, ``server_args=()``, ``wm="none"``, ``gl="auto"``, ``gpu="auto"``, ``virtualgl=True``,
+        ``vgl_display``, ``vgl_dlfaker=True``, ``start_timeout=30.0`` and ``probe_timeout=10.0`` (seconds),
+        ``shim=True``.
     :raises LaunchError: the display can't be started, or no OpenGL draws on it; no processes or files remain.
     :raises ValueError: an option has a wrong value; likewise TypeError.
     """

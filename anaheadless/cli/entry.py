@@ -85,11 +85,13 @@ def _is_target(command: str, words: Sequence[str]) -> bool:
 
 def _as_options(environ: Mapping[str, str]) -> list[str]:
     """Write the variables that stand for options as options."""
+    from anaheadless.options import SESSION_VARIABLES
+
     prefix = "ANAHEADLESS_"
     return [
         f"--{name[len(prefix) :].lower().replace('_', '-')}={value}"
         for name, value in environ.items()
-        if name.startswith(prefix) and name != "ANAHEADLESS_SESSION"
+        if name.startswith(prefix) and name not in SESSION_VARIABLES
     ]
 
 

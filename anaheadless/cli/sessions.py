@@ -35,7 +35,7 @@ def list_(as_json: bool) -> None:
     """List your running sessions.
 
     Each line shows a session's display, the PID of its program, its state and age, the memory of its X server, where
-    its OpenGL comes from, and the command of its program.
+    its OpenGL comes from, whether hardware (a GPU) or software draws, and the command of its program.
     """
     from anaheadless.session import manage  # only here: psutil is no small import
 
@@ -50,8 +50,9 @@ def list_(as_json: bool) -> None:
     for row in found:
         memory = f"{row.server_memory / 2**20:.0f}M"
         age = str(datetime.timedelta(seconds=int(row.age)))
-        line = f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {row.command}"
-        click.echo(printable(line))
+        draws = {True: "hardware", False: "software", None: "-"}[row.hardware]
+        line = f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {draws:8}"
+        click.echo(printable(f"{line} {row.command}"))
 
 
 @click.command(cls=Command, context_settings=CONTEXT)

@@ -13,7 +13,7 @@ from anaheadless import __version__, packages
 from anaheadless.diagnostics import inspection
 from anaheadless.errors import LaunchError
 from anaheadless.launch import run as launch
-from anaheadless.opengl import hardware, rendercheck
+from anaheadless.opengl import devices, hardware, rendercheck
 from anaheadless.opengl.candidates import Candidate, Selection, advice
 from anaheadless.opengl.probe import run_probe
 from anaheadless.options import OpenGLRequest, Options
@@ -53,14 +53,16 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
     """
     if picture is not None:
         _check_writable(picture)
-    host = hardware.detect(environ)
+    host, gpus = hardware.detect(environ), devices.find_gpus()
     report: dict[str, Any] = {
         "version": __version__,
         "tools": [_tool(name, environ, host, options) for name in _TOOLS],
         "python": {"path": python},
         "outer_display": host.outer_display,
         "gl_vendors": [name for name, found in (("mesa", host.mesa_vendor), ("nvidia", host.nvidia)) if found],
-        "gpus": [{"path": path, "accessible": path in host.gpus} for path in hardware.gpu_devices()],
+        "gpus": [{"path": path, "accessible": path in host.gpus} for path in hardware.node_paths()],
+        "devices": [],
+        "gpu": "",
         "egl_devices": [],
         "servers": [],
         "virtualgl": host.virtualgl and {"folder": host.virtualgl.folder, "vglrun": host.virtualgl.vglrun},
@@ -80,9 +82,11 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report["display"] = {"error": error.message, "details": list(error.details)}
         report["advice"].append(error.hint)
         report.update(_inspect(python, dict(environ), report["python"]))
+        add_devices(report, gpus)
         report["advice"] += _qt_advice(report["qt"])
         return report
     try:
+        report["gpu"] = ready.gpu
         report["display"] = {
             "error": None,
             "screen": str(options.screen),
@@ -91,8 +95,10 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
             "why": ready.server_reason,
         }
         report.update(_inspect(python, ready.environ, report["python"]))
+        add_devices(report, gpus)
         if ready.selection is not None:
-            add_selection(report, ready.selection, options.opengl or OpenGLRequest())
+            no_gpu = devices.why_none(gpus, devices.own_groups())
+            add_selection(report, ready.selection, options.opengl or OpenGLRequest(), no_gpu)
             if picture is not None and ready.selection.chosen is not None:
                 _save_picture(picture, ready.selection.chosen, python, ready.environ, options.probe_timeout)
         report["starts"] = ready.selection is None or ready.selection.chosen is not None
@@ -171,10 +177,18 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("display", None, f"your own DISPLAY: {outer}")
 
     yield Finding("OpenGL", bool(report["gl_vendors"]), f"GLX vendors: {', '.join(report['gl_vendors']) or 'none'}")
-    for gpu in report["gpus"]:
-        text = "accessible" if gpu["accessible"] else "no access (see the groups video and render)"
-        yield Finding("OpenGL", gpu["accessible"], f"GPU {gpu['path']}: {text}")
-    if not report["gpus"]:
+    for place, device in enumerate(report["devices"]):
+        numbers = "".join(f" (EGL device egl{number})" for number in device["egl"])
+        yield Finding(
+            "OpenGL",
+            device["usable"] or (None if device["draws"] is False else False),
+            f"{place}: {device['label']}{numbers}",
+        )
+        for sentence in device["obstacles"]:
+            yield Finding("OpenGL", None, f"| {sentence}")
+    if report["gpu"]:
+        yield Finding("OpenGL", None, f"GPU of this job: {report['gpu']}")
+    if not report["devices"]:
         yield Finding("OpenGL", None, "GPUs: no device files")
     for number, device in enumerate(report["egl_devices"]):
         yield Finding(
@@ -198,7 +212,8 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         )  # fmt: skip
         yield Finding("candidates", drawn, f"{candidate['label']}: {text}, {candidate['seconds']:.2f} s")
     choice = report["choice"]
-    text = f"would use {choice['label']}: {choice['why']}" if choice else (
+    kind = "hardware" if choice and choice["hardware"] else "software"
+    text = f"would use {choice['label']}, {kind}: {choice['why']}" if choice else (
         "would start without OpenGL, as asked for" if report["starts"] else "would not start your program"
     )  # fmt: skip
     broken = _broken_bindings(report["qt"])
@@ -261,8 +276,11 @@ def _inspect(python: str, environ: dict[str, str], interpreter: dict[str, Any]) 
     }
 
 
-def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLRequest) -> None:
-    """Add to *report* what was tried, what was chosen and why, and what would be better."""
+def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLRequest, no_gpu: str = "") -> None:
+    """Add to *report* what was tried, what was chosen and why, and what would be better.
+
+    :param no_gpu: why no GPU can be used, if none can.
+    """
     report["candidates"] = [
         {
             "name": candidate.name,
@@ -280,16 +298,19 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
         for candidate, result in selection.attempts
     ]
     if selection.chosen is None or selection.result is None:
-        report["advice"].append(advice(selection))
+        report["advice"].append(advice(selection, no_gpu))
         return
-    if request.backend != "auto":
+    result = selection.result
+    if request.backend == "software":
+        why = "the first that draws in software"
+    elif request.backend not in ("auto", "hardware"):
         why = "asked for, and it draws"
-    elif selection.result.hardware:
+    elif result.hardware:
         why = "the first that draws on hardware"
     else:
         why = "the first that draws; none does on hardware"
         if any(not device["software"] for device in report["egl_devices"]) or any(
-            gpu["accessible"] for gpu in report["gpus"]
+            device["usable"] for device in report["devices"]
         ):
             report["advice"].append(
                 "There is a GPU, but the X server has no GLX on it. With VirtualGL, every program here could use it. A "
@@ -298,7 +319,36 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
             )
     if selection.chosen.warning:
         report["advice"].append(selection.chosen.warning)
-    report["choice"] = {"name": selection.chosen.name, "label": str(selection.chosen), "why": why}
+    report["choice"] = {
+        "name": selection.chosen.name,
+        "label": str(selection.chosen),
+        "renderer": result.renderer,
+        "hardware": result.hardware,
+        "why": why,
+    }
+
+
+def add_devices(report: dict[str, Any], gpus: list[devices.Gpu]) -> None:
+    """Add to *report* the table of *gpus*, with the numbers of their EGL devices, and how to get at them."""
+    groups = devices.own_groups()
+    files = [device["file"] for device in report["egl_devices"]]
+    for gpu in gpus:
+        found = {name: getattr(gpu, name) for name in ("address", "vendor", "driver", "uuid", "draws", "usable")}
+        found["label"] = str(gpu)
+        found["obstacles"] = list(devices.obstacles(gpu, groups))
+        found["egl"] = devices.egl_numbers(gpu, files)
+        found["nodes"] = [
+            {
+                "path": node.path,
+                "mode": f"{node.mode:04o}",
+                "group": devices.group_name(node.gid),
+                "accessible": node.accessible,
+            }
+            for node in gpu.nodes
+        ]
+        report["devices"].append(found)
+        if gpu.draws is not False:
+            report["advice"] += found["obstacles"]
 
 
 def _broken_bindings(bindings: list[dict[str, Any]]) -> list[str]:

@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
-from anaheadless.opengl.candidates import Candidate
+from anaheadless.opengl.candidates import Candidate, ProbeResult
 from anaheadless.opengl.hardware import FAKER_NAME
+from anaheadless.options import HARDWARE, RENDERER, SESSION
 
 # The names that shells and GitHub know; the kernel takes anything without "=".
 NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
@@ -28,12 +29,14 @@ def build(
     keeper: int,
     runtime_folder: str | None = None,
     opengl: Candidate | None = None,
+    result: ProbeResult | None = None,
     shim: bool = False,
 ) -> dict[str, str]:
     """Return *base* with the session put in; all else is untouched.
 
     :param runtime_folder: the new XDG_RUNTIME_DIR, or None where it is good as it is.
     :param opengl: where OpenGL comes from, or None for no OpenGL.
+    :param result: what has drawn with it, or None where that is not known yet.
     :param shim: whether Python programs get our ``anatomist.headless``.
     """
     environ = dict(base)
@@ -41,16 +44,18 @@ def build(
     for name, x11 in _PLATFORM_CHOICES.items():
         if not environ.get(name, x11).startswith(x11):
             del environ[name]
-    environ.update(
-        DISPLAY=display,
-        XAUTHORITY=authority,
-        XDG_SESSION_TYPE="x11",
-        ANAHEADLESS_SESSION=f"{display},{keeper}",
-    )
+    environ.update(DISPLAY=display, XAUTHORITY=authority, XDG_SESSION_TYPE="x11")
+    environ[SESSION] = f"{display},{keeper}"
+    for name in RENDERER, HARDWARE:  # those of a session around this one
+        environ.pop(name, None)
+    if result is not None:
+        # In ASCII: not every locale can encode what a driver calls itself.
+        environ[RENDERER] = result.renderer.encode("ascii", "backslashreplace").decode()
+        environ[HARDWARE] = str(int(result.hardware))
     # Without OpenGL, Qt starts EGL all the same, and newer Mesa complains about that on stderr.
     if opengl is None:
         environ.setdefault(_QT_OPENGL, "none")
-    elif "ANAHEADLESS_SESSION" in base and base.get(_QT_OPENGL) == "none":  # set by a session around this one
+    elif SESSION in base and base.get(_QT_OPENGL) == "none":  # set by a session around this one
         del environ[_QT_OPENGL]
     if runtime_folder is not None:
         environ["XDG_RUNTIME_DIR"] = runtime_folder

@@ -63,6 +63,7 @@ class Launch(Record):
     :param cached: whether that is the result of an earlier run.
     :param glx: whether the X server advertises GLX.
     :param server: the kind of X server, and *server_reason* why it was taken.
+    :param gpu: the GPU that the job was given, and what has decided that; empty if nothing has.
     """
 
     session: Session
@@ -72,6 +73,7 @@ class Launch(Record):
     glx: bool
     server: str
     server_reason: str = ""
+    gpu: str = ""
 
 
 def run(
@@ -139,7 +141,7 @@ def start(
                 print_stderr(f"anaheadless: {line}")
         if ready.selection is not None:
             if ready.selection.chosen is None:
-                raise no_opengl(options, ready.selection, without)
+                raise no_opengl(options, ready.selection, without, ready.gpu)
             if ready.selection.chosen.warning:
                 print_stderr(f"anaheadless: {ready.selection.chosen.warning}")
     except BaseException:
@@ -157,7 +159,7 @@ def prepare(
     """
     # 1. Look up what this machine has; nothing is started yet.
     check_proc()
-    host = hardware.detect(environ)
+    environ, host, gpu = _job_gpu(options, environ, hardware.detect(environ))
     server, why = _server_options(options, environ, host, role.target)
     question = find_opengl.Question(options, environ, host, server.program, python or this_python(), role.in_process)
     # 2. Try display numbers until the X server takes one.
@@ -165,7 +167,8 @@ def prepare(
     activate = True
     for _ in range(DISPLAYS_TO_TRY):
         try:
-            return _prepare_on_a_display(question, server, role, deadline, activate=activate).replace(server_reason=why)
+            ready = _prepare_on_a_display(question, server, role, deadline, activate=activate)
+            return ready.replace(server_reason=why, gpu=gpu)
         except DisplayInUseError as error:
             # A server that can't take our sockets makes its own; then another server may come first.
             activate = activate and not error.by_sockets
@@ -212,8 +215,25 @@ def _prepare_on_a_display(
         cache_file = key.path if key is not None and entry is not None else ""
         status = _status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file)
         session.publish(status.replace(server_kind=server.kind.name))
-        chosen = selection.chosen if selection is not None else None
-        return Launch(session, environment_with(opengl=chosen), selection, entry is not None, glx, server.kind.name)
+        chosen, result = (selection.chosen, selection.result) if selection is not None else (None, None)
+        built = environment_with(opengl=chosen, result=result)
+        return Launch(session, built, selection, entry is not None, glx, server.kind.name)
+
+
+def _job_gpu(
+    options: Options, environ: Mapping[str, str], host: HostCapabilities
+) -> tuple[Mapping[str, str], HostCapabilities, str]:
+    """Return *environ* and *host* with the GPU that the job was given, and what has decided that."""
+    asked = options.gpu != "auto"
+    if not asked and not (host.gpus and any(name in environ for name in hardware.JOB_VARIABLES)):
+        return environ, host, ""
+    from anaheadless.opengl import allocation, devices  # only here: most runs may use any GPU
+
+    gpus = devices.find_gpus()
+    allowed = allocation.allocate(environ, gpus, options.gpu)
+    added = allocation.variables(allowed, gpus)
+    environ = {**environ, **added} if asked else {**added, **environ}
+    return environ, allocation.limit(host, allowed, gpus, asked=asked), str(allowed)
 
 
 def _server_options(
@@ -264,8 +284,8 @@ def _status(
 ) -> SessionStatus:
     if selection is None or selection.chosen is None or selection.result is None:
         return SessionStatus(int(glx), "none", "", original_display, purpose, cache_file)
-    renderer = selection.result.renderer
-    return SessionStatus(2, selection.chosen.name, renderer, original_display, purpose, cache_file)
+    renderer, hardware = selection.result.renderer, int(selection.result.hardware)
+    return SessionStatus(2, selection.chosen.name, renderer, original_display, purpose, cache_file, hardware)
 
 
 def inherited_environment() -> dict[str, str]:
@@ -309,6 +329,8 @@ def report(options: Options, ready: Launch) -> list[str]:
         f"display {started.display}, {options.screen} (keeper {started.keeper})",
         f"X server: {ready.server}, {ready.server_reason}",
     ]
+    if ready.gpu:
+        lines.append(f"GPU: {ready.gpu}")
     if selection is None:
         return [*lines, "OpenGL: none, as asked for"]
     for candidate, result in selection.attempts:
@@ -317,13 +339,25 @@ def report(options: Options, ready: Launch) -> list[str]:
     return [*lines, f"OpenGL: {selection.chosen or 'none could be proved'}"]
 
 
-def no_opengl(options: Options, selection: Selection, without: str) -> LaunchError:
+def no_opengl(options: Options, selection: Selection, without: str, gpu: str) -> LaunchError:
     """Make the error that says why there is no OpenGL: a line for each candidate, and what to do."""
     request = options.opengl or OpenGLRequest()
+    message = "no OpenGL: nothing could be drawn"
+    if not selection.attempts:
+        message = f"no OpenGL: {request.backend} is not there"
+    elif any(result.drawn for _, result in selection.attempts):
+        message = "no OpenGL in software" if request.backend == "software" else "no OpenGL on hardware"
+    no_gpu = ""
+    if request.backend == "hardware":
+        from anaheadless.opengl import devices  # only here: most runs are content with software
+
+        no_gpu = devices.why_none(devices.find_gpus(), devices.own_groups())
+        if gpu and not no_gpu:
+            no_gpu = f"The GPU for this job: {gpu}."
     return LaunchError(
-        "no OpenGL: nothing could be drawn" if selection.attempts else f"no OpenGL: {request.backend} is not there",
+        message,
         details=tuple(f"{candidate}: {result}" for candidate, result in selection.attempts),
-        hint=f"{advice(selection)} To go without OpenGL: {without}. To see more: anaheadless doctor.",
+        hint=f"{advice(selection, no_gpu)} To go without OpenGL: {without}. To see more: anaheadless doctor.",
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from anaheadless.opengl.hardware import HostCapabilities, VirtualGl, Workarounds
-from anaheadless.options import OpenGLRequest
+from anaheadless.options import TRIED, OpenGLRequest
 from anaheadless.system.light_stdlib import Record
 
 # GL_RENDERER of renderers on the CPU contains one of these. VirtualGL and the GLX vendor don't tell.
@@ -26,13 +26,14 @@ _LIBSTDCXX_ERRORS = ("GLIBCXX", "CXXABI", "libstdc++", "failed to load driver")
 # Mesa, up to 23 at least, maps the index of its cache into memory, and dies of SIGBUS when the disk has no room for it.
 # The second name is that of Mesa before 22; if both are set, no version warns of the old one.
 _BUS_ERROR = "Bus error"
+_SOFTWARE = MappingProxyType({"LIBGL_ALWAYS_SOFTWARE": "1"})  # only Mesa obeys
 _WITHOUT_CACHE = MappingProxyType({"MESA_SHADER_CACHE_DISABLE": "true", "MESA_GLSL_CACHE_DISABLE": "true"})
 
 
 class Candidate(Record):
     """A way to get OpenGL.
 
-    :param name: one of BACKENDS.
+    :param name: one of CANDIDATES, or ``none``.
     :param detail: tells several candidates of one name apart, for people.
     :param variables: set in the environment.
     :param preload: put in front of LD_PRELOAD.
@@ -84,8 +85,12 @@ class ProbeResult(Record):
 
     @property
     def hardware(self) -> bool:
+        return self.drawn and self.renderer != "" and not self.software
+
+    @property
+    def software(self) -> bool:
         renderer = self.renderer.lower()
-        return self.drawn and renderer != "" and not any(word in renderer for word in _SOFTWARE_RENDERERS)
+        return self.drawn and any(word in renderer for word in _SOFTWARE_RENDERERS)
 
     def __str__(self) -> str:
         if self.drawn:
@@ -106,7 +111,7 @@ class Selection(Record):
 
 def candidates(host: HostCapabilities, request: OpenGLRequest) -> Iterator[Candidate]:
     """Yield the ways to get OpenGL here, in the order in which to try them."""
-    wanted = [request.backend] if request.backend != "auto" else ["virtualgl", "nvidia", "native", "mesa"]
+    wanted = TRIED[request.backend]
     if "virtualgl" in wanted and request.virtualgl and request.preload and host.virtualgl is not None:
         for display in _vgl_displays(host, request):
             yield virtualgl(host.virtualgl, display, host.user, dlfaker=request.vgl_dlfaker)
@@ -114,9 +119,9 @@ def candidates(host: HostCapabilities, request: OpenGLRequest) -> Iterator[Candi
         # If libglvnd can't load the vendor that is named, it silently takes another one.
         yield Candidate("nvidia", variables={"__GLX_VENDOR_LIBRARY_NAME": "nvidia"}, loads="libGLX_nvidia.so")
     if "native" in wanted:
-        yield Candidate("native")
+        yield Candidate("native", "in software", _SOFTWARE) if request.backend == "software" else Candidate("native")
     if "mesa" in wanted and (host.mesa_vendor or request.backend == "mesa"):
-        variables = {"__GLX_VENDOR_LIBRARY_NAME": "mesa", "LIBGL_ALWAYS_SOFTWARE": "1"}
+        variables = {"__GLX_VENDOR_LIBRARY_NAME": "mesa", **_SOFTWARE}
         yield Candidate("mesa", "chosen by libglvnd", variables, loads="libGLX_mesa.so")
 
 
@@ -124,7 +129,7 @@ def _vgl_displays(host: HostCapabilities, request: OpenGLRequest) -> Sequence[st
     asked = request.vgl_display or host.user.get("VGL_DISPLAY")
     if asked:
         return [asked]
-    found = [*(["egl"] if host.gpus else []), *([host.outer_display] if host.outer_display else [])]
+    found = [*([host.vgl_device] if host.gpus else []), *([host.outer_display] if host.outer_display else [])]
     # Without a GPU and a 3D X server, EGL has at most a software device: use it only if VirtualGL was asked for.
     return found or (["egl"] if request.force_virtualgl or request.backend == "virtualgl" else [])
 
@@ -176,12 +181,13 @@ def fallbacks(
 
     :param attempts: may grow by the candidates that this yields: one may need several workarounds.
     """
-    if request.preload and workarounds.mesa_folder is not None and request.backend in ("auto", "mesa"):
+    wants_mesa = "mesa" in TRIED[request.backend]
+    if request.preload and workarounds.mesa_folder is not None and wants_mesa:
         library = os.path.join(workarounds.mesa_folder, "libGL.so.1")
         yield Candidate(
             "mesa",
             f"in {workarounds.mesa_folder}",
-            {"LIBGL_ALWAYS_SOFTWARE": "1"},
+            _SOFTWARE,
             # LD_PRELOAD can't express a blank; LD_LIBRARY_PATH then has to be enough.
             preload=() if " " in library else (library,),
             library_path=(workarounds.mesa_folder,),
@@ -227,36 +233,45 @@ def choose(
 ) -> Selection:
     """Choose the first candidate that draws on hardware, else the first that draws in software, else none.
 
+    If only hardware or only software was asked for, the other is never chosen, and neither is a renderer without a
+    name.
+
     :param run_probe: draws a test picture with a candidate; called for as few candidates as necessary.
     :param workarounds: looks up what may help if nothing has drawn; called only then.
     """
     attempts: list[tuple[Candidate, ProbeResult]] = []
     software: list[Candidate] = []
 
-    def hardware_among(tried: Iterator[Candidate]) -> Candidate | None:
+    def best_among(tried: Iterator[Candidate]) -> Candidate | None:
         for candidate in tried:
             # A second software renderer has no advantage.
             if candidate.name == "mesa" and software:
                 continue
             result = run_probe(candidate)
             attempts.append((candidate, result))
-            if result.hardware or (result.drawn and candidate.name == "virtualgl" and request.force_virtualgl):
+            if request.backend == "software":
+                if result.software:
+                    return candidate
+            elif result.hardware or (result.drawn and candidate.name == "virtualgl" and request.force_virtualgl):
                 return candidate
-            if result.drawn:
+            elif result.drawn and request.backend != "hardware":
                 software.append(candidate)
         return None
 
-    chosen = hardware_among(candidates(host, request))
+    chosen = best_among(candidates(host, request))
     if chosen is None and not software:
-        chosen = hardware_among(fallbacks(attempts, workarounds(), request))
+        chosen = best_among(fallbacks(attempts, workarounds(), request))
     if chosen is None and software:
         # VirtualGL on a software renderer only adds a layer to it.
         chosen = next((candidate for candidate in software if candidate.name != "virtualgl"), software[0])
     return Selection(chosen, tuple(attempts))
 
 
-def advice(selection: Selection) -> str:
-    """Say in a sentence or two what may help, when nothing has drawn."""
+def advice(selection: Selection, no_gpu: str = "") -> str:
+    """Say in a sentence or two what may help, when nothing has drawn, or nothing that was asked for.
+
+    :param no_gpu: why no GPU can be used, if that is known.
+    """
     outcomes = {result.outcome for _, result in selection.attempts}
     messages = " ".join(result.message for _, result in selection.attempts)
     if not selection.attempts:  # only --gl virtualgl may have no candidate
@@ -266,6 +281,14 @@ def advice(selection: Selection) -> str:
             "The interpreter or LD_LIBRARY_PATH brings a libstdc++ that is older than the drivers need: update it "
             "(conda: libstdcxx-ng)."
         )
+    if any(result.hardware for _, result in selection.attempts):
+        return "Only a GPU has drawn. Install Mesa, which draws in software (Debian: libglx-mesa0 and libgl1-mesa-dri)."
+    if any(result.software for _, result in selection.attempts):
+        why = no_gpu or (
+            "A GPU needs its driver, and an OpenGL that reaches it from here, such as VirtualGL's; "
+            "LIBGL_ALWAYS_SOFTWARE must not be set."
+        )
+        return f"Only software has drawn. {why} --gl auto accepts software."
     if "no library" in outcomes:
         return "Install libGL (Debian: libgl1 and libglx-mesa0)."
     if (

@@ -14,6 +14,12 @@ from anaheadless.system.light_stdlib import Record
 from anaheadless.system.programs import find_program
 from anaheadless.x11.display_number import socket_path
 
+NODES = {"dev/dri": re.compile(r"card\d+|renderD\d+"), "dev": re.compile(r"nvidia\d+")}
+# The variables by which batch systems, containers and users say which GPUs a job may use, see allocation.py.
+JOB_VARIABLES = (
+    *("NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"),
+    *("ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
+)
 FAKER_NAME = re.compile(r"lib(dl|ge|vgl|rr)faker[^./]*\.so")
 
 
@@ -34,11 +40,12 @@ class VirtualGl(Record):
 class HostCapabilities(Record):
     """The capabilities of this machine that the choice of an OpenGL depends on, as far as they are cheap to find.
 
-    :param gpus: accessible device files of GPUs, such as ``/dev/dri/card0`` and ``/dev/nvidia0``.
+    :param gpus: accessible device files of GPUs, such as ``/dev/dri/renderD128`` and ``/dev/nvidia0``.
     :param outer_display: the caller's own DISPLAY, if it is a local X server that listens, and not a session's.
     :param nvidia: whether NVIDIA's GLX vendor library is installed.
     :param mesa_vendor: whether Mesa's GLX vendor library is installed, which libglvnd can use.
     :param user: the user's own variables for VirtualGL.
+    :param vgl_device: what VirtualGL calls the GPU that it is to render on.
     """
 
     virtualgl: VirtualGl | None = None
@@ -47,6 +54,7 @@ class HostCapabilities(Record):
     nvidia: bool = False
     mesa_vendor: bool = False
     user: Mapping[str, str] = MappingProxyType({})
+    vgl_device: str = "egl"
 
 
 class Workarounds(Record):
@@ -63,7 +71,7 @@ class Workarounds(Record):
 def detect(environ: Mapping[str, str]) -> HostCapabilities:
     return HostCapabilities(
         virtualgl=find_virtualgl(os.get_exec_path(environ)),
-        gpus=tuple(path for path in gpu_devices() if os.access(path, os.R_OK | os.W_OK)),
+        gpus=tuple(path for path in node_paths() if os.access(path, os.R_OK | os.W_OK)),
         outer_display=_outer_display(environ),
         nvidia=find_library("libGLX_nvidia.so.0") is not None,
         mesa_vendor=find_library("libGLX_mesa.so.0") is not None,
@@ -80,12 +88,13 @@ def detect_workarounds(environ: Mapping[str, str], *, running: bool = False) -> 
     return Workarounds(find_mesa(environ), None if late else find_library("libstdc++.so.6"))
 
 
-def gpu_devices() -> list[str]:
+def node_paths(root: str = "/") -> list[str]:
+    """List the device files of GPUs: in containers, a render node may be all there is."""
     found = []
-    for path in "/dev/dri/card", "/dev/nvidia":
-        folder, name = os.path.split(path)
+    for folder, pattern in NODES.items():
         with suppress(OSError):
-            found += [os.path.join(folder, each) for each in os.listdir(folder) if re.match(rf"{name}\d", each)]
+            names = filter(pattern.fullmatch, os.listdir(os.path.join(root, folder)))
+            found += [os.path.join(root, folder, name) for name in names]
     return sorted(found)
 
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from anaheadless.options import BACKENDS, SERVERS
+from anaheadless.options import CANDIDATES, SERVERS
 from anaheadless.session import keeper, protocol
 from anaheadless.system import processes
 from anaheadless.system.light_stdlib import Record
@@ -25,13 +25,14 @@ class SessionStatus(Record):
     """What launcher and keeper publish about a session.
 
     :param glx: 2: OpenGL has drawn; 1: the server advertises GLX; 0: it has no GLX.
-    :param backend: where OpenGL comes from, one of :data:`anaheadless.options.BACKENDS` but ``auto``.
+    :param backend: where OpenGL comes from, one of :data:`anaheadless.options.CANDIDATES`, or ``none``.
     :param renderer: GL_RENDERER, or nothing.
     :param original_display: the launcher's own DISPLAY, or nothing.
     :param purpose: ``run``: the launcher became the target; ``start``: the target is a shell or a CI job;
         ``display``: it is a program that has started a display.
     :param cache_file: where the OpenGL of this session comes from, or empty if it was probed; see
         :mod:`anaheadless.opengl.cache`.
+    :param hardware: 1: a GPU has drawn; 0: software has, or nothing.
     :param server_kind: the kind of X server, one of :data:`anaheadless.options.SERVERS` but ``auto``.
     :param server: the X server's PID, from the keeper; 0: it has not been started yet.
     """
@@ -42,6 +43,7 @@ class SessionStatus(Record):
     original_display: str = ""
     purpose: str = "display"
     cache_file: str = ""
+    hardware: int = 0
     server_kind: str = "xvfb"
     server: int = 0
 
@@ -51,7 +53,7 @@ class SessionStatus(Record):
         return "".join(f"{name}: {text}\n" for name, text in said.items())
 
 
-_WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file", "server_kind")
+_WORDS = ("backend", "renderer", "original_display", "purpose", "cache_file")
 
 
 def parse_status(text: str) -> SessionStatus:
@@ -59,11 +61,14 @@ def parse_status(text: str) -> SessionStatus:
     said = dict(line.partition(": ")[::2] for line in text.split("\n"))
     try:
         words = {name: said[name] for name in _WORDS}
-        notes = SessionStatus(glx=int(said["glx"]), server=int(said.get("server", "0")), **words)
+        # Keepers of earlier versions publish no server_kind.
+        words["server_kind"] = said.get("server_kind", SessionStatus.server_kind)
+        hardware, server = (int(said.get(name, "0")) for name in ("hardware", "server"))
+        notes = SessionStatus(glx=int(said["glx"]), hardware=hardware, server=server, **words)
     except KeyError as missing:
         raise ValueError(f"there is no {missing} in this status") from missing
-    known = notes.backend in BACKENDS[1:] and notes.purpose in PURPOSES and notes.server_kind in SERVERS[1:]
-    if not (known and 0 <= notes.glx <= 2 and 0 <= notes.server < 1 << 31):
+    known = notes.backend in (*CANDIDATES, "none") and notes.purpose in PURPOSES and notes.server_kind in SERVERS[1:]
+    if not (known and 0 <= notes.glx <= 2 and 0 <= notes.hardware <= 1 and 0 <= notes.server < 1 << 31):
         raise ValueError("this status makes no sense")
     return notes
 

@@ -26,6 +26,7 @@ class SessionInfo:
 
     :param state: ``running``; ``starting``: the launcher is still at work; ``stale``: the target has ended, the keeper
         has not.
+    :param hardware: whether a GPU has drawn, or None without OpenGL.
     :param age: seconds.
     :param server: the PID of the X server; None if it has not started.
     :param server_memory: of the X server, in bytes (resident set).
@@ -38,6 +39,7 @@ class SessionInfo:
     command: str
     backend: str
     renderer: str
+    hardware: bool | None
     age: float
     keeper: int
     server: int | None
@@ -76,6 +78,7 @@ def _row(session: LiveSession) -> SessionInfo | None:
         command=_printable(command),
         backend=notes.backend if notes else "",
         renderer=_printable(notes.renderer) if notes else "",
+        hardware=bool(notes.hardware) if notes and notes.backend != "none" else None,
         age=max(0.0, age),
         keeper=session.keeper,
         server=(notes.server or None) if notes else None,

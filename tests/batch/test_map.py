@@ -102,7 +102,8 @@ if how == "error": raise ValueError("no such brain")
         (None, 11),
         (1, None),
     ]
-    assert found["well"]["command"] == [sys.executable, "script.py", "well"]
+    interpreter, *words = found["well"]["command"]
+    assert (os.path.samefile(interpreter, sys.executable), words) == (True, ["script.py", "well"])
     assert found["well"]["memory"] > 50 << 20
     assert found["well"]["host"] == os.uname().nodename
     assert found["well"]["backend"] == "none"

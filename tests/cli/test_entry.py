@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from anaheadless.cli import app, entry
 from anaheadless.errors import LaunchError
 from anaheadless.launch import run as launch
+from anaheadless.options import SESSION_VARIABLES
 from anaheadless.session import keeper
 from tests.support.helpers import BIN, run
 
@@ -40,7 +41,8 @@ def imported(*command: str, **settings: object) -> set[str]:
 
 
 def test_a_launch_imports_little(tmp_path: Path) -> None:
-    environ = ["env", f"XDG_CACHE_HOME={tmp_path}"]
+    around = [f"{name}=x" for name in SESSION_VARIABLES]  # of a session around this one
+    environ = ["env", f"XDG_CACHE_HOME={tmp_path}", *around]
     options = ["--gl", "auto", "--screen=640x480", "--timeout", "1h"]
     command = [*environ, "ANAHEADLESS_SCREEN=800x600", sys.executable, "-m", "anaheadless", "exec", *options, "true"]
     found = [imported(*command) for _ in range(2)]

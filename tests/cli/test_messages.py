@@ -20,7 +20,7 @@ from tests.support.namespaces import in_namespaces, needs_namespaces
 XVFB = shutil.which("Xvfb") or "Xvfb"
 RUN = "Usage: anaheadless run [OPTIONS] [SCRIPT] [ARGS]...\nTry 'anaheadless run --help' for help.\n\nError: "
 SETTINGS = """\
-screen, dpi, server, wm, server-arg, start-timeout, gl, no-virtualgl, vgl-display, vgl-no-dlfaker, probe-timeout, \
+screen, dpi, server, wm, server-arg, start-timeout, gl, gpu, no-virtualgl, vgl-display, vgl-no-dlfaker, probe-timeout, \
 fresh, timeout, grace, screenshot-on-timeout, log, record, python, no-shim, supervise, verbose, env."""
 
 # Arguments, status, standard error: all of it, or words that are in it.
@@ -51,7 +51,7 @@ TABLE: list[tuple[list[str], int, str | list[str]]] = [
     (
         ["run", "--gl", "opengl", "hello.py"],
         2,
-        ["Invalid value for '--gl': 'opengl' is not one of 'auto', 'virtualgl', "],
+        ["Invalid value for '--gl': 'opengl' is not one of 'auto', 'hardware', "],
     ),
     (
         ["run", "--dpi", "abc", "hello.py"],

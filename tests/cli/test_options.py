@@ -32,6 +32,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "server-arg": ("-dpms", ["-dpms"]),
     "start-timeout": ("2.5", 2.5),
     "gl": ("mesa", "mesa"),
+    "gpu": ("0000:01:00.0", "0000:01:00.0"),
     "vgl-display": ("egl1", "egl1"),
     "probe-timeout": ("7", 7),
     "timeout": ("1.5m", 90.0),

@@ -61,7 +61,9 @@ def test_names_in_json_are_the_documented_ones() -> None:
     found = {name.removeprefix(".") for name in names(report("--gl", "native"), "")}
     found |= {name.removeprefix(".") for name in names(report("--server-arg=-nonsense", status=1), "")}
     assert found <= documented
-    only_elsewhere = {name for name in documented if name.startswith(("gpus[]", "virtualgl.", "python.error"))}
+    only_elsewhere = {
+        name for name in documented if name.startswith(("gpus[]", "devices[]", "virtualgl.", "python.error"))
+    }
     assert documented - found <= only_elsewhere
 
 
@@ -145,7 +147,7 @@ def test_a_broken_libgl_is_said_with_advice(arguments: list[str], result: str, a
 )
 def test_a_gpu_that_only_egl_reaches_is_told_of(device: dict[str, Any], renderer: str, advised: bool) -> None:
     """VTK from 9.4 on, and what else chooses EGL by itself, is better off without a display then."""
-    found: dict[str, Any] = {"egl_devices": [device], "gpus": [], "advice": []}
+    found: dict[str, Any] = {"egl_devices": [device], "devices": [], "advice": []}
     native = candidates.Candidate("native")
     selection = candidates.Selection(native, ((native, candidates.ProbeResult("drawn", renderer=renderer)),))
     doctor.add_selection(found, selection, OpenGLRequest())

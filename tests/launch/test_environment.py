@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from anaheadless.launch import environment
 from anaheadless.launch.environment import SHIM
-from anaheadless.opengl.candidates import Candidate
+from anaheadless.opengl.candidates import Candidate, ProbeResult
 
 BASE = {"HOME": "/home/me", "DISPLAY": "localhost:10.0", "LD_PRELOAD": "mine.so", "ODD\udcff": "\udcfe"}
 SESSION = {
@@ -17,6 +17,7 @@ SESSION = {
     "XDG_SESSION_TYPE": "x11",
     "ANAHEADLESS_SESSION": ":2345,77",
 }
+NATIVE = Candidate("native")
 NO_OPENGL = {"QT_XCB_GL_INTEGRATION": "none"}
 X11_FIRST = {"QT_QPA_PLATFORM": "xcb:nograb", "GDK_BACKEND": "x11,*"}
 
@@ -62,9 +63,27 @@ def test_a_program_gets_its_display_and_keeps_its_variables(
 def test_qt_starts_no_opengl_where_there_is_none(extra: dict[str, str], without: str, with_opengl: str | None) -> None:
     """Unless the user says so; and a session in a session has its own."""
     base = {**BASE, **extra}
-    for candidate, expected in (None, without), (Candidate("native"), with_opengl):
+    for candidate, expected in (None, without), (NATIVE, with_opengl):
         built = environment.build(base, display=":2345", authority="/proc/77/fd/5", keeper=77, opengl=candidate)
         assert built.get("QT_XCB_GL_INTEGRATION") == expected
+
+
+@pytest.mark.parametrize(
+    ("renderer", "said", "hardware"),
+    [
+        ("NVIDIA A100-SXM4-80GB/PCIe/SSE2", "NVIDIA A100-SXM4-80GB/PCIe/SSE2", "1"),
+        ("llvmpipe (LLVM 15.0.6, 256 bits)", "llvmpipe (LLVM 15.0.6, 256 bits)", "0"),
+        ("Mesa Intel\xae UHD\ufffd", "Mesa Intel\\xae UHD\\ufffd", "1"),
+        ("", "", "0"),
+    ],
+)
+def test_a_program_is_told_what_draws(renderer: str, said: str, hardware: str) -> None:
+    """But not what draws in a session around this one."""
+    outer = {**BASE, "ANAHEADLESS_GL_RENDERER": "x", "ANAHEADLESS_GL_HARDWARE": "x"}
+    told = {"ANAHEADLESS_GL_RENDERER": said, "ANAHEADLESS_GL_HARDWARE": hardware}
+    for result, expected in (ProbeResult("drawn", renderer=renderer), told), (None, {}):
+        built = environment.build(outer, display=":2345", authority="/a", keeper=77, opengl=NATIVE, result=result)
+        assert {name: value for name, value in built.items() if name.startswith("ANAHEADLESS_GL_")} == expected
 
 
 MINE = "/mine"

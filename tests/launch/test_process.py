@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from anaheadless.launch.environment import SHIM
+from anaheadless.options import SESSION_VARIABLES
 from tests.support.helpers import ANAHEADLESS, PATIENCE, PROGRAMS, holding, run, wait_until
 
 
@@ -82,7 +83,7 @@ def test_the_c_locale_adds_no_variable() -> None:
     bare = {"PATH": "/usr/bin:/bin", "ODD": "a=b=\udcff", "EMPTY": ""}
     launched = subprocess.check_output([ANAHEADLESS, "exec", "env", "-0"], env=bare, timeout=60).split(b"\0")
     names = {entry.split(b"=")[0] for entry in launched if entry}
-    session = {b"DISPLAY", b"XAUTHORITY", b"XDG_SESSION_TYPE", b"XDG_RUNTIME_DIR", b"ANAHEADLESS_SESSION"}
+    session = {b"DISPLAY", b"XAUTHORITY", b"XDG_SESSION_TYPE", b"XDG_RUNTIME_DIR", *map(os.fsencode, SESSION_VARIABLES)}
     assert names == {b"PATH", b"ODD", b"EMPTY", b"PYTHONPATH"} | session
     assert b"ODD=a=b=\xff" in launched
 

@@ -56,6 +56,7 @@ NO_REPAIR = Workarounds()
 # The candidates, in words.
 EGL, ON_0 = "virtualgl (on egl)", "virtualgl (on :0)"
 BY_GLVND, IN_FOLDER = "mesa (chosen by libglvnd)", "mesa (in /casa/install/mesalib/lib)"
+IN_SOFTWARE = "native (in software)"
 REPAIRED = "native (with /usr/lib/libstdc++.so.6)"
 WITHOUT_CACHE = "native (without Mesa's disk cache)"
 
@@ -347,6 +348,85 @@ MACHINES = {
         "virtualgl (on :7)",
         ["virtualgl (on :7)"],
     ),
+    "--gl hardware": Machine(NVIDIA_MACHINE, {EGL: NVIDIA}, EGL, [EGL], OpenGLRequest("hardware")),
+    "--gl hardware, the last one": Machine(
+        NVIDIA_MACHINE,
+        {EGL: LLVMPIPE, "nvidia": BAD_VALUE, "native": RADEON},
+        "native",
+        [EGL, "nvidia", "native"],
+        OpenGLRequest("hardware"),
+    ),
+    "--gl hardware, and all is software": Machine(
+        NVIDIA_MACHINE,
+        {EGL: LLVMPIPE, "nvidia": BAD_VALUE, "native": LLVMPIPE, BY_GLVND: LLVMPIPE, IN_FOLDER: LLVMPIPE},
+        None,
+        [EGL, "nvidia", "native"],
+        OpenGLRequest("hardware"),
+        MESA_FOLDER,
+    ),
+    "--gl hardware without VirtualGL": Machine(
+        HostCapabilities(VIRTUALGL, DRI),
+        {EGL: RADEON, "native": LLVMPIPE},
+        None,
+        ["native"],
+        OpenGLRequest("hardware", virtualgl=False),
+        NO_REPAIR,
+    ),
+    "--gl hardware, and a renderer without a name": Machine(
+        HostCapabilities(), {"native": drawn("")}, None, ["native"], OpenGLRequest("hardware"), NO_REPAIR
+    ),
+    "--gl hardware, behind an old libstdc++": Machine(
+        HostCapabilities(),
+        {"native": OLD_LIBSTDCXX, REPAIRED: RADEON},
+        REPAIRED,
+        ["native", REPAIRED],
+        OpenGLRequest("hardware"),
+        LIBSTDCXX,
+    ),
+    "--gl hardware, and behind an old libstdc++ is software": Machine(
+        HostCapabilities(),
+        {"native": OLD_LIBSTDCXX, REPAIRED: LLVMPIPE},
+        None,
+        ["native", REPAIRED],
+        OpenGLRequest("hardware"),
+        LIBSTDCXX,
+    ),
+    "--gl software": Machine(
+        NVIDIA_MACHINE, {EGL: NVIDIA, IN_SOFTWARE: LLVMPIPE}, IN_SOFTWARE, [IN_SOFTWARE], OpenGLRequest("software")
+    ),
+    "--gl software with --vgl-display": Machine(
+        NVIDIA_MACHINE,
+        {IN_SOFTWARE: LLVMPIPE},
+        IN_SOFTWARE,
+        [IN_SOFTWARE],
+        OpenGLRequest("software", vgl_display="egl"),
+    ),
+    "--gl software, and the X server's own is a GPU": Machine(
+        NVIDIA_MACHINE,
+        {IN_SOFTWARE: NVIDIA, BY_GLVND: LLVMPIPE},
+        BY_GLVND,
+        [IN_SOFTWARE, BY_GLVND],
+        OpenGLRequest("software"),
+    ),
+    "--gl software, and only a GPU draws": Machine(
+        NVIDIA_MACHINE,
+        {IN_SOFTWARE: NVIDIA, BY_GLVND: NO_VENDOR},
+        None,
+        [IN_SOFTWARE, BY_GLVND],
+        OpenGLRequest("software"),
+        NO_REPAIR,
+    ),
+    "--gl software, from a Mesa folder": Machine(
+        HostCapabilities(None, DRI),
+        {IN_SOFTWARE: RADEON, IN_FOLDER: LLVMPIPE},
+        IN_FOLDER,
+        [IN_SOFTWARE, IN_FOLDER],
+        OpenGLRequest("software"),
+        MESA_FOLDER,
+    ),
+    "--gl software, and a renderer without a name": Machine(
+        HostCapabilities(), {IN_SOFTWARE: drawn("")}, None, [IN_SOFTWARE], OpenGLRequest("software"), NO_REPAIR
+    ),
     "--gl mesa": Machine(
         NVIDIA_MACHINE, {BY_GLVND: LLVMPIPE, EGL: NVIDIA}, BY_GLVND, [BY_GLVND], OpenGLRequest("mesa")
     ),
@@ -432,13 +512,16 @@ def test_the_choice_is_sound_on_every_machine() -> None:
         results = [result for _, result in selection.attempts]
         story = f"{switch} {backend} {known}: {selection}"
         assert len({str(candidate) for candidate, _ in selection.attempts}) == len(results), story
+        assert {candidate.name for candidate, _ in selection.attempts} <= {*options.TRIED[backend]}, story
+        if backend in ("hardware", "software"):
+            wanted = [result for result in results if getattr(result, backend)]
+            assert wanted == ([selection.result] if selection.chosen else []), story
+            continue
         assert (selection.chosen is not None) == any(result.drawn for result in results), story
         assert not any(result.hardware for result in results[:-1]), story  # the first one ends the search
         assert not results or results[-1].hardware == (selection.result is not None and selection.result.hardware), (
             story
         )
-        if backend != "auto":
-            assert {candidate.name for candidate, _ in selection.attempts} <= {backend}, story
 
 
 @pytest.mark.parametrize(
@@ -520,8 +603,11 @@ def test_variables_that_choose_a_vendor_are_known() -> None:
 )
 def test_hardware_is_told_from_software_by_its_name(renderer: str, hardware: bool) -> None:
     assert drawn(renderer).hardware is hardware
-    # What has not drawn is no hardware, whatever it says.
-    assert not ProbeResult("wrong pixels", renderer=renderer).hardware
+    assert drawn(renderer).software is (renderer != "" and not hardware)
+    # What has not drawn is neither, whatever it says.
+    failed = ProbeResult("wrong pixels", renderer=renderer)
+    assert not failed.hardware
+    assert not failed.software
 
 
 # What rendercheck says with the real VirtualGL 3.1.4 on Mesa 22.3.6, but for the folders.
@@ -668,6 +754,8 @@ ADVICE = (
     "--probe-timeout",
     "libgl1-mesa-dri",
     "a disk is full",
+    "Only software has drawn",
+    "Only a GPU has drawn",
 )
 
 
@@ -692,6 +780,9 @@ ADVICE = (
         ),
         pytest.param("auto", [NO_VENDOR, NO_VENDOR], "libstdcxx-ng + libgl1-mesa-dri", id="a part of the driver"),
         pytest.param("auto", [NO_ROOM, NO_ROOM], "a disk is full", id="bus error"),
+        pytest.param("hardware", [NO_GLX, LLVMPIPE], "Only software has drawn", id="no GPU"),
+        pytest.param("hardware", [LLVMPIPE, OLD_LIBSTDCXX], "libstdcxx-ng", id="a GPU behind GLIBCXX"),
+        pytest.param("software", [RADEON, NO_LIBRARY], "libgl1-mesa-dri + Only a GPU has drawn", id="only a GPU"),
     ],
 )
 def test_advice_says_what_to_install_or_set(backend: str, results: list[ProbeResult], advised: str) -> None:
@@ -699,6 +790,12 @@ def test_advice_says_what_to_install_or_set(backend: str, results: list[ProbeRes
     given = candidates.advice(Selection(None, attempts))
     assert [words for words in ADVICE if words in given] == advised.split(" + ")
     assert given.endswith(".")
+
+
+def test_advice_names_the_cause_that_is_known() -> None:
+    selection = Selection(None, ((Candidate("native"), LLVMPIPE),))
+    assert "LIBGL_ALWAYS_SOFTWARE" in candidates.advice(selection)
+    assert candidates.advice(selection, "No GPU.") == "Only software has drawn. No GPU. --gl auto accepts software."
 
 
 SESSION = {

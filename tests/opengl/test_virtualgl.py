@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from anaheadless.opengl import hardware, rendercheck
+from anaheadless.options import SESSION_VARIABLES
 from anaheadless.x11 import authority
 from tests.support.helpers import ANAHEADLESS, PATIENCE, PROGRAMS, gcc, run, wait_until
 from tests.support.virtualgl import VGLRUN, needs_virtualgl
@@ -523,7 +524,7 @@ def test_variables_are_those_of_vglrun(server: Server, preset: dict[str, str], n
 
     def compared(found: dict[str, str]) -> dict[str, str]:
         preload = ":".join(map(os.path.basename, found["LD_PRELOAD"].split(":")))
-        session = ("DISPLAY", "XAUTHORITY", "XDG_SESSION_TYPE", "XDG_RUNTIME_DIR", "ANAHEADLESS_SESSION")
+        session = ("DISPLAY", "XAUTHORITY", "XDG_SESSION_TYPE", "XDG_RUNTIME_DIR", *SESSION_VARIABLES)
         others = (*session, "PYTHONPATH", "PWD", "OLDPWD", "SHLVL", "_", "LD_LIBRARY_PATH")
         return {**{name: found[name] for name in found if name not in others}, "LD_PRELOAD": preload}
 

@@ -149,10 +149,11 @@ def test_a_process_that_looks_like_a_keeper_is_no_session(what: str, tmp_path: P
             process.kill()
 
 
-@given(st.integers(0, 2), st.sampled_from(options.BACKENDS[1:]), WORDS, WORDS)
+@given(st.integers(0, 2), st.sampled_from([*options.CANDIDATES, "none"]), WORDS, WORDS)
 def test_a_status_is_read_as_it_was_written(glx: int, backend: str, renderer: str, original: str) -> None:
     written = SessionStatus(glx, backend, renderer, original)
     read = parse_status(written.as_text())
+    assert parse_status(written.replace(hardware=1).as_text()) == read.replace(hardware=1)
     assert (read.glx, read.backend) == (glx, backend)
     assert read.renderer == " ".join(renderer.split())
 
@@ -166,7 +167,8 @@ def test_any_other_text_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        *({"glx": 3}, {"glx": -1}, {"backend": "auto"}, {"backend": "\x1b[2J"}, {"purpose": ""}, {"purpose": "x"}),
+        *({"glx": 3}, {"glx": -1}, {"hardware": 2}, {"hardware": -1}),
+        *({"backend": "auto"}, {"backend": "hardware"}, {"backend": "\x1b[2J"}, {"purpose": ""}, {"purpose": "x"}),
         *({"server_kind": "auto"}, {"server_kind": ""}),
     ],
 )

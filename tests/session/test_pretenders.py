@@ -287,6 +287,7 @@ def test_displays_with_another_users_keymap_are_left_out(users: list[User]) -> N
 
 @needs_namespaces
 @pytest.mark.needs("xdpyinfo")
+@pytest.mark.server("xvfb")
 def test_a_keymap_that_another_user_makes_meanwhile_does_no_harm(users: list[User], tmp_path: Path) -> None:
     """The display gets another number."""
     server = tmp_path / "Xvfb"
@@ -359,6 +360,7 @@ NO_KEEPER = "the keeper could not be started: /usr/bin/Xvfb\n  | "
 @pytest.mark.parametrize(
     ("what", "words"), [(KILL_ITSELF, f"{NO_KEEPER}(it said"), ("sys.exit('no memory')", f"{NO_KEEPER}no memory")]
 )
+@pytest.mark.server("xvfb")
 def test_a_keeper_that_does_not_start_is_said(what: str, words: str, private_tmp: PrivateTmp) -> None:
     """By a program, and by a launcher, which would not wait for the X server the second time."""
     assert words in said_of_a_failed_start(FORKER_DIES.format(what=what), private_tmp)
@@ -421,6 +423,7 @@ def test_fork_hooks_of_a_program_do_not_run(private_tmp: PrivateTmp) -> None:
     assert (output.returncode, output.stdout, output.stderr) == (0, "", "")
 
 
+@pytest.mark.server("xvfb")
 def test_the_time_to_start_is_for_all_displays_that_are_tried(tmp_path: Path) -> None:
     write_program(tmp_path / "bin" / "Xvfb", "sleep .7", "echo 'Server is already active for display' >&2", "exit 1")
     environ = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}

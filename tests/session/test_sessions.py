@@ -27,6 +27,7 @@ def test_list_shows_what_a_session_is() -> None:
         assert (row["state"], row["purpose"], row["backend"]) == ("running", "run", "native")
         assert "hold.py" in str(row["command"])
         assert str(row["renderer"])
+        assert isinstance(row["hardware"], bool)
         assert row["server_kind"] == os.environ.get("ANAHEADLESS_SERVER", "xvfb")
         assert isinstance(row["age"], float)
         assert 0 <= row["age"] < PATIENCE
@@ -34,6 +35,7 @@ def test_list_shows_what_a_session_is() -> None:
         assert row["server_memory"] > 2**20
         (line,) = [line for line in run("list").stdout.splitlines() if line.startswith(session.display)]
         assert line.split()[1:3] == [str(facts["target"]), "running"]
+        assert line.split()[5:7] == ["native", "hardware" if row["hardware"] else "software"]
         assert "hold.py" in line
     assert session.display not in listed_sessions()
 
@@ -49,7 +51,7 @@ def test_list_shows_displays_of_plain_programs() -> None:
         row = listed_sessions()[display]
         process.stdin.write("\n")
         process.stdin.close()
-    assert (row["purpose"], row["target"]) == ("display", process.pid)
+    assert (row["purpose"], row["target"], row["hardware"]) == ("display", process.pid, None)
 
 
 @pytest.mark.parametrize("way", ["display", "number", "target", "inside"])

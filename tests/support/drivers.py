@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from anaheadless.system import libraries
 from tests.support.helpers import PROGRAMS, gcc
 
 HANG = "for (;;) pause()"
@@ -32,6 +33,17 @@ def library(path: Path, source: Path | None, *arguments: str) -> Path:
 
 def broken_gl(folder: Path, *arguments: str) -> Path:
     return library(folder / "libGL.so.1", PROGRAMS / "broken_gl.c", *arguments)
+
+
+def renamed_gl(folder: Path, *arguments: str) -> dict[str, str]:
+    """The variables for an OpenGL that draws, and says that a GPU does (programs/renamed_gl.c)."""
+    system = libraries.find_library("libGL.so.1")
+    assert system is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    drawing = folder / "libGL.so.9"
+    drawing.write_bytes(Path(system).read_bytes().replace(b"libGL.so.1\0", b"libGL.so.9\0"))
+    library(folder / "libGL.so.1", PROGRAMS / "renamed_gl.c", "-Wl,--no-as-needed", str(drawing), *arguments)
+    return {"LD_LIBRARY_PATH": str(folder)}
 
 
 def lacking_vendor(folder: Path) -> dict[str, str]:

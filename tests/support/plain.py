@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import anaheadless
+from anaheadless.options import SESSION_VARIABLES
 from tests.support.helpers import PATIENCE, PROGRAMS, Session, attended, run
 
 # What could lead to a display, or choose an OpenGL, a platform or another Python.
@@ -130,5 +131,5 @@ def finish(session: Session) -> tuple[int, str, str]:
 def regular_display(**options: Any) -> Iterator[dict[str, str]]:
     """An environment with a display that is no session's, as far as a program can see."""
     with anaheadless.virtual_display(bare(), **{"virtualgl": False, "shim": False, **options}) as display:
-        ours = ("ANAHEADLESS_SESSION", "QT_XCB_GL_INTEGRATION")
+        ours = (*SESSION_VARIABLES, "QT_XCB_GL_INTEGRATION")
         yield {name: value for name, value in display.environ.items() if name not in ours}

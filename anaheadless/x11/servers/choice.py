@@ -93,9 +93,6 @@ def find_server(request: ServerRequest, environ: Mapping[str, str]) -> tuple[Ser
         if request.kind != "auto" and error.programs:
             raise packages.not_installed(error.programs[0], os.get_exec_path(environ)) from error
         hint = packages.install_hint(error.programs[0]) if error.programs else "Choose another --server or --screen."
-        if "Xwayland" in error.programs[1:] and packages.manager() in ("dnf", None):
-            others = packages.names_for(["Xwayland"], "dnf")
-            hint += f" Where there is no such package, as in EL 10: {packages.INSTALL['dnf']} {others}."
         raise LaunchError(str(error), hint=hint) from error
     return kind, programs[kind.name], why
 

@@ -68,9 +68,10 @@ def knows_geometry(program: str) -> bool:
             text += chunk
     finally:
         os.close(read_end)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        with suppress(OSError):  # it is reaped: the kernel does that where SIGCHLD is ignored
+            if os.waitpid(child, os.WNOHANG) == (0, 0):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
     return b"-geometry" in text
 
 

@@ -10,7 +10,10 @@ import socket
 import sys
 from collections.abc import Callable
 
-GOOD = b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\ncache_file: \nserver_kind: xvfb\n"
+GOOD = (
+    b"server: 1\nglx: 2\nbackend: mesa\nrenderer: none\noriginal_display: \npurpose: run\n"
+    b"cache_file: \nserver_kind: xvfb\n"
+)
 
 
 def memfd(text: bytes) -> int:

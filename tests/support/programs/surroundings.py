@@ -60,7 +60,8 @@ print(
             "environ": {
                 name: value
                 for name, value in os.environ.items()
-                if name not in ("DISPLAY", "XAUTHORITY", "ANAHEADLESS_SESSION", "XDG_RUNTIME_DIR", "XDG_SESSION_TYPE")
+                if name not in ("DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR", "XDG_SESSION_TYPE")
+                and not name.startswith("ANAHEADLESS_")
             },
         }
     )
