@@ -119,6 +119,18 @@ def test_display(display, window, tmp_path):
     assert not PICTURES.exists()
 
 
+def test_windows_become_active_with_a_window_manager(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makeini("[pytest]\nheadless_wm = focus\n")
+    pytester.makepyfile(
+        RED_WINDOW
+        + """
+def test_active(window):
+    assert QTest.qWaitForWindowActive(window, 30000)
+"""
+    )
+    run("--headless", WITHOUT_OPENGL).assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize(
     ("ini", "args", "said"),
     [

@@ -53,6 +53,8 @@ BLOCKS = {
 
 def shell(command: str, home: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "HOME": str(home), "PATH": f"{home}/bin:{BIN}:{os.environ['PATH']}"}
+    # pytest-asyncio, which the tests of our plugin need, warns on standard error in a project without its settings.
+    environ["PYTEST_ADDOPTS"] = "-p no:asyncio"
     settings = {"env": environ, "cwd": home, "capture_output": True, "text": True, "timeout": 120, **settings}
     return subprocess.run(["bash", "-e", "-c", command], stdin=subprocess.DEVNULL, **settings)
 
