@@ -29,7 +29,7 @@ python_maximum_signature_line_length = 80
 copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go"
 # The standard library has its documentation elsewhere; of a Window, VirtualDisplay.windows() says all.
-nitpick_ignore_regex = [("py:.*", r"(collections\.abc|os|subprocess)\..*|Window")]
+nitpick_ignore_regex = [("py:.*", r"(collections\.abc|os|subprocess)\..*|Window|PathLike|Input")]
 
 
 def show_files_of_the_repository(_app: Any, _path: Any, _parent: str, text: list[str]) -> None:
