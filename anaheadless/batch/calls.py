@@ -14,7 +14,7 @@ import traceback
 from contextlib import suppress
 from types import ModuleType
 
-from anaheadless.batch import preload, worker
+from anaheadless.batch import messages, preload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CRASHED = 1
 
 
-def serve(channel: worker.Channel, name: str, *, values: bool) -> None:
+def serve(channel: messages.Channel, name: str, *, values: bool) -> None:
     """Call the function that is called ``MODULE:FUNCTION`` or ``FILE.py:FUNCTION`` whenever the worker asks for it.
 
     :param values: whether what it returns is wanted.
@@ -32,14 +32,16 @@ def serve(channel: worker.Channel, name: str, *, values: bool) -> None:
     try:
         function = find(name)
     except BaseException as error:
-        channel.send(worker.refusal(f"--call {name} can't be imported", preload.describe(error), "Import it by hand."))
+        channel.send(
+            messages.refusal(f"--call {name} can't be imported", preload.describe(error), "Import it by hand.")
+        )
         return
     sys.argv[:] = [name]
     with suppress(EOFError):
         while True:
             for task in channel.receive():
                 _reset_peak()
-                worker.redirect(task)
+                messages.redirect(task)
                 preload.set_folder(task)
                 status, value = _call(function, task["run"], values)
                 for stream in sys.stdout, sys.stderr:

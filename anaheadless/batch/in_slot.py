@@ -20,6 +20,6 @@ if not getattr(sys.flags, "safe_path", False) and not sys.flags.isolated:
     sys.path[0] = ""  # not this folder
 sys.modules["anaheadless"] = type(sys)("anaheadless")
 sys.modules["anaheadless"].__path__ = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-from anaheadless.batch import worker  # noqa: E402
+from anaheadless.batch import messages, worker  # noqa: E402
 
-worker.main(worker.Channel(socket.socket(fileno=descriptor)), os.environ)
+worker.main(messages.Channel(socket.socket(fileno=descriptor)), os.environ)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from importlib.machinery import BuiltinImporter, SourceFileLoader
 from types import ModuleType, TracebackType
 
-from anaheadless.batch import worker
+from anaheadless.batch import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def prepare(program: dict[str, Any]) -> dict[str, Any] | None:
         for name in program["preload"]:
             importlib.import_module(name)
     except BaseException as error:
-        return worker.refusal(f"--preload {name} fails", describe(error), "Import it by hand.")
+        return messages.refusal(f"--preload {name} fails", describe(error), "Import it by hand.")
     finally:
         if is_ours:
             del os.environ[_ONE_THREAD]
@@ -54,7 +54,7 @@ def prepare(program: dict[str, Any]) -> dict[str, Any] | None:
     if reason is None:
         return None
     what = f"after --preload {' '.join(program['preload'])}" if program["preload"] else "in a new interpreter"
-    return worker.refusal(f"{what}, {reason}", (), "Preload less: leave that to the program itself.")
+    return messages.refusal(f"{what}, {reason}", (), "Preload less: leave that to the program itself.")
 
 
 def describe(error: BaseException) -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from anaheadless.batch import display, worker
+from anaheadless.batch import display, messages, worker
 from anaheadless.batch.display import Display
 from anaheadless.batch.items import Item
 from anaheadless.batch.program import Program
@@ -58,7 +58,7 @@ class Slot:
 
     number: int
     pid: int
-    channel: worker.Channel
+    channel: messages.Channel
     attempt: Attempt | None = None
     variables: dict[str, str] | None = None
     display: Display | None = None
@@ -103,7 +103,7 @@ def start(number: int, program: Program, options: Options, environ: Mapping[str,
         pid = os.fork()
         if not pid:
             ours.close()
-            _become_worker(worker.Channel(theirs), program, options, environ, mask)
+            _become_worker(messages.Channel(theirs), program, options, environ, mask)
     except OSError as error:
         ours.close()
         raise LaunchError(f"can't start another process: {error.strerror}", hint=LIMITS_HINT) from error
@@ -112,14 +112,14 @@ def start(number: int, program: Program, options: Options, environ: Mapping[str,
         theirs.close()
     with suppress(OSError):  # it has done so itself, and is another program already
         os.setpgid(pid, pid)
-    channel = worker.Channel(ours)
+    channel = messages.Channel(ours)
     with suppress(ConnectionError):  # it has failed already: what it says of that is still to be read
         channel.send(program.as_message())
     return Slot(number, pid, channel)
 
 
 def _become_worker(
-    channel: worker.Channel,
+    channel: messages.Channel,
     program: Program,
     options: Options,
     environ: Mapping[str, str],
@@ -146,9 +146,9 @@ def _become_worker(
         arguments = (program.executable, _IN_SLOT, str(channel.connection.fileno()))
         launch.run(Target(program.executable, arguments), options, environ, program.python)
     except LaunchError as error:
-        refusal = worker.refusal(error.message, error.details, error.hint, error.exit_code)
+        refusal = messages.refusal(error.message, error.details, error.hint, error.exit_code)
     except BaseException:
-        refusal = worker.refusal("a slot can't be started", traceback.format_exc().splitlines())
+        refusal = messages.refusal("a slot can't be started", traceback.format_exc().splitlines())
     with suppress(OSError):
         channel.send(refusal)
-    os._exit(worker.REFUSED)
+    os._exit(messages.REFUSED)

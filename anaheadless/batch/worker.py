@@ -24,7 +24,6 @@ When the mapper closes the socket, or dies, everything that the worker has start
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -33,43 +32,16 @@ import time
 from contextlib import suppress
 
 from anaheadless.batch import children
+from anaheadless.batch.messages import REFUSED, Channel, redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any, NoReturn
 
 REPORTED = ("DISPLAY", "XAUTHORITY", "ANAHEADLESS_SESSION", "CUDA_VISIBLE_DEVICES", "VGL_DISPLAY")
-REFUSED = 125
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 QUIT_SECONDS = 5.0
-
-
-def refusal(message: str, details: Sequence[str] = (), hint: str = "", status: int = REFUSED) -> dict[str, Any]:
-    """Make the message that says why nothing can be run."""
-    return {"refused": message, "details": list(details), "hint": hint, "status": status}
-
-
-class Channel:
-    """Lines of JSON over a socket."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self._unread = b""
-
-    def send(self, message: dict[str, Any]) -> None:
-        self.connection.sendall(json.dumps(message).encode() + b"\n")
-
-    def receive(self) -> Iterator[dict[str, Any]]:
-        """Wait for something to come, and yield the messages that are complete; :raises EOFError: nothing will come."""
-        try:
-            data = self.connection.recv(1 << 16)
-        except ConnectionError:
-            data = b""
-        if not data:
-            raise EOFError
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        yield from map(json.loads, lines)
 
 
 class Running:
@@ -285,14 +257,6 @@ def main(channel: Channel, environ: Mapping[str, str]) -> None:
         preload.become(program, task)
     else:
         _execute(program["executable"], task, environ)
-
-
-def redirect(task: dict[str, Any]) -> None:
-    """Have standard output and standard error be the files of an item."""
-    for number, name in (1, "out"), (2, "err"):
-        descriptor = os.open(task[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
-        os.dup2(descriptor, number)
-        os.close(descriptor)
 
 
 def _execute(executable: str, task: dict[str, Any], environ: Mapping[str, str]) -> NoReturn:

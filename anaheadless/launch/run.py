@@ -26,7 +26,8 @@ from anaheadless.system import private_files
 from anaheadless.system.light_stdlib import Record
 from anaheadless.system.programs import cannot_execute, this_python
 from anaheadless.x11 import authority
-from anaheadless.x11.servers.choice import ServerRequest, find_server
+from anaheadless.x11.servers.choice import KINDS, NoServerError, ServerRequest, choose_server
+from anaheadless.x11.servers.kind import ServerKind, find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def _server_options(
 
         ffmpeg = recorder.find(environ)
     wanted = ServerRequest(options.screen, options.server, options.opengl is not None)
-    kind, program, why = find_server(wanted, environ)
+    kind, program, why = _find_server(wanted, environ)
     window_manager = None
     if options.wm != "none":
         from anaheadless.session.window_manager import find_window_manager  # only here: most runs have none
@@ -269,6 +270,24 @@ def _server_options(
         window_manager=window_manager,
     )
     return server, why
+
+
+def _find_server(request: ServerRequest, environ: Mapping[str, str]) -> tuple[ServerKind, str, str]:
+    """Choose among the X servers of this machine; return the kind, the path of its program, and why it is taken.
+
+    :raises LaunchError: none can do what is asked for.
+    """
+    programs = {kind.name: program for kind in KINDS if (program := find(kind, environ)) is not None}
+    try:
+        kind, why = choose_server(programs, request)
+    except NoServerError as error:
+        from anaheadless import packages  # only here: a run that succeeds does not need it
+
+        if request.kind != "auto" and error.programs:
+            raise packages.not_installed(error.programs[0], os.get_exec_path(environ)) from error
+        hint = packages.install_hint(error.programs[0]) if error.programs else "Choose another --server or --screen."
+        raise LaunchError(str(error), hint=hint) from error
+    return kind, programs[kind.name], why
 
 
 def _runtime_folder(environ: Mapping[str, str], folders: Sequence[str]) -> str | None:

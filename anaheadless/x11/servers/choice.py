@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from anaheadless.errors import LaunchError
 from anaheadless.options import Screen
 from anaheadless.system.light_stdlib import Record
 from anaheadless.x11.servers import xorg, xvfb, xvnc, xwayland
-from anaheadless.x11.servers.kind import ServerKind, find
+from anaheadless.x11.servers.kind import ServerKind
 
 # In the order of preference. For screens of other depths than 24, Xorg comes before Xvnc: it knows more of them.
 KINDS = (xvfb.KIND, xwayland.KIND, xvnc.KIND, xorg.KIND)
@@ -77,24 +75,6 @@ def choose_server(installed: Collection[str], request: ServerRequest) -> tuple[S
         for kind in order[: order.index(chosen)]
     ]
     return chosen, "; ".join(reasons) or "the usual one"
-
-
-def find_server(request: ServerRequest, environ: Mapping[str, str]) -> tuple[ServerKind, str, str]:
-    """Choose among the X servers of this machine; return the kind, the path of its program, and why it is taken.
-
-    :raises LaunchError: none can do what is asked for.
-    """
-    programs = {kind.name: program for kind in KINDS if (program := find(kind, environ)) is not None}
-    try:
-        kind, why = choose_server(programs, request)
-    except NoServerError as error:
-        from anaheadless import packages  # only here: a run that succeeds does not need it
-
-        if request.kind != "auto" and error.programs:
-            raise packages.not_installed(error.programs[0], os.get_exec_path(environ)) from error
-        hint = packages.install_hint(error.programs[0]) if error.programs else "Choose another --server or --screen."
-        raise LaunchError(str(error), hint=hint) from error
-    return kind, programs[kind.name], why
 
 
 def _program(kind: ServerKind) -> str:
