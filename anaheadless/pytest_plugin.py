@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import copy
 import hashlib
 import importlib.util
 import os
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 
 OPTIONS = tuple(option for option in TABLE if option.in_python and option.name != "no-shim")
 FOLDER = "headless-screenshots"
+ASKED = "Run the tests on a virtual display, one for each worker of xdist."
 # The options of pytest-xvfb, and their defaults. Its depth counts as not given: OpenGL finds no visual below 24.
 XVFB_SCREEN = {"xvfb_width": "800", "xvfb_height": "600", "xvfb_colordepth": "16"}
 
 _RUNNING: pytest.StashKey[SuiteDisplay] = pytest.StashKey()
+ASKED_BY = "anaheadless"  # where the flags store their value: other plugins may have a ``headless`` of their own
 _LONGEST_NAME = 200  # bytes; a file name may have 255
 
 
@@ -47,10 +50,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     group = parser.getgroup("anaheadless", "virtual display (anaheadless)")
-    asked = "Run the tests on a virtual display, one for each worker of xdist."
-    group.addoption("--headless", action="store_true", default=None, help=asked)
-    group.addoption("--no-headless", action="store_false", dest="headless", help="Use the regular display.")
-    parser.addini("headless", asked, "bool", default=False)
+    parser.addini("headless", ASKED, "bool", default=False)
     where = "Folder for the screenshots of failed tests, relative to pytest's root folder."
     group.addoption("--headless-screenshots", metavar="FOLDER", help=f"{where} Default: {FOLDER}.")
     parser.addini("headless_screenshots", where, default=FOLDER)
@@ -72,10 +72,21 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         parser.addini("xvfb_args", "The same as headless_server_arg, as with pytest-xvfb.", "args")
 
 
+def _add_flags(parser: pytest.Parser) -> None:
+    """Declare --headless and --no-headless, unless another plugin has an option of that name (SeleniumBase, Dash)."""
+    group = parser.getgroup("anaheadless")
+    flags = {"--headless": ("store_true", ASKED), "--no-headless": ("store_false", "Use the regular display.")}
+    for name, (action, text) in flags.items():
+        if name in parser.parse_known_and_unknown_args([name])[1]:
+            group.addoption(name, action=action, dest=ASKED_BY, default=None, help=text)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser, args: list[str]) -> None:
     """Start the display before anything can import Qt: a conftest.py, or pytest-qt."""
-    given = early_config.known_args_namespace
+    # Only now are the options of all plugins known; two that declare the same one would keep pytest from starting.
+    _add_flags(parser)
+    given = parser.parse_known_args(args, namespace=copy.copy(early_config.known_args_namespace))
     # Whether this is a worker of xdist, pytest knows only later. Whatever is wrong here, pytest_configure puts right.
     if _is_wanted(early_config, given) and ("PYTEST_XDIST_WORKER" in os.environ or not _has_workers(given)):
         _start(early_config, given)
@@ -105,7 +116,8 @@ def _is_wanted(config: pytest.Config, given: argparse.Namespace) -> bool:
     """Tell whether a virtual display is asked for, and can be had."""
     if given.help or given.version or getattr(given, "no_xvfb", False) or not sys.platform.startswith("linux"):
         return False
-    asked = config.getini("headless") if given.headless is None else given.headless
+    flag = getattr(given, ASKED_BY, None)
+    asked = config.getini("headless") if flag is None else flag
     return asked and not any(config.hook.pytest_headless_disable(config=config))
 
 

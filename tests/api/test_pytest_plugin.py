@@ -92,6 +92,26 @@ def test_nothing_is_started_or_imported_unless_it_is_asked_for(pytester: pytest.
     result.stdout.no_fnmatch_line("headless: *")
 
 
+@pytest.mark.parametrize("order", [("other",), ()], ids=["before us", "after us"])
+def test_another_plugin_may_have_an_option_headless(
+    order: tuple[str, ...], pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is that plugin's then, and the ini file asks for the display."""
+    pytester.makepyfile(other="def pytest_addoption(parser): parser.addoption('--headless', action='store_true')")
+    pytester.makepyfile(
+        """
+        import os
+        def test(pytestconfig): assert (pytestconfig.option.headless, os.environ["DISPLAY"]) == (True, ":987654")
+        """
+    )
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    if not order:
+        monkeypatch.setenv("PYTEST_PLUGINS", "other")
+    words = [word for name in order for word in ("-p", name)]
+    run(*words, "--headless").assert_outcomes(passed=1)
+    run(*words, "-o", "headless=true", WITHOUT_OPENGL, "--headless").assert_outcomes(failed=1)
+
+
 def test_display_is_there_before_the_first_conftest_is_imported(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makeconftest("import os\nat_import = dict(os.environ)\n")
     pytester.makepyfile(
