@@ -16,7 +16,7 @@ from tests.support.plain import answer, bare, buffered, python
 # --- options that make no sense
 
 WRONG = {
-    "gl='nonsense'": "ValueError: gl: 'nonsense' is not one of 'auto', 'virtualgl',",
+    "gl='nonsense'": "ValueError: gl: 'nonsense' is not one of 'auto', ",
     "gl=None": "TypeError: gl has to be a string, not None",
     "screen='big'": "ValueError: screen: 'big' is not WIDTHxHEIGHT",
     "screen='640x480x7'": "ValueError: screen: '640x480x7': the depth has to be 8, 15,",
