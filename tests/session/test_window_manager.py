@@ -86,8 +86,8 @@ def test_signals_to_every_process_do_not_end_it() -> None:
         manager = window_manager(session)
         for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
             manager.send_signal(number)
-        output = run(*BARE, "-c", ACTIVE, env=session.environ)
-        assert output.returncode == 0
+        output = run_python("-c", ACTIVE, env=session.environ)
+        assert (output.returncode, output.stdout) == (0, "True\n"), output
         assert is_running(manager)
 
 
