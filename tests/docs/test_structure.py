@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from tests.support.helpers import CHECKOUT
@@ -49,6 +50,18 @@ def test_wings_import_only_what_is_below_them() -> None:
                 if imported in WINGS and WINGS.index(imported) < place:
                     wrong.append(f"{path.relative_to(package)} imports {name}")
     assert wrong == []
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    package = CHECKOUT / "anaheadless"
+    files = {".".join(path.relative_to(package).with_suffix("").parts): path for path in package.rglob("*.py")}
+    # A name such as session.protocol.END is one of the module before its last dot.
+    graph = {
+        name: {module for each in ours(path) for module in (each, each.rpartition(".")[0]) if module in files}
+        for name, path in files.items()
+        if path.stem != "__init__"
+    }
+    TopologicalSorter(graph).prepare()  # which raises an error that names the circle
 
 
 def test_every_module_is_described() -> None:
