@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from anaheadless.options import CANDIDATES, SERVERS
-from anaheadless.session import keeper, protocol
+from anaheadless.session import protocol
 from anaheadless.system import processes
 from anaheadless.system.light_stdlib import Record
 
@@ -153,7 +153,7 @@ def parse_command(words: Sequence[str]) -> tuple[str, int, str] | None:
     """Return display, target and its start time from the command line of a keeper, or None: it is none."""
     for place, word in enumerate(words[:-3]):
         display, target, start = words[place + 1 : place + 4]
-        if os.path.basename(word) == os.path.basename(keeper.__file__):
+        if os.path.basename(word) == protocol.KEEPER_FILE:
             if re.fullmatch(r":\d{1,9}", display, re.ASCII) and re.fullmatch(r"\d{1,9}", target, re.ASCII):
                 return display, int(target), start
             return None

@@ -110,37 +110,6 @@ RECORDER_SECONDS = 3.0
 # Events besides the launcher's words, see wait_for_end(): the server says that it is ready, or is not ready in time.
 SERVER_READY, TIMED_OUT = b"S", b"L"
 
-# Not as a script, which Python would compile each time. The package is a makeshift: to look for it, Python would list
-# a folder with all that is installed.
-KEEPER_BOOTSTRAP = """\
-import os, sys
-os.write(6, b"keeper: %d\\n" % os.getpid())  # the launcher waits for this line
-sys.path[:] = filter(None, sys.path)  # with PYTHONHOME, the working directory is in it
-package = sys.modules["anaheadless"] = type(sys)("anaheadless")
-package.__path__ = [sys.argv[1].rpartition("/")[0].rpartition("/")[0]]
-try:
-    from anaheadless.session import keeper
-    keeper.main(sys.argv[2:])
-except OSError as error:  # on standard error, where the launcher finds it
-    sys.exit(f"the keeper: {error.strerror}")
-"""
-
-# For a launcher that does not fork itself.
-FORKING_BOOTSTRAP = f"""\
-import os, sys
-try:
-    os.setsid()  # ^Z, or a SIGKILL of the target's group, is not for the keeper
-    if os.fork():
-        os._exit(0)
-    try:
-        os.write(12, b"%d\\n" % os.getpid())
-    except OSError:  # the launcher is gone, but what it has made is to be removed
-        pass
-    os.close(12)
-except OSError as error:
-    sys.exit(f"the keeper: {{error.strerror}}")
-{KEEPER_BOOTSTRAP}"""
-
 
 def main(argv: list[str]) -> None:
     """Keep a session, and leave nothing of it."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 
-from anaheadless.session import keeper, protocol
+from anaheadless.session import protocol
 from anaheadless.session.server_failure import NoKeeperError
 from anaheadless.system.programs import this_python
 
@@ -24,6 +24,39 @@ if TYPE_CHECKING:
 FIRST_COPY = 16  # above all numbers that the keeper knows descriptors by
 SETTABLE_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 SIGNAL_MASK = (*protocol.IGNORED_SIGNALS, protocol.STOP)
+
+KEEPER = os.path.join(os.path.dirname(__file__), protocol.KEEPER_FILE)
+
+# Not as a script, which Python would compile each time. The package is a makeshift: to look for it, Python would list
+# a folder with all that is installed.
+KEEPER_BOOTSTRAP = """\
+import os, sys
+os.write(6, b"keeper: %d\\n" % os.getpid())  # the launcher waits for this line
+sys.path[:] = filter(None, sys.path)  # with PYTHONHOME, the working directory is in it
+package = sys.modules["anaheadless"] = type(sys)("anaheadless")
+package.__path__ = [sys.argv[1].rpartition("/")[0].rpartition("/")[0]]
+try:
+    from anaheadless.session import keeper
+    keeper.main(sys.argv[2:])
+except OSError as error:  # on standard error, where the launcher finds it
+    sys.exit(f"the keeper: {error.strerror}")
+"""
+
+# For a launcher that does not fork itself.
+FORKING_BOOTSTRAP = f"""\
+import os, sys
+try:
+    os.setsid()  # ^Z, or a SIGKILL of the target's group, is not for the keeper
+    if os.fork():
+        os._exit(0)
+    try:
+        os.write(12, b"%d\\n" % os.getpid())
+    except OSError:  # the launcher is gone, but what it has made is to be removed
+        pass
+    os.close(12)
+except OSError as error:
+    sys.exit(f"the keeper: {{error.strerror}}")
+{KEEPER_BOOTSTRAP}"""
 
 
 def start(
@@ -77,7 +110,7 @@ def _fork_or_spawn(
         if not fork:
             return os.posix_spawn(
                 python[0],
-                [*python, keeper.FORKING_BOOTSTRAP, keeper.__file__, *arguments],
+                [*python, FORKING_BOOTSTRAP, KEEPER, *arguments],
                 environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, copy, wanted) for wanted, copy in copies.items()],
                 setsigmask=SIGNAL_MASK,
@@ -85,7 +118,7 @@ def _fork_or_spawn(
             )
         first = os.fork()
         if not first:
-            _become_keeper([*python, keeper.KEEPER_BOOTSTRAP, keeper.__file__, *arguments], copies, environ)
+            _become_keeper([*python, KEEPER_BOOTSTRAP, KEEPER, *arguments], copies, environ)
         return first
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from anaheadless.system.light_stdlib import signal
 
+KEEPER_FILE = "keeper.py"  # by this name in its command line, a keeper is known
+
 # The keeper's descriptors; its docstring says what they are.
 CONTROL, MESSAGES, FIRST_LISTENER, COOKIE, STATUS, LOG, STDERR = 1, 2, 3, 5, 6, 7, 8
 RECORDER, TARGET, REPORT, COMPOSITOR, FOR_SERVER, WINDOW_MANAGER = 10, 11, 12, 13, 14, 15

@@ -122,18 +122,22 @@ class StartingSession(Record):
         """Wait until the keeper's interpreter runs; :raises LaunchError: it does not."""
         poll = select.poll()
         poll.register(self.session.control, select.POLLIN)
-        while not os.pread(self.status, 1, 0):
+        while not self._keeper_runs():
             if poll.poll(1):  # it has ended: it says nothing before that line
                 raise self._failure(ConnectionError("the keeper has ended"))
             if time.monotonic() > self.deadline:
                 raise self._failure(socket.timeout("timed out"))
+
+    def _keeper_runs(self) -> bool:
+        """Return whether the keeper's interpreter has written its line, before or after what is published."""
+        return b"\nkeeper: " in b"\n" + os.pread(self.status, MESSAGES_LIMIT, 0)
 
     def _failure(self, error: Exception) -> Exception:
         if was_stopped(self.session.control):
             return stopped()
         close_keeper(self.session.control)
         output = os.pread(self.messages, MESSAGES_LIMIT, 0)
-        if not os.pread(self.status, 1, 0) and not isinstance(error, socket.timeout):
+        if not self._keeper_runs() and not isinstance(error, socket.timeout):
             error = NoKeeperError()
         if b"already running" in output or b"already active" in output:
             return DisplayInUseError(by_sockets=True)

@@ -19,7 +19,7 @@ from anaheadless.cli import app, entry
 from anaheadless.errors import LaunchError
 from anaheadless.launch import run as launch
 from anaheadless.options import SESSION_VARIABLES
-from anaheadless.session import keeper
+from anaheadless.session import keeper_process
 from tests.support.helpers import BIN, run
 
 HARMLESS = ("--start-timeout", "29")
@@ -53,9 +53,9 @@ def test_a_launch_imports_little(tmp_path: Path) -> None:
         for name in (
             *("cli", "cli.config_file", "cli.entry", "errors", "options"),
             *("launch", "launch.environment", "launch.find_opengl", "launch.run", "launch.target"),
-            *("session", "session.discovery", "session.helpers", "session.keeper", "session.keeper_process"),
+            *("session", "session.discovery", "session.keeper_process"),
             *("session.leftovers", "session.protocol", "session.server_failure", "session.session", "session.start"),
-            *("session.time_limit", "opengl", "opengl.cache", "opengl.candidates", "opengl.hardware"),
+            *("opengl", "opengl.cache", "opengl.candidates", "opengl.hardware"),
             *("x11", "x11.authority", "x11.connection", "x11.display_number", "x11.server_process"),
             *("x11.servers", "x11.servers.choice", "x11.servers.kind", "x11.servers.xorg", "x11.servers.xvfb"),
             *("x11.servers.xvnc", "x11.servers.xwayland", "system", "system.libraries", "system.light_stdlib"),
@@ -65,9 +65,9 @@ def test_a_launch_imports_little(tmp_path: Path) -> None:
 
 
 def test_the_keeper_imports_less() -> None:
-    imports = keeper.KEEPER_BOOTSTRAP.partition("    keeper.main")[0].partition("waits for this line\n")[2]
+    imports = keeper_process.KEEPER_BOOTSTRAP.partition("    keeper.main")[0].partition("waits for this line\n")[2]
     code = f"import sys\n{imports}finally: pass"
-    found = imported(sys.executable, "-X", "importtime", "-I", "-S", "-c", code, keeper.__file__)
+    found = imported(sys.executable, "-X", "importtime", "-I", "-S", "-c", code, keeper_process.KEEPER)
     assert {"anaheadless.session.keeper", "anaheadless.x11.server_process"} <= found
     assert found & (HEAVY | {"enum", "json", "re", "signal", "socket", "struct", "collections", "contextlib"}) == set()
 

@@ -17,7 +17,7 @@ import pytest
 
 import anaheadless
 from anaheadless.errors import LaunchError
-from anaheadless.session import keeper
+from anaheadless.session import keeper, keeper_process
 from anaheadless.session.server_failure import report
 from anaheadless.system import processes
 from anaheadless.x11 import display_number
@@ -108,7 +108,7 @@ def said_of_a_failed_start(patch: str, private_tmp: PrivateTmp) -> str:
     code = f"""if True:
         import os
         import anaheadless
-        from anaheadless.session import keeper
+        from anaheadless.session import keeper_process
         from anaheadless.system import processes
         {patch}
         try:
@@ -330,7 +330,9 @@ STOP_ITSELF, KILL_ITSELF = "os.kill(os.getpid(), 19)", "os.kill(os.getpid(), 9)"
 @pytest.mark.needs("xdpyinfo")
 def test_the_process_that_forks_a_keeper_may_end_in_any_way(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing more is wanted of it."""
-    monkeypatch.setattr(keeper, "FORKING_BOOTSTRAP", keeper.FORKING_BOOTSTRAP.replace("os._exit(0)", what))
+    monkeypatch.setattr(
+        keeper_process, "FORKING_BOOTSTRAP", keeper_process.FORKING_BOOTSTRAP.replace("os._exit(0)", what)
+    )
     with anaheadless.virtual_display(gl="none") as shown:
         subprocess.run(["xdpyinfo"], env=shown.environ, check=True, stdout=subprocess.DEVNULL)
     with pytest.raises(ChildProcessError):
@@ -342,7 +344,8 @@ def launched(patch: str, private_tmp: PrivateTmp) -> tuple[int, str]:
     code = f"""if True:
         import os, signal, sys
         from anaheadless.cli import entry
-        from anaheadless.session import keeper, keeper_process
+        from anaheadless.session import keeper_process
+        KILL_THE_TARGET = "import os, sys; os.kill(int(sys.argv[3]), 9)\\n"
         {patch}
         sys.argv = ["anaheadless", "exec", "--gl", "none", "--start-timeout", "3", "true"]
         entry.main()
@@ -352,8 +355,8 @@ def launched(patch: str, private_tmp: PrivateTmp) -> tuple[int, str]:
     return output.returncode, output.stderr
 
 
-DIES = "keeper.KEEPER_BOOTSTRAP = 'import os, sys; ' + {what!r}"
-FORKER_DIES = "keeper.FORKING_BOOTSTRAP = keeper.FORKING_BOOTSTRAP.replace('os.setsid()', {what!r})"
+DIES = "keeper_process.KEEPER_BOOTSTRAP = 'import os, sys; ' + {what!r}"
+FORKER_DIES = "keeper_process.FORKING_BOOTSTRAP = keeper_process.FORKING_BOOTSTRAP.replace('os.setsid()', {what!r})"
 NO_KEEPER = "the keeper could not be started: /usr/bin/Xvfb\n  | "
 
 
@@ -371,7 +374,7 @@ def test_a_keeper_that_does_not_start_is_said(what: str, words: str, private_tmp
 
 
 def test_a_process_that_never_forks_the_keeper_is_not_waited_for(private_tmp: PrivateTmp) -> None:
-    patch = f"keeper.FORKING_BOOTSTRAP = {f'import os; {STOP_ITSELF}'!r}"
+    patch = f"keeper_process.FORKING_BOOTSTRAP = {f'import os; {STOP_ITSELF}'!r}"
     assert "not ready within 1 s" in said_of_a_failed_start(patch, private_tmp)
 
 
@@ -384,7 +387,7 @@ def test_a_keeper_that_can_not_be_executed_is_said(private_tmp: PrivateTmp) -> N
 
 
 @pytest.mark.parametrize("patch", [
-    "keeper.KEEPER_BOOTSTRAP = 'import os, sys; os.kill(int(sys.argv[3]), 9)\\n' + keeper.KEEPER_BOOTSTRAP",
+    "keeper_process.KEEPER_BOOTSTRAP = KILL_THE_TARGET + keeper_process.KEEPER_BOOTSTRAP",
     # Between the two forks; and what it reports finds nobody.
     "parent = os.getpid(); setsid = os.setsid; os.setsid = lambda: (setsid(), os.kill(parent, 9))",
 ], ids=["keeper", "between the forks"])  # fmt: skip
@@ -397,8 +400,8 @@ def test_what_a_killed_program_has_made_is_removed(where: str, private_tmp: Priv
     kill = f"os.kill(int(sys.argv[3]), 9); {where}"
     code = f"""if True:
         import anaheadless
-        from anaheadless.session import keeper
-        keeper.FORKING_BOOTSTRAP = keeper.FORKING_BOOTSTRAP.replace({where!r}, {kill!r})
+        from anaheadless.session import keeper_process
+        keeper_process.FORKING_BOOTSTRAP = keeper_process.FORKING_BOOTSTRAP.replace({where!r}, {kill!r})
         with anaheadless.virtual_display(gl="none"):
             pass
     """
