@@ -199,7 +199,6 @@ def _prepare_on_a_display(
         may_hurry = activate and not role.wait_for_server and not options.limits.recording and options.wm == "none"
         if entry is not None and entry.accepts_early_clients and may_hurry:
             # 5a. The target's first connection waits for the X server; should that fail, the keeper says so.
-            starting.wait_for_keeper()
             glx, selection = entry.glx, entry.selection
         elif entry is not None:
             # 5b. Wait for the X server.
@@ -218,6 +217,7 @@ def _prepare_on_a_display(
         session.publish(status.replace(server_kind=server.kind.name))
         chosen, result = (selection.chosen, selection.result) if selection is not None else (None, None)
         built = environment_with(opengl=chosen, result=result)
+        starting.check_keeper()
         return Launch(session, built, selection, entry is not None, glx, server.kind.name)
 
 

@@ -31,7 +31,7 @@ KEEPER = os.path.join(os.path.dirname(__file__), protocol.KEEPER_FILE)
 # a folder with all that is installed.
 KEEPER_BOOTSTRAP = """\
 import os, sys
-os.write(6, b"keeper: %d\\n" % os.getpid())  # the launcher waits for this line
+os.write(6, b"keeper: %d\\n" % os.getpid())  # without this line, the keeper has not started
 sys.path[:] = filter(None, sys.path)  # with PYTHONHOME, the working directory is in it
 package = sys.modules["anaheadless"] = type(sys)("anaheadless")
 package.__path__ = [sys.argv[1].rpartition("/")[0].rpartition("/")[0]]

@@ -65,7 +65,7 @@ def test_a_launch_imports_little(tmp_path: Path) -> None:
 
 
 def test_the_keeper_imports_less() -> None:
-    imports = keeper_process.KEEPER_BOOTSTRAP.partition("    keeper.main")[0].partition("waits for this line\n")[2]
+    imports = keeper_process.KEEPER_BOOTSTRAP.partition("    keeper.main")[0].partition("has not started\n")[2]
     code = f"import sys\n{imports}finally: pass"
     found = imported(sys.executable, "-X", "importtime", "-I", "-S", "-c", code, keeper_process.KEEPER)
     assert {"anaheadless.session.keeper", "anaheadless.x11.server_process"} <= found
