@@ -13,21 +13,13 @@ from contextlib import suppress
 
 from anaheadless.session import discovery
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
+PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 END_SECONDS = 5.0
-_prctl = ctypes.CDLL(None).prctl  # now: a forked child has no time for it
 
 
 def adopt_orphans() -> None:
     """Have the kernel make this process the parent of all descendants that lose theirs."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process, which *parent* has just forked, when that dies."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel knew whom to watch
-        os._exit(1)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def children() -> set[int]:

@@ -7,10 +7,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from anaheadless.x11 import connection
-from anaheadless.x11.authority import find_cookie
 from anaheadless.x11.client import Client
-from anaheadless.x11.display_number import abstract_name, socket_path
+from anaheadless.x11.connection import Connection, RefusedError
+from anaheadless.x11.open_display import open_display
 
 ANSWER_SECONDS = 5.0
 # A client that was killed has its windows until the server notices that.
@@ -20,7 +19,7 @@ CLEAR_SECONDS = 1.0
 class Display:
     """A connection that stays: connecting anew after each item would take longer than what is asked."""
 
-    def __init__(self, connected: connection.Connection) -> None:
+    def __init__(self, connected: Connection) -> None:
         self._socket = connected.socket
         self._socket.settimeout(ANSWER_SECONDS)
         self._id_mask = int.from_bytes(connected.setup[8:12], "little")
@@ -50,13 +49,7 @@ class Display:
 
 def connect(variables: Mapping[str, str]) -> Display | None:
     """Connect to the display that a session's *variables* name; None: it can't be had."""
-    number = int(variables["DISPLAY"].lstrip(":"))
-    with suppress(OSError, ValueError, KeyError, struct.error, connection.RefusedError):
-        with open(variables["XAUTHORITY"], "rb") as file:
-            cookie = find_cookie(file.read(1 << 12), number)
+    with suppress(OSError, ValueError, KeyError, struct.error, RefusedError):
         deadline = time.monotonic() + ANSWER_SECONDS
-        try:
-            return Display(connection.connect(abstract_name(number), cookie, deadline))
-        except ConnectionRefusedError:  # a server that makes no abstract socket
-            return Display(connection.connect(socket_path(number), cookie, deadline))
+        return Display(open_display(variables["DISPLAY"], variables["XAUTHORITY"], deadline))
     return None

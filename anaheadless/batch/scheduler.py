@@ -302,7 +302,6 @@ class Scheduler:
         state, attempt = self._state, each.attempt
         assert attempt is not None, "a worker tells of the end of what it was given"
         each.attempt = None
-        each.served += 1
         if attempt.camera:
             os.kill(attempt.camera, signal.SIGKILL)
         result = self._result(each, attempt, message)

@@ -53,7 +53,6 @@ class Slot:
     """A worker, and how to reach it.
 
     :param variables: those of its session, or None while it is only starting.
-    :param served: how many items it has run.
     """
 
     number: int
@@ -62,7 +61,6 @@ class Slot:
     attempt: Attempt | None = None
     variables: dict[str, str] | None = None
     display: Display | None = None
-    served: int = 0
     backend: str | None = None
     renderer: str | None = None
 

@@ -33,6 +33,7 @@ from contextlib import suppress
 
 from anaheadless.batch import children
 from anaheadless.batch.messages import REFUSED, Channel, redirect
+from anaheadless.system import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Worker:
                 os.setpgid(pid, pid)
             return pid
         os.setpgid(0, 0)
-        children.die_with(worker)
+        processes.die_with(worker)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.channel.connection.close()

@@ -177,19 +177,16 @@ def _converted(option: TableOption, setting: Setting, ctx: click.Context) -> Any
     if row.kind is FLAG:
         if isinstance(value, bool):
             return value
-        kind = "true or false"
     elif row.kind is LIST:
         if isinstance(value, list) and all(isinstance(text, str) for text in value):
             return tuple(value)
-        kind = "a list of strings"
     elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
             return option.type(str(value), option, ctx)
         except click.BadParameter as error:
             raise config_file.wrong(setting.place, f"{row.name}: {error.message.rstrip('.')}") from error
-    else:
-        kind = "a string or a number"
-    raise config_file.wrong(setting.place, f"{row.name} has to be {kind}")
+    noun = row.kind.noun if row.kind in (FLAG, LIST) else "a string or a number"
+    raise config_file.wrong(setting.place, f"{row.name} has to be {noun}")
 
 
 def _checked_options(values: Mapping[str, Any], ctx: click.Context) -> Options:

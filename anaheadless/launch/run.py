@@ -213,9 +213,18 @@ def _prepare_on_a_display(
                 find_opengl.store(question, key, session.accepts_early_clients(), glx, selection)
         # 6. Publish what the session has.
         cache_file = key.path if key is not None and entry is not None else ""
-        status = _status(glx, selection, environ.get("DISPLAY", ""), role.purpose, cache_file)
-        session.publish(status.replace(server_kind=server.kind.name))
         chosen, result = (selection.chosen, selection.result) if selection is not None else (None, None)
+        status = SessionStatus(
+            int(glx),
+            "none",
+            original_display=environ.get("DISPLAY", ""),
+            purpose=role.purpose,
+            cache_file=cache_file,
+            server_kind=server.kind.name,
+        )
+        if chosen is not None and result is not None:
+            status = status.replace(glx=2, backend=chosen.name, renderer=result.renderer, hardware=int(result.hardware))
+        session.publish(status)
         built = environment_with(opengl=chosen, result=result)
         starting.check_keeper()
         return Launch(session, built, selection, entry is not None, glx, server.kind.name)
@@ -296,15 +305,6 @@ def _runtime_folder(environ: Mapping[str, str], folders: Sequence[str]) -> str |
     Qt complains on stderr where there is none, and cron mails that.
     """
     return None if private_files.is_private(environ.get("XDG_RUNTIME_DIR")) else next(iter(folders), None)
-
-
-def _status(
-    glx: bool, selection: Selection | None, original_display: str, purpose: str, cache_file: str
-) -> SessionStatus:
-    if selection is None or selection.chosen is None or selection.result is None:
-        return SessionStatus(int(glx), "none", "", original_display, purpose, cache_file)
-    renderer, hardware = selection.result.renderer, int(selection.result.hardware)
-    return SessionStatus(2, selection.chosen.name, renderer, original_display, purpose, cache_file, hardware)
 
 
 def inherited_environment() -> dict[str, str]:

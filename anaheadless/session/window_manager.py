@@ -13,10 +13,9 @@ from anaheadless.session import protocol
 from anaheadless.system import processes
 from anaheadless.system.programs import find_program
 from anaheadless.x11 import focus_manager
-from anaheadless.x11.authority import find_cookie
 from anaheadless.x11.client import Client
-from anaheadless.x11.connection import RefusedError, connect
-from anaheadless.x11.display_number import abstract_name, socket_path
+from anaheadless.x11.connection import RefusedError
+from anaheadless.x11.open_display import open_display
 
 CONNECT_SECONDS = 30.0
 # Those that need neither D-Bus nor fonts, and leave windows as large as they ask to be. The smallest come first.
@@ -59,15 +58,8 @@ def become(parent: str, display: str, *command: str) -> NoReturn:
         environ = processes.environment_for(command[0], os.environ)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execve(command[0], command, {**environ, "DISPLAY": display, "XAUTHORITY": authority})
-    number = int(display[1:])
-    with open(authority, "rb") as file:
-        cookie = find_cookie(file.read(1 << 12), number)
-    deadline = time.monotonic() + CONNECT_SECONDS
     try:
-        try:
-            connection = connect(abstract_name(number), cookie, deadline)
-        except ConnectionRefusedError:  # a server that makes no abstract socket
-            connection = connect(socket_path(number), cookie, deadline)
+        connection = open_display(display, authority, time.monotonic() + CONNECT_SECONDS)
     except (OSError, RefusedError) as error:
         raise SystemExit(f"the window manager can't reach the X server: {error}") from error
     connection.socket.settimeout(None)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from anaheadless.x11.client import POINTER_ROOT, Client
 
 NAME = b"anaheadless"
-ATOM, STRING, WINDOW, WM_HINTS = 4, 31, 33, 35  # atoms that the protocol itself defines
+ATOM, WINDOW, WM_HINTS = 4, 33, 35  # atoms that the protocol itself defines
 _ATOMS = (
     *("UTF8_STRING", "WM_PROTOCOLS", "WM_STATE", "WM_TAKE_FOCUS"),
     *("_NET_WM_NAME", "_NET_WM_USER_TIME", "_NET_SUPPORTED"),
