@@ -136,7 +136,7 @@ def _become_worker(
         with suppress(OSError):  # standard error may be closed
             os.dup2(2, 1)
         if program.kind == "exec":
-            ready = launch.start(options, environ, program.python, Role("run", wait_for_server=False))
+            ready = launch.start(options, environ, program.python, Role("run", wait_for_server=False, fork=True))
             processes.close_descriptors_except({0, 1, 2, channel.connection.fileno()})
             worker.main(channel, ready.environ)
         # To import, it takes the interpreter of the program.
