@@ -481,13 +481,13 @@ def build(values: Mapping[str, Any]) -> Options:
 # --- who asks
 
 
-def parse_plain(words: Sequence[str], command: str) -> tuple[dict[str, Any], Sequence[str]]:
+def parse_plain(words: Sequence[str], rows: Iterable[Option]) -> tuple[dict[str, Any], Sequence[str]]:
     """Return what the leading options among *words* ask for, and the words from the first one on that needs click.
 
     click takes longer to import than all the rest of a launch; it would find the same. An option that is wrong is left
     to it.
     """
-    known = {f"--{option.name}": option for option in options_of(command) if option.plain}
+    known = {f"--{option.name}": option for option in rows if option.plain}
     known.update({f"-{option.short}": option for option in known.values() if option.short})
     values: dict[str, Any] = {}
     rest = list(words)

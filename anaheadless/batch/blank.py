@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import select
-import subprocess
 import sys
 from contextlib import suppress
 
 from anaheadless.system.programs import this_python
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
 
 ANSWER_SECONDS = 30.0
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff"))
@@ -28,6 +31,8 @@ class Looker:
     def is_blank(self, path: str) -> bool:
         """Return whether a picture has one colour only; one that can't be read has none."""
         if self._process is None:
+            import subprocess  # only here: few maps look at pictures
+
             self._process = subprocess.Popen(
                 [this_python(), "-m", "anaheadless.batch.blank"],
                 stdin=subprocess.PIPE,

@@ -5,8 +5,6 @@ Text is decoded as Python decodes file names: bytes that are not UTF-8 are kept 
 
 from __future__ import annotations
 
-import csv
-import glob
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -60,6 +58,8 @@ def parse_table(data: bytes, delimiter: str) -> Inputs:
 
     :raises ValueError: with a sentence that says which line is wrong.
     """
+    import csv  # only here: most maps have no table
+
     text = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf"))  # the mark that spreadsheets put in front of UTF-8
     reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
     rows: list[tuple[str, ...]] = []
@@ -124,6 +124,8 @@ def match_files(patterns: Iterable[str]) -> Inputs:
 
     :raises LaunchError: nothing matches one of them.
     """
+    import glob
+
     found: list[str] = []
     for pattern in patterns:
         paths = sorted(glob.glob(pattern, recursive=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import signal
@@ -66,6 +65,8 @@ def failed_inputs(contents: Contents, *, null: bool) -> bytes:
     columns = contents.maps[-1].get("columns") if contents.maps else None
     rows = [result.input for result in contents.results.values() if result.result != OK]
     if columns:
+        import csv  # only here: no map has a need of it
+
         with io.StringIO(newline="") as file:
             csv.writer(file, delimiter="\t", lineterminator="\n").writerows([columns, *rows])
             return os.fsencode(file.getvalue())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -146,6 +145,8 @@ def _become_worker(
     except LaunchError as error:
         refusal = messages.refusal(error.message, error.details, error.hint, error.exit_code)
     except BaseException:
+        import traceback  # only here: it should never be needed
+
         refusal = messages.refusal("a slot can't be started", traceback.format_exc().splitlines())
     with suppress(OSError):
         channel.send(refusal)

@@ -34,6 +34,8 @@ def _main() -> None:
     command, *words = sys.argv[1:] or [""]
     if command in ("run", "exec"):
         _launch_if_plain(command, words)
+    elif command == "map":
+        _map_if_plain(words)
     from anaheadless.cli.app import cli
 
     cli.main(prog_name="anaheadless")
@@ -51,15 +53,15 @@ def _launch_if_plain(command: str, words: Sequence[str]) -> None:
     from anaheadless.cli import config_file
     from anaheadless.launch import run as launch
     from anaheadless.launch import target
-    from anaheadless.options import build, parse_plain
+    from anaheadless.options import build, options_of, parse_plain
 
     environ = launch.inherited_environment()
     variables = _as_options(environ)
     if command == "python":
-        values, unread = parse_plain(variables, command)
+        values, unread = parse_plain(variables, options_of(command))
         is_plain = not unread
     else:
-        values, words = parse_plain([*variables, *words], command)  # the last one counts
+        values, words = parse_plain([*variables, *words], options_of(command))  # the last one counts
         is_plain = _is_target(command, words)
     script = target.script_among(words) if command != "exec" else None
     if not is_plain or not config_file.is_silent(script, environ):
@@ -73,6 +75,30 @@ def _launch_if_plain(command: str, words: Sequence[str]) -> None:
         launch.run(target.command(words[0], words[1:], search), options, environ)
     program = target.python_call(programs.this_python(), words, search)
     launch.run(program, options, environ, program.executable)
+
+
+def _map_if_plain(words: Sequence[str]) -> None:
+    """Run a map to its end, unless click has to read the options."""
+    from anaheadless.cli import config_file
+    from anaheadless.launch import run as launch
+    from anaheadless.launch import target
+    from anaheadless.map_options import MAP_TABLE
+    from anaheadless.options import build, options_of, parse_plain
+
+    environ = launch.inherited_environment()
+    values, unread = parse_plain(_as_options(environ), options_of("map"))
+    asked, words = parse_plain(words, (*options_of("map"), *MAP_TABLE))
+    if unread or not _is_target("map", words) or not config_file.is_silent(target.script_among(words), environ):
+        return
+    from anaheadless.cli import map_request  # only here: the others need not wait for it
+
+    settings = {**map_request.DEFAULTS, **asked}
+    try:
+        options = build({**values, **asked})
+        request = map_request.request(words, programs.this_python(), environ, options, settings)
+    except ValueError:  # click will report it
+        return
+    map_request.carry_out(request, environ, settings)
 
 
 def _is_target(command: str, words: Sequence[str]) -> bool:

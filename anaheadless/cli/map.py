@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import os
-import shlex
-import signal
-import sys
-from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from anaheadless.cli.parameters import CONTEXT, Command, Configured, Group, table_options
+from anaheadless.cli.parameters import CONTEXT, Command, Configured, Group, plain_options, table_options
 from anaheadless.cli.run import LastOption
 from anaheadless.errors import FAILED, LaunchError, printable
-from anaheadless.options import Options, RunLimits
+from anaheadless.map_options import MAP_TABLE
+from anaheadless.options import Options
 
 if TYPE_CHECKING:
-    from anaheadless.batch.inputs import Inputs
     from anaheadless.batch.items import Shard
-    from anaheadless.batch.mapping import Request
-    from anaheadless.batch.program import Program
 
-SOME_FAILED = 1
 EPILOG = """\b
 Examples:
   anaheadless map render.py {} --out pics/{/.}.png ::: subjects/*.gii
@@ -48,10 +40,6 @@ class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
             self.fail(str(error), param, ctx)
 
 
-def _count(least: int = 1) -> click.IntRange:
-    return click.IntRange(least, 1 << 20)
-
-
 @click.command("map", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
 @click.option("-m", "module", cls=LastOption, metavar="MODULE", help="Run a module, as python -m does.")
 @click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does.")
@@ -61,33 +49,12 @@ def _count(least: int = 1) -> click.IntRange:
 @click.option("--inputs", "file", metavar="FILE|-", help="An item for each line, or each row of a .csv or .tsv file.")
 @click.option("-0", "--null", is_flag=True, help="The inputs are separated by NUL bytes.")
 @click.option("--glob", "patterns", multiple=True, metavar="PATTERN", help="An item for each file that matches.")
-@click.option("-j", "--jobs", type=_count(), metavar="N", help="Run N items at a time.  [default: the CPUs there are]")
-@click.option(
-    "--display",
-    type=click.Choice(("shared", "own")),
-    default="shared",
-    help="Run items one after another on the same displays, or each on its own.  [default: shared]",
-)
-@click.option("--private-tmp", is_flag=True, help="Give each item a TMPDIR, and remove it afterwards.")
-@click.option("--recycle", type=_count(), metavar="N", help="With --call: start a new process after N items.")
-@click.option("--max-memory", type=_count(), metavar="MIB", help="With --call: start a new process above this.")
-@click.option(
-    "--journal", metavar="FILE", help="Where to write what came of each item.  [default: anaheadless-map.jsonl]"
-)
 @click.option(
     "--resume/--no-resume", default=True, help="Leave out what is done, or run everything.  [default: resume]"
 )
 @click.option("--expect", multiple=True, metavar="FILE", help="A file that an item makes, which shows that it is done.")
-@click.option("--blank-is-failure", is_flag=True, help="Let an expected picture of one colour be a failure.")
 @click.option("--shard", type=ShardType(), metavar=ShardType.name, help="Run part I of N; auto: ask the batch system.")
-@click.option("--fsync", is_flag=True, help="Wait for the disk after each line of the journal.")
-@click.option("--retries", type=_count(0), default=0, metavar="N", help="Run a failed item up to N times more.")
-@click.option("--max-failures", type=_count(), metavar="N", help="Stop when N items have failed.")
-@click.option("--fail-fast", is_flag=True, help="Stop when an item has failed.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not print what the items print; it is beside the journal.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each event.")
-@click.option("--report", metavar="FILE.html", help="Write a page with the pictures, what came of each item, and why.")
-@click.option("--dry-run", is_flag=True, help="Print the commands and run nothing.")
+@plain_options(MAP_TABLE)
 @click.option("--for-python", "lifeline", type=int, hidden=True)  # a descriptor, see anaheadless.api.mapping
 @table_options("map")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]... [::: INPUTS...]")
@@ -100,137 +67,13 @@ def map_(args: tuple[str, ...], python: str, environ: dict[str, str], options: O
 
     The journal says what came of each item. The same command again runs what is not done.
     """
-    from anaheadless.batch import mapping, output
-
-    request = _request(args, python, environ, options, settings)
-    if settings["dry_run"]:
-        for command in mapping.commands(request):
-            output.write_all(1, os.fsencode(shlex.join(command)) + b"\n")
-        sys.exit(0)
-    failed, ended_by = _run(request, environ, quiet=settings["quiet"], as_json=settings["as_json"])
-    if settings["report"] and ended_by != signal.SIGPIPE:
-        from anaheadless.batch import journal as journals
-        from anaheadless.batch import report
-
-        report.write(settings["report"], journals.read(request.journal), request.plan.expected)
-    if ended_by:
-        _end_by(ended_by)
-    sys.exit(SOME_FAILED if failed else 0)
-
-
-def _run(request: Request, environ: dict[str, str], *, quiet: bool, as_json: bool) -> tuple[int, int]:
-    """Run a map to its end; return how many items have failed, and the signal that has stopped it, or 0."""
-    from anaheadless.batch import mapping, output, progress
-    from anaheadless.batch.journal import OK, Result
-    from anaheadless.batch.scheduler import Stopped
-
-    failed = ended_by = 0
-    try:
-        with ExitStack() as stack:
-            found = stack.enter_context(mapping.prepared(request, environ))
-            shown = stack.enter_context(progress.choose(found.total, found.done, as_json))
-            for event in stack.enter_context(closing(found.scheduler.events())):
-                if isinstance(event, Result):
-                    failed += event.result != OK
-                    if not (quiet or as_json):
-                        with shown.paused():
-                            output.pass_on(event)
-                elif isinstance(event, Stopped):
-                    ended_by = ended_by or event.signal
-                shown.show(event)
-    except BrokenPipeError:  # whoever has read our output has gone
-        ended_by = signal.SIGPIPE
-    return failed, ended_by
-
-
-def _end_by(number: int) -> NoReturn:
-    """End as a program does that does not handle a signal, so that the caller sees it."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    sys.exit(128 + number)  # the first process of a container does not die of it
-
-
-def _request(
-    args: tuple[str, ...], python: str, environ: dict[str, str], options: Options, settings: dict[str, Any]
-) -> Request:
-    """Make of the command line what is asked for; :raises click.UsageError: it makes no sense."""
-    from anaheadless.batch import cpus, inputs, mapping
-    from anaheadless.batch.scheduler import Plan
+    from anaheadless.cli import map_request  # only here: no other command has a need of it
 
     try:
-        words, values = inputs.split_words(args)
+        request = map_request.request(args, python, environ, options, settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if settings["blank_is_failure"] and not settings["expect"]:
-        raise click.UsageError("--blank-is-failure needs --expect, which says where the pictures are.")
-    program = _program(words, python, os.get_exec_path(environ), settings)
-    shard = settings["shard"]
-    plan = Plan(
-        slots=settings["jobs"] or cpus.usable_cpus(environ),
-        folder="",
-        own_display=settings["display"] == "own",
-        timeout=options.limits.timeout,
-        grace=options.limits.grace,
-        retries=settings["retries"],
-        max_failures=1 if settings["fail_fast"] else settings["max_failures"],
-        private_tmp=settings["private_tmp"],
-        expected=settings["expect"],
-        blank_fails=settings["blank_is_failure"],
-        lifeline=settings["lifeline"],
-    )
-    return mapping.Request(
-        program=program,
-        inputs=_inputs(values, settings),
-        plan=plan,
-        options=options.replace(limits=RunLimits(log=options.limits.log)),  # the time is that of an item
-        journal=mapping.journal_of(settings["journal"], shard),
-        shard=shard,
-        resume=settings["resume"],
-        sync=settings["fsync"],
-    )
-
-
-def _inputs(values: tuple[str, ...] | None, settings: dict[str, Any]) -> Inputs:
-    from anaheadless.batch import inputs
-
-    if (values is not None) + bool(settings["file"]) + bool(settings["patterns"]) > 1:
-        raise click.UsageError("Give the inputs in one way: with :::, with --inputs or with --glob.")
-    if values is not None:
-        return inputs.from_values(values)
-    if settings["patterns"]:
-        return inputs.match_files(settings["patterns"])
-    if not settings["file"] and os.isatty(0):
-        raise click.UsageError("There are no inputs: give them after :::, or with --inputs or --glob.")
-    return inputs.read_file(settings["file"] or "-", null=settings["null"])
-
-
-def _program(words: tuple[str, ...], python: str, search: list[str], settings: dict[str, Any]) -> Program:
-    from anaheadless.batch import program
-
-    module, code, call, preload = (settings[name] for name in ("module", "code", "call", "preload"))
-    if sum((module is not None, code is not None, call is not None, settings["any_program"])) > 1:
-        raise click.UsageError("Give one of -m, -c, --call and --command.")
-    if settings["any_program"] and preload:
-        raise click.UsageError("--preload is for Python programs, not for --command.")
-    if call is not None and settings["display"] == "own":
-        raise click.UsageError("--call and --display own contradict each other: the process stays on its display.")
-    if call is None and (settings["recycle"] or settings["max_memory"]):
-        raise click.UsageError("--recycle and --max-memory need --call.")
-    if module is not None:
-        return program.module(python, module, words, preload, search)
-    if code is not None:
-        return program.code(python, code, words, preload, search)
-    if call is not None:
-        found = program.call(python, call, words, preload, search)
-        return replace(
-            found,
-            recycle=settings["recycle"] or 0,
-            max_memory=(settings["max_memory"] or 0) << 20,
-            values=settings["lifeline"] is not None,
-        )
-    if not words:
-        raise click.UsageError("Nothing to run: give a SCRIPT, -m MODULE, -c CODE, --call or --command.")
-    return program.command(words, search) if settings["any_program"] else program.script(python, words, preload, search)
+    map_request.carry_out(request, environ, settings)
 
 
 @click.group(cls=Group, context_settings=CONTEXT)

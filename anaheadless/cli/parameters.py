@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any, NoReturn, TypeVar
 
@@ -69,6 +69,21 @@ def table_options(command: str) -> Callable[[Function], Function]:
     return decorate
 
 
+def plain_options(rows: Sequence[Option]) -> Callable[[Function], Function]:
+    """Give a click command options that only its command line has: no variable, and no file."""
+
+    def decorate(function: Function) -> Function:
+        for row in reversed(rows):
+            kind: dict[str, Any] = {"is_flag": True} if row.kind is FLAG else {"type": Value(row.kind)}
+            metavar = row.metavar or row.kind.metavar or None
+            click.option(*_names(row), row.field, metavar=metavar, help=_help(row), default=row.default, **kind)(
+                function
+            )
+        return function
+
+    return decorate
+
+
 def table_option(row: Option) -> Callable[[Function], Function]:
     """Give a click command one option of the table."""
     settings: dict[str, Any] = {"default": row.default}
@@ -82,11 +97,14 @@ def table_option(row: Option) -> Callable[[Function], Function]:
         settings = {"default": programs.this_python}
     else:
         settings["type"] = Value(row.kind)
-    names = [*([f"-{row.short}"] if row.short else []), f"--{row.name}"]
     metavar = row.metavar or row.kind.metavar or None
     return click.option(
-        *names, cls=TableOption, row=row, envvar=row.variable, metavar=metavar, help=_help(row), **settings
+        *_names(row), cls=TableOption, row=row, envvar=row.variable, metavar=metavar, help=_help(row), **settings
     )
+
+
+def _names(row: Option) -> list[str]:
+    return [*([f"-{row.short}"] if row.short else []), f"--{row.name}"]
 
 
 def _help(row: Option) -> str:

@@ -10,8 +10,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from anaheadless.cli import sessions
-from anaheadless.options import DEPTHS, MAX_MEMORY, MAX_SIDE, Screen, parse_duration, parse_screen
+from anaheadless.cli import map as mapping
+from anaheadless.cli import map_request, sessions
+from anaheadless.cli.parameters import TableOption
+from anaheadless.map_options import DISPLAY, MAP_TABLE, PATH
+from anaheadless.options import (
+    DEPTHS,
+    FLAG,
+    MAX_MEMORY,
+    MAX_SIDE,
+    Option,
+    Screen,
+    parse_duration,
+    parse_plain,
+    parse_screen,
+)
 
 
 @pytest.mark.parametrize(
@@ -114,3 +127,22 @@ REFUSED = (
 def test_durations_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a duration such as 90, 90s, 1\.5m, 2h or 1d"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("option", MAP_TABLE, ids=lambda option: option.name)
+def test_a_map_is_asked_the_same_with_click_and_without(option: Option) -> None:
+    values = {DISPLAY: ["own", "none"], PATH: ["some.file"]}.get(option.kind, ["3", "0", "-1", "x", "1048577"])
+    for words in [[f"--{option.name}"]] if option.kind is FLAG else [[f"--{option.name}", value] for value in values]:
+        read, rest = parse_plain([*words, "script.py"], MAP_TABLE)
+        with contextlib.suppress(click.BadParameter):
+            context = mapping.map_.make_context("map", [*words, "script.py"])
+            assert read == {option.field: context.params[option.field]}
+            assert rest == ["script.py"]
+            continue
+        assert rest == [*words, "script.py"]  # it is left to click, which says what is wrong
+
+
+def test_a_map_without_options_is_asked_the_same_with_click_and_without() -> None:
+    params = mapping.map_.make_context("map", ["script.py"]).params
+    table = {str(option.name) for option in mapping.map_.params if isinstance(option, TableOption)}
+    assert {name: value for name, value in params.items() if name not in {*table, "args"}} == map_request.DEFAULTS
