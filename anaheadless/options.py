@@ -481,7 +481,7 @@ def build(values: Mapping[str, Any]) -> Options:
 # --- who asks
 
 
-def parse_plain(words: Sequence[str], rows: Iterable[Option]) -> tuple[dict[str, Any], Sequence[str]]:
+def parse_plain(words: Sequence[str], rows: Iterable[Option]) -> tuple[dict[str, Any], list[str]]:
     """Return what the leading options among *words* ask for, and the words from the first one on that needs click.
 
     click takes longer to import than all the rest of a launch; it would find the same. An option that is wrong is left
@@ -503,7 +503,8 @@ def parse_plain(words: Sequence[str], rows: Iterable[Option]) -> tuple[dict[str,
                 values[option.field] = not option.default
                 del rest[0]
             else:
-                values[option.field] = option.kind.parse(value if equals else rest[1])
+                found = option.kind.parse(value if equals else rest[1])
+                values[option.field] = (*values.get(option.field, ()), found) if option.kind is LIST else found
                 del rest[: 1 if equals else 2]
         except (ValueError, IndexError):
             break

@@ -88,7 +88,12 @@ def _map_if_plain(words: Sequence[str]) -> None:
     environ = launch.inherited_environment()
     values, unread = parse_plain(_as_options(environ), options_of("map"))
     asked, words = parse_plain(words, (*options_of("map"), *MAP_TABLE))
-    if unread or not _is_target("map", words) or not config_file.is_silent(target.script_among(words), environ):
+    if words[:1] == ["--"]:
+        del words[0]
+    elif words and words[0].startswith("-"):
+        return
+    script = None if "call" in asked or "any_program" in asked else target.script_among(["--", *words])
+    if unread or not config_file.is_silent(script, environ):
         return
     from anaheadless.cli import map_request  # only here: the others need not wait for it
 

@@ -43,18 +43,11 @@ class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
 @click.command("map", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
 @click.option("-m", "module", cls=LastOption, metavar="MODULE", help="Run a module, as python -m does.")
 @click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does.")
-@click.option("--command", "any_program", is_flag=True, help="Run any program, not a Python script.")
-@click.option("--call", metavar="MODULE:FUNCTION", help="Call a function for each item, in processes that stay.")
-@click.option("--preload", multiple=True, metavar="MODULE", help="Import it once, and fork for each item; repeatable.")
-@click.option("--inputs", "file", metavar="FILE|-", help="An item for each line, or each row of a .csv or .tsv file.")
-@click.option("-0", "--null", is_flag=True, help="The inputs are separated by NUL bytes.")
-@click.option("--glob", "patterns", multiple=True, metavar="PATTERN", help="An item for each file that matches.")
+@plain_options(MAP_TABLE)
 @click.option(
     "--resume/--no-resume", default=True, help="Leave out what is done, or run everything.  [default: resume]"
 )
-@click.option("--expect", multiple=True, metavar="FILE", help="A file that an item makes, which shows that it is done.")
 @click.option("--shard", type=ShardType(), metavar=ShardType.name, help="Run part I of N; auto: ask the batch system.")
-@plain_options(MAP_TABLE)
 @click.option("--for-python", "lifeline", type=int, hidden=True)  # a descriptor, see anaheadless.api.mapping
 @table_options("map")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]... [::: INPUTS...]")

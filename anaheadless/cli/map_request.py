@@ -23,9 +23,7 @@ SOME_FAILED = 1
 # What there is without any options.
 DEFAULTS: Mapping[str, Any] = {
     **{row.field: row.default for row in MAP_TABLE},
-    **dict.fromkeys(("module", "code", "call", "file", "shard", "lifeline")),
-    **dict.fromkeys(("preload", "patterns", "expect"), ()),
-    **dict.fromkeys(("any_program", "null"), False),
+    **dict.fromkeys(("module", "code", "shard", "lifeline")),
     "resume": True,
 }
 

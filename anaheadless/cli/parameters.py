@@ -74,11 +74,10 @@ def plain_options(rows: Sequence[Option]) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         for row in reversed(rows):
-            kind: dict[str, Any] = {"is_flag": True} if row.kind is FLAG else {"type": Value(row.kind)}
+            settings: dict[str, Any] = {"is_flag": True} if row.kind is FLAG else {"type": Value(row.kind)}
+            settings.update({"multiple": True} if row.kind is LIST else {"default": row.default})
             metavar = row.metavar or row.kind.metavar or None
-            click.option(*_names(row), row.field, metavar=metavar, help=_help(row), default=row.default, **kind)(
-                function
-            )
+            click.option(*_names(row), row.field, metavar=metavar, help=_help(row), **settings)(function)
         return function
 
     return decorate

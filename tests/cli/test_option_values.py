@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from anaheadless.cli import map as mapping
 from anaheadless.cli import map_request, sessions
 from anaheadless.cli.parameters import TableOption
-from anaheadless.map_options import DISPLAY, MAP_TABLE, PATH
+from anaheadless.map_options import DISPLAY, MAP_TABLE, TEXT
 from anaheadless.options import (
     DEPTHS,
     FLAG,
+    LIST,
     MAX_MEMORY,
     MAX_SIDE,
     Option,
@@ -131,7 +132,9 @@ def test_durations_that_make_no_sense_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("option", MAP_TABLE, ids=lambda option: option.name)
 def test_a_map_is_asked_the_same_with_click_and_without(option: Option) -> None:
-    values = {DISPLAY: ["own", "none"], PATH: ["some.file"]}.get(option.kind, ["3", "0", "-1", "x", "1048577"])
+    values = {DISPLAY: ["own", "none"], TEXT: ["some.file"], LIST: ["some*"]}.get(
+        option.kind, ["3", "0", "-1", "x", "1048577"]
+    )
     for words in [[f"--{option.name}"]] if option.kind is FLAG else [[f"--{option.name}", value] for value in values]:
         read, rest = parse_plain([*words, "script.py"], MAP_TABLE)
         with contextlib.suppress(click.BadParameter):
