@@ -135,13 +135,13 @@ def _become_worker(
         with suppress(OSError):  # standard error may be closed
             os.dup2(2, 1)
         if program.kind == "exec":
-            ready = launch.start(options, environ, program.python, Role("run", wait_for_server=False, fork=True))
+            ready = launch.start(options, environ, program.python, Role("map", wait_for_server=False, fork=True))
             processes.close_descriptors_except({0, 1, 2, channel.connection.fileno()})
             worker.main(channel, ready.environ)
         # To import, it takes the interpreter of the program.
         channel.connection.set_inheritable(True)
         arguments = (program.executable, _IN_SLOT, str(channel.connection.fileno()))
-        launch.run(Target(program.executable, arguments), options, environ, program.python)
+        launch.run(Target(program.executable, arguments), options, environ, program.python, purpose="map")
     except LaunchError as error:
         refusal = messages.refusal(error.message, error.details, error.hint, error.exit_code)
     except BaseException:

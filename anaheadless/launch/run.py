@@ -85,6 +85,7 @@ def run(
     *,
     without: str = "--gl none",
     fork: bool = True,
+    purpose: str = "run",
 ) -> NoReturn:
     """Become *target*, with a display of its own; or in a container's first process, let a child become it.
 
@@ -92,6 +93,7 @@ def run(
     :param python: the interpreter that draws the probes: the target's own, where it has one.
     :param without: how to ask for no OpenGL.
     :param fork: this process is a launcher's own, and may be forked.
+    :param purpose: see :class:`anaheadless.session.discovery.SessionStatus`.
     :raises LaunchError: the target was not started, and nothing is left of what was.
     """
     # 1. Where this is a container's first process, stay in front of the target. The kernel wants more of that process
@@ -102,7 +104,7 @@ def run(
 
         tell_supervisor = supervisor.stay_in_front()
     # 2. Start the session.
-    ready = start(options, environ, python, Role("run", wait_for_server=False, fork=fork), without=without)
+    ready = start(options, environ, python, Role(purpose, wait_for_server=False, fork=fork), without=without)
     try:
         if tell_supervisor is not None:
             tell_supervisor(ready.session.keeper)

@@ -18,7 +18,7 @@ from anaheadless.system import processes
 from anaheadless.system.light_stdlib import Record
 
 LIMIT = 1 << 16  # bytes of a status
-PURPOSES = ("run", "start", "display")
+PURPOSES = ("run", "map", "start", "display")
 
 
 class SessionStatus(Record):
@@ -28,8 +28,8 @@ class SessionStatus(Record):
     :param backend: where OpenGL comes from, one of :data:`anaheadless.options.CANDIDATES`, or ``none``.
     :param renderer: GL_RENDERER, or nothing.
     :param original_display: the launcher's own DISPLAY, or nothing.
-    :param purpose: ``run``: the launcher became the target; ``start``: the target is a shell or a CI job;
-        ``display``: it is a program that has started a display.
+    :param purpose: ``run``: the launcher became the target; ``map``: likewise, and the target runs one program after
+        another; ``start``: the target is a shell or a CI job; ``display``: it is a program that has started a display.
     :param cache_file: where the OpenGL of this session comes from, or empty if it was probed; see
         :mod:`anaheadless.opengl.cache`.
     :param hardware: 1: a GPU has drawn; 0: software has, or nothing.
@@ -93,7 +93,7 @@ class LiveSession(Record):
 
     def is_run(self) -> bool:
         """Return whether the launcher became the target."""
-        return self.status is not None and self.status.purpose == "run"
+        return self.status is not None and self.status.purpose in ("run", "map")
 
     def is_same(self, other: LiveSession | None) -> bool:
         """Return whether *other* is this very session, seen at another time."""

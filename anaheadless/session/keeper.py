@@ -304,6 +304,10 @@ class Keeper:
         try:
             if self.recorder is not None:
                 stop_recorder(self.recorder, self.recorder_command[-1])
+            if published(b"purpose") == b"map":
+                from anaheadless.session import members  # only here: the keeper stays for hours
+
+                members.end_all(self.display, os.getpid())
         finally:
             if self.window_manager is not None:
                 os.kill(self.window_manager, signal.SIGKILL)
@@ -457,9 +461,13 @@ def serve(link: Link) -> bool:
 
 def forget_cached_result() -> None:
     """Let the next run probe OpenGL: the cached result that this one has used may be wrong."""
-    for line in os.pread(STATUS, 1 << 16, 0).splitlines():
-        name, _, path = line.partition(b": ")
-        if name == b"cache_file" and path:
-            log("the next run will test OpenGL again")
-            with suppress(OSError):
-                os.unlink(path)
+    path = published(b"cache_file")
+    if path:
+        log("the next run will test OpenGL again")
+        with suppress(OSError):
+            os.unlink(path)
+
+
+def published(name: bytes) -> bytes:
+    """Return what the launcher has published about the session, or nothing."""
+    return dict(line.partition(b": ")[::2] for line in os.pread(STATUS, 1 << 16, 0).splitlines()).get(name, b"")

@@ -147,14 +147,8 @@ def test_nothing_is_left_after_a_kill(victim: str, options: tuple[str, ...], map
         if victim in ("slot", "item"):
             assert process.wait(30) == 1
             assert maps.results() == {"a": "lost" if victim == "slot" else "killed"}
-        if victim != "all":  # then, nobody is left to find what an item has started and let go
-            wait_until(lambda: not any(each.is_running() for each in found), "all have ended")
-            wait_until(lambda: not maps.left(), "nothing is left")
-        else:
-            wait_until(lambda: not any(each.is_running() for each in found[:2]), "the item has ended")
-            for each in maps.left():
-                if each.name() == "sleep":
-                    each.kill()
+        wait_until(lambda: not any(each.is_running() for each in found), "all have ended")
+        wait_until(lambda: not maps.left(), "nothing is left")
 
 
 @needs_namespaces
