@@ -38,6 +38,7 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "record", "start", "clean"),
         *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed"),
+        *("map-in-python", "map-pool"),
         *("relaunch", "setup", "displays", "anatomist"),
         *(
             f"from-{name}"
@@ -351,3 +352,10 @@ def test_many_inputs(home: Path) -> None:
             assert {path.name for path in (home / "pics").iterdir()} >= made, command
     assert {path.name for path in (home / "pics").iterdir()} == {*made, "1-left.png", "2-right.png"}
     assert (home / "report.html").read_text().count("<img") == 2
+    (home / "pictures.py").write_text(BLOCKS["map-in-python"])
+    (home / "pool.py").write_text(BLOCKS["map-pool"])
+    output = shell("python pictures.py && anaheadless run pool.py", home)
+    assert output.returncode == 0, output
+    assert sorted(line.split(" ok")[0] for line in output.stdout.splitlines()) == ["subjects/a b.gii", "subjects/c.gii"]
+    pictures = {f"{prefix}{number}.png" for prefix in ("", "pool-") for number in (0, 1)}
+    assert {path.name for path in (home / "pics").iterdir()} >= pictures
