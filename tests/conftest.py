@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         test = item.nodeid.partition("[")[0]
         wing = item.path.relative_to(Path(__file__).parent).parts[0]
-        is_first = test not in seen and wing not in ("bench", "docs", "end_to_end")
+        is_first = test not in seen and wing not in ("bench", "docs", "end_to_end", "integrations")
         if is_first and item.get_closest_marker("uncounted") is None:
             item.add_marker("counted")
         seen.add(test)

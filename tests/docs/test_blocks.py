@@ -19,7 +19,7 @@ from PyQt5.QtGui import QImage
 from anaheadless import packages
 from anaheadless.session import viewer
 from tests.support.documentation import BLOCKS, PAGES, assert_well, shell
-from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, holding, run
+from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, SUPPORT, holding, run
 from tests.support.namespaces import namespaces, needs_namespaces
 
 
@@ -32,7 +32,8 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("install", "install-pipx", "install-conda", "install-dnf", "packages", "own-python"),
         *("checkout", "contribute"),
         *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
-        *("github", "github-start", "gitlab", "container", "window-manager", "servers", "el10"),
+        *("github", "github-action-start", "github-steps", "github-start", "gitlab-template", "gitlab"),
+        *("container", "devcontainer", "window-manager", "servers", "el10"),
         *("notebook", "notebook-picture", "notebook-server"),
         *(f"pytest-{name}" for name in ("run", "ini", "failed", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
@@ -256,23 +257,12 @@ def test_start_for_a_shell(home: Path) -> None:
     assert (home / "hello.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_start_for_later_steps_of_a_job(home: Path) -> None:
-    """Its steps are shells of one runner, which reads the variables from a file."""
-    for step, name in zip(yaml.safe_load(BLOCKS["github-start"]), ("first", "second")):
-        (home / name).write_text(step["run"])
-    (home / "github").touch()
-    (home / "runner.py").write_text(
-        "import os, subprocess\n"
-        "subprocess.run(['bash', '-e', 'first'], check=True)\n"
-        "lines = open('github').read().splitlines()\n"
-        "for place, line in enumerate(lines):\n"
-        "    if line.endswith('<<END'):\n"
-        "        os.environ[line[:-5]] = lines[place + 1]\n"
-        "subprocess.run(['bash', '-e', 'second'], check=True)\n"
-    )
-    output = shell(f"GITHUB_ENV={home}/github python runner.py", home)
-    assert_well(output)
-    assert " 1 passed" in output.stdout
+@pytest.mark.parametrize("name", ["github", "github-action-start", "github-start"])
+def test_jobs_of_github_actions(name: str, home: Path) -> None:
+    (home / "job.yml").write_text(BLOCKS[name])
+    output = shell(f"python {SUPPORT}/github_runner.py job.yml {home}", home)
+    assert output.returncode == 0, output
+    assert " 1 passed" in output.stderr
 
 
 @pytest.mark.parametrize("command", ["python", "anaheadless run"])
@@ -304,7 +294,7 @@ def test_anatomist_in_a_session(home: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
 def test_github_actions_steps(home: Path) -> None:
-    for step in yaml.safe_load(BLOCKS["github"]):
+    for step in yaml.safe_load(BLOCKS["github-steps"]):
         assert_well(shell(step["run"], home))
 
 
@@ -322,10 +312,28 @@ def image() -> list[str]:
 
 
 @pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
+def test_gitlab_job_that_extends_the_template(home: Path) -> None:
+    """As GitLab's runner runs it: before_script and script in one shell, with the variables of both."""
+    project = yaml.safe_load(BLOCKS["gitlab-template"])
+    (home / "anaheadless").symlink_to(CHECKOUT)
+    template = yaml.safe_load((home / project["include"][0]["local"]).read_text())[project["test"]["extends"]]
+    variables = {"CI_PROJECT_DIR": str(home), **template["variables"], **project["test"]["variables"]}
+    exports = "".join(f'export {name}="{value}"\n' for name, value in variables.items())
+    assert_well(shell(exports + "\n".join([*template["before_script"], *project["test"]["script"]]), home))
+
+
+@pytest.mark.skipif(not shutil.which("apt-get"), reason="no Debian")
 def test_making_of_an_image(home: Path) -> None:
     for line in image():
         if line.startswith("RUN "):
             assert_well(shell(line[4:], home))
+
+
+def test_dev_container() -> None:
+    """The feature has the options that are set; tests/integrations/test_ci.py installs it."""
+    ((path, given),) = json.loads(BLOCKS["devcontainer"])["features"].items()
+    feature = json.loads((CHECKOUT / "integrations" / "devcontainer" / path / "devcontainer-feature.json").read_text())
+    assert set(given) == set(feature["options"])
 
 
 @needs_namespaces

@@ -13,7 +13,7 @@ WINGS = ("cli", "api", "diagnostics", "batch", "launch", "session", "opengl", "x
 FOR_ALL = ("options", "errors", "packages")
 TESTS = CHECKOUT / "tests"
 # What tests no wing alone.
-ASIDE = {"bench", "docs", "end_to_end"}
+ASIDE = {"bench", "docs", "end_to_end", "integrations"}
 
 
 def wing_of(module: str) -> str:
