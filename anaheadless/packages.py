@@ -79,6 +79,8 @@ xdpyinfo                x11-utils            xdpyinfo             xdpyinfo      
 glxinfo                 mesa-utils           glx-utils            mesa-demos          mesa-utils          -
 vglrun                  -                    VirtualGL            -                   virtualgl           -
 x11vnc                  x11vnc               x11vnc               x11vnc              x11vnc              -
+websockify              websockify           python3-websockify   websockify          websockify          -
+novnc                   novnc                novnc                novnc               -                   -
 ffmpeg                  ffmpeg               ffmpeg               ffmpeg              ffmpeg              ffmpeg
 """
 # Where to get programs that a package manager may not have.

@@ -115,7 +115,8 @@ def screenshot(args: tuple[str, ...], crop: Any) -> None:
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("session", required=False)
-def view(session: str | None) -> None:
+@click.option("--web", is_flag=True, help="Show it in a browser instead; needs also websockify and noVNC.")
+def view(session: str | None, web: bool) -> None:
     """Watch and control a session in a VNC viewer.
 
     This prints how to connect, with a password that works once, and ends when you close the viewer. Only programs on
@@ -128,4 +129,4 @@ def view(session: str | None) -> None:
     from anaheadless.session import viewer as viewing
 
     environ = launch.inherited_environment()
-    click.echo(viewing.show(manage.find(session, environ), environ, click.echo))
+    click.echo(viewing.show(manage.find(session, environ), environ, click.echo, web))

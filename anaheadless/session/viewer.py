@@ -1,4 +1,4 @@
-"""A display in a VNC viewer: an installed x11vnc serves it until the viewer has gone."""
+"""A display in a VNC viewer or a browser: an installed x11vnc serves it until the viewer has gone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import secrets
 import select
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from anaheadless.errors import LaunchError
-from anaheadless.session import protocol
+from anaheadless.session import protocol, web_viewer
 from anaheadless.session.discovery import LiveSession
 from anaheadless.session.start import SERVER_ENVIRONMENT
 from anaheadless.system import processes
@@ -37,23 +38,25 @@ def command(program: str, password_file: str) -> list[str]:
     ]
 
 
-def invitation(display: str, port: int, password: str, host: str) -> str:
-    """Say how to connect: here, and from elsewhere to this *host*."""
+def invitation(display: str, port: int, password: str, host: str, address: str = "") -> str:
+    """Say how to connect: here, and from elsewhere to this *host*; with the *address* of a page, in a browser."""
+    how = address or f"vncviewer 127.0.0.1::{port}\n  password: {password}"
     return f"""\
-To see display {display}, connect within {VIEWER_MINUTES} minutes (once):
-  vncviewer 127.0.0.1::{port}
-  password: {password}
+To see display {display}, {"open this page" if address else "connect"} within {VIEWER_MINUTES} minutes (once):
+  {how}
 From another machine, first:
   ssh -L {port}:127.0.0.1:{port} {host}"""
 
 
-def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str], None]) -> str:
+def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str], None], web: bool = False) -> str:
     """Serve the display of *session* until the viewer has gone, or the session has ended; say which.
 
     :param tell: is given the invitation.
-    :raises LaunchError: x11vnc is missing, does not start or fails, or nobody has come.
+    :param web: whether the viewer is noVNC, in a browser.
+    :raises LaunchError: what this needs is missing, does not start or fails, or nobody has come.
     """
     search = os.get_exec_path(environ)
+    parts = web_viewer.find(search) if web else None
     program = find_program("x11vnc", search)
     if program is None:
         from anaheadless import packages
@@ -79,8 +82,13 @@ def show(session: LiveSession, environ: Mapping[str, str], tell: Callable[[str],
             try:
                 port = _read_port(server)
                 if port is not None:
-                    tell(invitation(session.display, port, password, os.uname().nodename))
-                    _await_end(server, session.keeper, start)
+                    host = os.uname().nodename
+                    with web_viewer.serving(parts, port, password, inherited) if parts else nullcontext() as page:
+                        if page:
+                            tell(invitation(session.display, page.port, password, host, page.address))
+                        else:
+                            tell(invitation(session.display, port, password, host))
+                        _await_end([server, *([page.server] if page else [])], session.keeper, start)
             finally:
                 server.kill()
         said = os.pread(messages.fileno(), 1 << 20, 0)
@@ -114,15 +122,19 @@ def _read_port(server: subprocess.Popen[bytes]) -> int | None:
     return None
 
 
-def _await_end(server: subprocess.Popen[bytes], keeper_pid: int, start: str) -> None:
-    """Wait until x11vnc or the session has ended; where it is the X server that has, the session."""
+def _await_end(servers: Sequence[subprocess.Popen[bytes]], keeper_pid: int, start: str) -> None:
+    """Wait until x11vnc, the first of *servers*, another one, or the session has ended.
+
+    Where it is the X server that has ended, wait for the end of the session.
+    """
+    server = servers[0]
     assert server.stdout
     poll = select.poll()
     poll.register(server.stdout, 0)  # that is, until it is closed
     pidfd = processes.open_pidfd(keeper_pid)
     if pidfd is not None:
         poll.register(pidfd, select.POLLIN)
-    while processes.is_alive(keeper_pid, start) and server.poll() is None:
+    while processes.is_alive(keeper_pid, start) and all(each.poll() is None for each in servers):
         poll.poll(1000)
     deadline = time.monotonic() + END_SECONDS
     while server.poll() and processes.is_alive(keeper_pid, start) and time.monotonic() < deadline:

@@ -148,11 +148,11 @@ def has_failed(process: Process) -> bool:
     return status != 0
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when *parent*, which has started it, dies."""
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process the signal *number* when *parent*, which has started it, dies."""
     import ctypes  # only here: the keeper stays in memory for hours
 
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number))
     if os.getppid() != parent:  # it died before the call
         os._exit(1)
 

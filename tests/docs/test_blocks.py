@@ -37,7 +37,7 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("notebook", "notebook-picture", "notebook-server"),
         *(f"pytest-{name}" for name in ("run", "ini", "failed", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
-        *("see-sessions", "view", "record", "start", "clean"),
+        *("see-sessions", "view", "view-web", "record", "start", "clean"),
         *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed"),
         *("map-in-python", "map-pool"),
         *("relaunch", "setup", "displays", "anatomist"),
@@ -233,6 +233,13 @@ def test_view() -> None:
     command, *said = BLOCKS["view"].splitlines()
     assert "Usage: anaheadless view " in run(*command.split()[2:], "--help").stdout
     assert viewer.invitation(":4711", 5901, "h7Kd2mPq", "node17").splitlines() == said
+
+
+def test_view_in_the_browser() -> None:
+    command, *said = BLOCKS["view-web"].splitlines()
+    assert " --web " in run(*command.split()[2:], "--help").stdout
+    address = said[1].strip()
+    assert viewer.invitation(":4711", 6080, "", "node17", address).splitlines() == said
 
 
 @pytest.mark.needs("ffmpeg")

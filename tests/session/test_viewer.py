@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
@@ -10,12 +11,25 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import pytest
 
 from tests.support import vnc_client
-from tests.support.helpers import ANAHEADLESS, PATIENCE, hanging, holding, is_running, run, shared_memory_of, wait_until
+from tests.support.browser import Tab, browsing
+from tests.support.helpers import (
+    ANAHEADLESS,
+    PATIENCE,
+    PROGRAMS,
+    hanging,
+    holding,
+    is_running,
+    run,
+    shared_memory_of,
+    wait_until,
+    write_program,
+)
 
 needs_x11vnc = pytest.mark.needs("x11vnc")
 
@@ -157,3 +171,127 @@ def test_view_says_that_there_is_no_session() -> None:
     output = run("view", ":1")
     assert (output.returncode, output.stdout) == (125, "")
     assert "there is no session :1" in output.stderr
+
+
+needs_novnc = pytest.mark.skipif(not os.path.exists("/usr/share/novnc/vnc.html"), reason="noVNC is not installed")
+needs_websockify = pytest.mark.needs("x11vnc", "websockify")
+
+
+@contextlib.contextmanager
+def viewing_in_browser(session: str, **environ: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``anaheadless view --web`` that has said which page to open, and that page."""
+    command = [ANAHEADLESS, "view", "--web", session]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env={**os.environ, **environ}, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            assert process.stdout
+            said = "".join(process.stdout.readline() for _ in range(4))
+            match = re.search(r"open this page .*\n  (http://127\.0\.0\.1:(\d+)/vnc\.html#.*)\n", said)
+            assert match, said
+            assert f"ssh -L {match[2]}:127.0.0.1:{match[2]} " in said
+            children = psutil.Process(process.pid).children()
+            assert len(children) == 2
+            yield process, match[1]
+        finally:
+            process.kill()
+    wait_until(lambda: not any(map(is_running, children)), "x11vnc and websockify have ended")
+
+
+def colour_in_the_middle(tab: Tab) -> str:
+    return str(
+        tab.evaluate(
+            "(() => { const c = document.querySelector('canvas'); return c && c.width > 300 ?"
+            " String(c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data) : '' })()"
+        )
+    )
+
+
+@needs_websockify
+@needs_novnc
+@pytest.mark.needs("chromium")
+def test_a_browser_shows_the_program_and_controls_it(tmp_path: Path) -> None:
+    command = [
+        ANAHEADLESS,
+        "run",
+        "--gl",
+        "none",
+        "--wm",
+        "focus",
+        "--screen",
+        "400x300",
+        str(PROGRAMS / "echo_input.py"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout
+            assert program.stdout.readline() == "active\n"
+            with viewing_in_browser(str(program.pid)) as (view, address):
+                with browsing(address, tmp_path) as tab:
+                    wait_until(lambda: colour_in_the_middle(tab) == "10,200,30,255", "the picture is seen")
+                    place = tab.evaluate("document.querySelector('canvas').getBoundingClientRect().toJSON()")
+                    tab.click(place["x"] + place["width"] / 4, place["y"] + place["height"] / 3)
+                    assert program.stdout.readline() == "click 100 100\n"
+                    tab.press("a")
+                    assert program.stdout.readline() == "key a\n"
+                assert view.communicate(timeout=PATIENCE) == ("The viewer was closed.\n", "")
+            assert view.returncode == 0
+        finally:
+            program.kill()
+
+
+@contextlib.contextmanager
+def calling(address: str, token: str) -> Iterator[bytes]:
+    """What the server answers to somebody who wants to speak VNC, while they stay."""
+    headers = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: binary"
+    key = base64.b64encode(bytes(16)).decode()
+    with socket.create_connection(("127.0.0.1", urlsplit(address).port), timeout=PATIENCE) as peer:
+        peer.sendall(f"GET /websockify{token} HTTP/1.1\r\n{headers}\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode())
+        try:
+            said = peer.recv(1000)
+        except ConnectionError:
+            said = b""
+        yield said
+
+
+@needs_websockify
+@needs_novnc
+def test_only_who_has_the_page_is_let_in_and_nothing_outlives_the_view() -> None:
+    with holding("--gl", "none") as session, viewing_in_browser(session.display) as (view, address):
+        secrets = parse_qs(urlsplit(address).fragment)
+        token, password = secrets["path"][0].partition("token=")[2], secrets["password"][0]
+        process = psutil.Process(view.pid)
+        for each in process, *process.children():
+            assert not [word for word in (token, password) if word in str((each.cmdline(), each.environ()))]
+            addresses = {open_.laddr.ip for open_ in each.net_connections("inet") if open_.status == "LISTEN"}
+            assert addresses <= {"127.0.0.1", "::1"}
+        for wrong in "", "?token=", f"?token={token[:-1]}", f"?token={token.swapcase()}":
+            with calling(address, wrong) as said:
+                assert not said.startswith(b"HTTP/1.1 101 ")
+        idle = socket.create_connection(("127.0.0.1", urlsplit(address).port), timeout=PATIENCE)
+        with idle, calling(address, f"?token={token}") as said:
+            assert said.startswith(b"HTTP/1.1 101 ")
+            idle.sendall(b"GET /vnc.html HTTP/1.1\r\n\r\n")
+            assert idle.recv(1000).startswith(b"HTTP/1.1 200 ")  # and a browser keeps such connections open
+            descendants = process.children(recursive=True)
+            assert len(descendants) > 3
+            view.kill()
+            wait_until(lambda: not any(map(is_running, descendants)), "all have ended")
+
+
+@pytest.mark.needs("x11vnc")
+@needs_novnc
+def test_a_websockify_that_fails_is_quoted(tmp_path: Path) -> None:
+    write_program(tmp_path / "websockify", "echo it is broken >&2; exit 1")
+    with holding("--gl", "none") as session:
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        output = run("view", "--web", session.display, env={**os.environ, "PATH": path})
+    assert output.returncode == 125
+    assert f"websockify has ended: {tmp_path}/websockify\n  | it is broken\n" in output.stderr
+
+
+def test_a_missing_websockify_is_said_with_its_package(tmp_path: Path) -> None:
+    with holding("--gl", "none") as session:
+        output = run("view", "--web", session.display, env={**os.environ, "PATH": str(tmp_path)})
+    assert (output.returncode, output.stdout) == (125, "")
+    assert "a view in the browser needs what is not installed: websockify" in output.stderr
+    assert "apt-get install websockify" in output.stderr
