@@ -129,6 +129,7 @@ class RunLimits(Record):
     :param screenshot: an absolute path: where to save the screen when the time is up, or empty.
     :param log: a path: the file that the log is appended to, or empty.
     :param recording: an absolute path: where to record the screen, or empty.
+    :param force: whether a film that is there may be overwritten.
     """
 
     timeout: float = 0.0
@@ -136,6 +137,7 @@ class RunLimits(Record):
     screenshot: str = ""
     log: str = ""
     recording: str = ""
+    force: bool = False
 
 
 class Options(Record):
@@ -167,6 +169,7 @@ class Options(Record):
     fresh: bool = False
     limits: RunLimits = RunLimits()
     supervise: bool = False
+    quiet: bool = False
     verbose: bool = False
 
 
@@ -424,6 +427,7 @@ TABLE = (
         "record", FILE, None, LIMITS, "Record the screen with ffmpeg until your program has ended.", _LAUNCHES,
         metavar="FILE.mp4", plain=False,
     ),
+    Option("force", FLAG, False, LIMITS, "Overwrite the file of --record, if there is one.", _LAUNCHES),
     Option(
         "python", PROGRAM, None, ADVANCED, "The interpreter to use.", ("run", "python", "map", "start", "doctor"),
         shown_default="the one that anaheadless is installed in", plain=False,
@@ -439,6 +443,7 @@ TABLE = (
         "of a container.",
         _LAUNCHES,
     ),
+    Option("quiet", FLAG, False, ADVANCED, "Print no notes on stderr, only what is wrong.", _LAUNCHES, short="q"),
     Option("verbose", FLAG, False, ADVANCED, "Report each step on stderr.", short="v"),
 )
 # fmt: on
@@ -471,9 +476,9 @@ def build(values: Mapping[str, Any]) -> Options:
             vgl_dlfaker=given["vgl_dlfaker"],
         )
     timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
-    limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "")
+    limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "", given["force"])
     same = ("screen", "dpi", "server", "wm", "gpu", "server_args", "start_timeout", "probe_timeout")
-    flags = ("shim", "fresh", "supervise", "verbose")
+    flags = ("shim", "fresh", "supervise", "quiet", "verbose")
     others = {name: given[name] for name in same + flags}
     return Options(opengl=opengl, limits=limits, **others)
 

@@ -31,6 +31,14 @@ With a package manager, it prints arguments for its install command, or nothing 
 
 Without one, it prints the install command for each; the exit status is then 1 if anything is missing, else 0.
 """
+# The same without questions, for `doctor --fix`.
+_FIX = {
+    "apt": ("apt-get install -y --no-install-recommends", "apt-get update"),
+    "dnf": ("dnf install -y",),
+    "apk": ("apk add",),
+    "pacman": ("pacman -S --noconfirm",),
+    "conda": ("conda install -y -c conda-forge",),
+}
 _PROGRAMS = {"apt": "apt-get", "dnf": "dnf", "apk": "apk", "pacman": "pacman"}
 
 # A program on PATH, or a library by its soname; then the packages that provide it, in the order of INSTALL. Every run
@@ -108,6 +116,23 @@ def install_hint(*parts: str) -> str:
     return f"Install {what} {elsewhere}." if elsewhere else "There is no package for it here."
 
 
+def fix_commands(parts: Sequence[str]) -> list[list[str]]:
+    """Return the commands that install *parts* here, if they are run one after the other.
+
+    :raises LaunchError: there is no way to install them, or it needs another user.
+    """
+    search, found = os.get_exec_path(), manager()
+    as_root = [] if os.geteuid() == 0 else ["sudo"] if find_program("sudo", search) is not None else None
+    if "CONDA_PREFIX" in os.environ and find_program("conda", search) is not None:
+        found, as_root = "conda", []
+    names = names_for(parts, found).split() if found else []
+    if not found or not names or as_root is None:
+        why = "there is no sudo here, and you are not root" if names else "no package is known"
+        raise LaunchError(f"can't install what is missing: {why}: {', '.join(parts)}", hint=install_hint(*parts))
+    install, *before = _FIX[found]
+    return [*([*as_root, *each.split()] for each in before), [*as_root, *install.split(), *names]]
+
+
 def not_installed(program: str, search: Sequence[str]) -> LaunchError:
     """Return the error for a *program* that is in none of the folders *search*; its hint says how to install it."""
     return LaunchError(
@@ -159,6 +184,11 @@ def is_needed(part: str) -> bool:
     return part != "Xvfb" or not any(find(kind, os.environ) for kind in KINDS)
 
 
+def missing() -> list[str]:
+    """List what has to be installed here for displays, OpenGL and Qt."""
+    return [part for part in REQUIRED if is_needed(part)]
+
+
 def main(args: list[str]) -> int:
     """Print what is missing: arguments for the package manager in *args*, or a text for people."""
     if args and args[0] in ("-h", "--help"):
@@ -168,7 +198,7 @@ def main(args: list[str]) -> int:
         given = printable(" ".join(args))
         print(f"{given}: not a known package manager\n\n{HELP}", end="", file=sys.stderr)
         return USAGE
-    absent = [part for part in REQUIRED if is_needed(part)]
+    absent = missing()
     if args:
         print(names_for(absent, args[0]))
         return 0

@@ -168,7 +168,7 @@ def read(script: str | None, environ: Mapping[str, str], known: Collection[str])
     :param known: the names of the options.
     :raises LaunchError: a file has a wrong setting, or is unsafe.
     """
-    documents = [parse_script(_read_script(script), script)] if script is not None else []
+    documents = [parse_script(read_beginning(script), script)] if script is not None else []
     for file in config_files(environ):
         data = _read_config(file)
         if data is not None:
@@ -178,7 +178,7 @@ def read(script: str | None, environ: Mapping[str, str], known: Collection[str])
 
 def is_silent(script: str | None, environ: Mapping[str, str]) -> bool:
     """Return whether there is no file that :func:`read` would have to parse."""
-    return _BLOCK not in (_read_script(script) if script is not None else b"") and not any(
+    return _BLOCK not in (read_beginning(script) if script is not None else b"") and not any(
         map(_is_there, config_files(environ))
     )
 
@@ -338,7 +338,7 @@ def _find(table: Any, keys: Iterable[str]) -> Any:
     return table
 
 
-def _read_script(path: str) -> bytes:
+def read_beginning(path: str) -> bytes:
     """Read the beginning of a script, or nothing: its interpreter will say what is wrong with it."""
     # A pipe is not even opened: its writer would think that the reader has come, and gone.
     with suppress(OSError):

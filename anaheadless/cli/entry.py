@@ -74,6 +74,8 @@ def _launch_if_plain(command: str, words: Sequence[str]) -> None:
     if command == "exec":
         launch.run(target.command(words[0], words[1:], search), options, environ)
     program = target.python_call(programs.this_python(), words, search)
+    if command == "run" and not options.quiet:
+        _note_misplaced_options(script, words)
     launch.run(program, options, environ, program.executable)
 
 
@@ -104,6 +106,13 @@ def _map_if_plain(words: Sequence[str]) -> None:
     except ValueError:  # click will report it
         return
     map_request.carry_out(request, environ, settings)
+
+
+def _note_misplaced_options(script: str | None, words: Sequence[str]) -> None:
+    if any(word.startswith("--") for word in words[1:]):
+        from anaheadless.cli import misplaced  # only here: most scripts have no such words
+
+        misplaced.say(script, words)
 
 
 def _is_target(command: str, words: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from anaheadless.errors import LaunchError, print_stderr, printable
 from anaheadless.launch import run as launch
 from anaheadless.launch import target
 from anaheadless.options import FILE, FLAG, LIST, PROGRAM, TABLE, Kind, Option, Options, build, options_of
-from anaheadless.system import programs
+from anaheadless.system import file_types, programs
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ParameterSource = click.core.ParameterSource
@@ -26,6 +26,13 @@ CONTEXT: dict[str, Any] = {
     "help_option_names": ["--help", "-h"],  # click before 8.2 names the first one
     "max_content_width": 1000,  # as wide as the terminal; click's own limit is 80
 }
+
+SHELL_OPTION = click.option(
+    "--shell",
+    type=click.Choice(("sh", "fish", "csh")),
+    default="sh",
+    help="The shell to print for; sh is for bash, dash and zsh, too.  [default: sh]",
+)
 
 
 class Value(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
@@ -216,12 +223,14 @@ def _checked_options(values: Mapping[str, Any], ctx: click.Context) -> Options:
             raise click.UsageError("--grace and --screenshot-on-timeout need a --timeout.", ctx)
         values["screenshot_on_timeout"] = None
     if values.get("screenshot_on_timeout"):
+        file_types.check(values["screenshot_on_timeout"], file_types.PICTURE)
         picture = values["screenshot_on_timeout"] = _absolute(values["screenshot_on_timeout"])
         if not os.access(os.path.dirname(picture), os.W_OK | os.X_OK):
             raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': can't make a file there: {picture}")
         if os.path.exists(picture) and not os.path.isfile(picture):
             raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': it is not a regular file: {picture}")
     if values.get("record"):
+        file_types.check(values["record"], file_types.FILM)
         if values["screen"].depth not in (15, 16, 24):
             raise click.UsageError("--record needs a --screen of 15, 16 or 24 bits: ffmpeg reads no other.", ctx)
         values["record"] = _absolute(values["record"])

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
+from anaheadless.cli import completion, misplaced
 from anaheadless.cli.parameters import CONTEXT, Configured, effective_settings, table_options
 from anaheadless.launch import run as launch
 from anaheadless.launch import target
@@ -49,7 +50,7 @@ class LastOption(click.Option):
 @click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does.")
 @table_options("run")
 @click.option("--show-config", is_flag=True, help="Print the effective settings and where each comes from, then exit.")
-@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...", shell_complete=completion.files)
 def run(
     args: tuple[str, ...],
     module: str | None,
@@ -71,6 +72,8 @@ def run(
         program = target.python(python, ("-c", code, *args), search)
     elif args:
         program = target.script(python, args[0], args[1:], search)
+        if not (options.quiet or show_config):
+            misplaced.say(target.script_among(("--", *args)), args)
     elif show_config:
         program = target.python(python, (), search)
     else:
@@ -84,8 +87,8 @@ def run(
 
 @click.command("exec", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
 @table_options("exec")
-@click.argument("command", type=click.UNPROCESSED)
-@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", type=click.UNPROCESSED, shell_complete=completion.programs)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, shell_complete=completion.files)
 def exec_(command: str, args: tuple[str, ...], environ: dict[str, str], options: Options) -> NoReturn:
     """Run any COMMAND with a display of its own.
 

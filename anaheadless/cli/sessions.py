@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any
+import shutil
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from anaheadless.cli.parameters import CONTEXT, Command, Value
-from anaheadless.errors import LaunchError, printable
+from anaheadless.cli import completion, shell_export
+from anaheadless.cli.parameters import CONTEXT, SHELL_OPTION, Command, Value
+from anaheadless.errors import LaunchError, print_stderr, printable
+from anaheadless.launch import environment
 from anaheadless.launch import run as launch
-from anaheadless.options import DURATION, RunLimits
-from anaheadless.session import leftovers, protocol
+from anaheadless.options import DURATION, SESSION, RunLimits
+from anaheadless.session import discovery, leftovers, protocol
+from anaheadless.system import file_types
+
+if TYPE_CHECKING:
+    from anaheadless.session.manage import SessionInfo
+
+HEADER = f"{'NAME':6} {'PID':>8} {'STATE':8} {'AGE':>9} {'MEM':>5} {'OPENGL':9} {'BY':8} COMMAND"
 
 
 class Area(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -35,7 +45,8 @@ def list_(as_json: bool) -> None:
     """List your running sessions.
 
     Each line shows a session's display, the PID of its program, its state and age, the memory of its X server, where
-    its OpenGL comes from, whether hardware (a GPU) or software draws, and the command of its program.
+    its OpenGL comes from, whether hardware (a GPU) or software draws, and the command of its program. A terminal also
+    shows a header, and lines are cut to its width.
     """
     from anaheadless.session import manage  # only here: psutil is no small import
 
@@ -45,14 +56,22 @@ def list_(as_json: bool) -> None:
 
         click.echo(json.dumps([row.as_dict() for row in found], indent=2))
         return
+    lines = [_line(row) for row in found]
+    if os.isatty(1):
+        width = shutil.get_terminal_size().columns
+        lines = [each[:width] for each in ([HEADER, *lines] if lines else ["no sessions"])]
+    for line in lines:
+        click.echo(line)
+
+
+def _line(row: SessionInfo) -> str:
     import datetime
 
-    for row in found:
-        memory = f"{row.server_memory / 2**20:.0f}M"
-        age = str(datetime.timedelta(seconds=int(row.age)))
-        draws = {True: "hardware", False: "software", None: "-"}[row.hardware]
-        line = f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {draws:8}"
-        click.echo(printable(f"{line} {row.command}"))
+    memory = f"{row.server_memory / 2**20:.0f}M"
+    age = str(datetime.timedelta(seconds=int(row.age)))
+    draws = {True: "hardware", False: "software", None: "-"}[row.hardware]
+    line = f"{row.session:6} {row.target:>8} {row.state:8} {age:>9} {memory:>5} {row.backend:9} {draws:8}"
+    return printable(f"{line} {row.command}")
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -69,7 +88,7 @@ def clean() -> None:
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=completion.sessions)
 @click.option(
     "--grace",
     type=Value(DURATION),
@@ -77,16 +96,39 @@ def clean() -> None:
     default=RunLimits.grace,
     help="Time for the program to end after SIGTERM; then comes SIGKILL.  [default: 10s]",
 )
-def stop(session: str | None, grace: float) -> None:
+@click.option("--unset", is_flag=True, help="Print what makes the calling shell forget the display of start.")
+@SHELL_OPTION
+def stop(session: str | None, grace: float, unset: bool, shell: str) -> None:
     """End a session, and the program that runs in it.
 
     SESSION is a display, such as 4711 or :4711, or the PID of a program. The default is the session of the calling
-    shell, if it is in one.
-    """
+    shell, if it is in one. After start, let the shell forget the display, too:
+
+    \b
+      eval "$(anaheadless stop --unset)"
+      anaheadless stop --unset --shell fish | source
+    """  # noqa: D301
     from anaheadless.session import manage
 
     environ = launch.inherited_environment()
-    manage.stop(manage.find_to_stop(session, environ), grace, environ)
+    current = discovery.current(environ)
+    # After a stop that unset nothing, there is only that left to do.
+    is_over = unset and session is None and current is None and SESSION in environ
+    found = None if is_over else manage.find_to_stop(session, environ)
+    if found is not None:
+        manage.stop(found, grace, environ)
+    if found is not None and (current is None or not found.is_same(current)):
+        return
+    status = found.status if found is not None else None
+    if unset:
+        left = environment.leave(environ, status.original_display if status is not None else "")
+        for line in shell_export.for_shell(shell_export.changes(environ, left), shell):
+            click.echo(os.fsencode(line))
+    elif status is not None and status.purpose == "start":
+        print_stderr(
+            "anaheadless: this shell still has the variables of the display\n"
+            '  To remove them: eval "$(anaheadless stop --unset)"'
+        )
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -103,6 +145,7 @@ def screenshot(args: tuple[str, ...], crop: Any) -> None:
 
     if not 1 <= len(args) <= 2:
         raise click.UsageError("Give one FILE.png, and at most a SESSION before it.")
+    file_types.check(args[-1], file_types.PICTURE)
     found = manage.find(args[0] if args[1:] else None, launch.inherited_environment())
     try:
         camera.save(found.display, f"/proc/{found.keeper}/fd/{protocol.COOKIE}", args[-1], crop)
@@ -114,7 +157,7 @@ def screenshot(args: tuple[str, ...], crop: Any) -> None:
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
-@click.argument("session", required=False)
+@click.argument("session", required=False, shell_complete=completion.sessions)
 @click.option("--web", is_flag=True, help="Show it in a browser instead; needs also websockify and noVNC.")
 def view(session: str | None, web: bool) -> None:
     """Watch and control a session in a VNC viewer.

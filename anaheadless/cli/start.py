@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from anaheadless.cli.parameters import CONTEXT, Configured, Value, table_options
+from anaheadless.cli.parameters import CONTEXT, SHELL_OPTION, Configured, Value, table_options
 from anaheadless.errors import LaunchError
 from anaheadless.launch import run as launch
 from anaheadless.launch import target
@@ -57,12 +57,7 @@ def _parse_pid(text: str) -> int:
     metavar="PID",
     help="Keep the display as long as this process lives.  [default: the calling shell]",
 )
-@click.option(
-    "--shell",
-    type=click.Choice(("sh", "fish", "csh")),
-    default="sh",
-    help="The shell to print for; sh is for bash, dash and zsh, too.  [default: sh]",
-)
+@SHELL_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; null stands for a variable to remove.")
 @click.option(
     "--github",

@@ -17,7 +17,7 @@ from anaheadless.opengl import devices, hardware, rendercheck
 from anaheadless.opengl.candidates import Candidate, Selection, advice
 from anaheadless.opengl.probe import run_probe
 from anaheadless.options import OpenGLRequest, Options
-from anaheadless.system import png
+from anaheadless.system import file_types, png
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.programs import find_program
 from anaheadless.x11.servers.choice import KINDS
@@ -387,8 +387,9 @@ def _with_package(library: str) -> str:
 def _check_writable(path: str) -> None:
     """Check that a file can be written to *path*.
 
-    :raises LaunchError: it can't.
+    :raises LaunchError: it can't, or *path* is named like another type of file.
     """
+    file_types.check(path, file_types.PICTURE)
     is_new = not os.path.lexists(path)
     try:
         # O_NONBLOCK, so as not to wait for the reader of a FIFO.

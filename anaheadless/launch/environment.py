@@ -68,6 +68,24 @@ def build(
     return with_opengl(environ, opengl or Candidate("none"))
 
 
+def leave(base: Mapping[str, str], original_display: str) -> dict[str, str]:
+    """Return *base* without the session that it was in.
+
+    :param original_display: DISPLAY before that session, or empty.
+    """
+    environ = with_opengl(base, Candidate("none"))
+    for name in ("DISPLAY", "XAUTHORITY", "XDG_SESSION_TYPE", SESSION, RENDERER, HARDWARE):
+        environ.pop(name, None)
+    if environ.get(_QT_OPENGL) == "none":
+        del environ[_QT_OPENGL]
+    if original_display:
+        environ.update(DISPLAY=original_display, XDG_SESSION_TYPE="x11")
+    _set_list(
+        environ, "PYTHONPATH", [each for each in environ.get("PYTHONPATH", "").split(":") if each not in ("", SHIM)]
+    )
+    return environ
+
+
 def with_opengl(base: Mapping[str, str], opengl: Candidate) -> dict[str, str]:
     """Return *base* with the variables of *opengl*, and of no other candidate."""
     environ = {**base, **opengl.variables}

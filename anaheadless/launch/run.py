@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from anaheadless.errors import LaunchError, print_stderr
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 DISPLAYS_TO_TRY = 6
+PATIENCE = 1.0  # seconds
 
 
 class Role(Record):
@@ -207,7 +208,7 @@ def _prepare_on_a_display(
             glx, selection = starting.wait_until_ready(), entry.selection
         else:
             # 5c. Let the first candidate start while the X server does; choose, and keep the result for later runs.
-            with find_opengl.first_probe(question, environment_with) as first:
+            with _patience(options, role), find_opengl.first_probe(question, environment_with) as first:
                 glx = starting.wait_until_ready()
                 selection = find_opengl.select(question, environment_with, first)
             # With a recording, the keeper has said more than that the server is ready.
@@ -230,6 +231,28 @@ def _prepare_on_a_display(
         built = environment_with(opengl=chosen, result=result)
         starting.check_keeper()
         return Launch(session, built, selection, entry is not None, glx, server.kind.name)
+
+
+@contextmanager
+def _patience(options: Options, role: Role) -> Iterator[None]:
+    """Say on a terminal what takes so long, if the context takes longer than PATIENCE."""
+    if not role.fork or options.verbose or options.quiet or options.opengl is None or not os.isatty(2):
+        yield
+        return
+    import _thread  # not threading, which is slow to import
+
+    is_over = _thread.allocate_lock()
+    is_over.acquire()
+
+    def wait() -> None:
+        if not is_over.acquire(timeout=PATIENCE):
+            print_stderr("anaheadless: testing OpenGL, once for the next hour; -v shows more")
+
+    _thread.start_new_thread(wait, ())
+    try:
+        yield
+    finally:
+        is_over.release()
 
 
 def _job_gpu(

@@ -39,7 +39,7 @@ def python(name: str, args: Sequence[str], search: Sequence[str]) -> Target:
 def script(name: str, path: str, args: Sequence[str], search: Sequence[str]) -> Target:
     """Resolve a script: a file, ``-`` for standard input, or a directory or zip file with a ``__main__``."""
     if path != "-":
-        _check_script(path)
+        _check_script(path, args, search)
     # Python would take a script that is called -x.py for options of its own.
     guard = ("--",) if path.startswith("-") and path != "-" else ()
     return python(name, (*guard, path, *args), search)
@@ -78,7 +78,9 @@ def _executable(kind: str, name: str, search: Sequence[str]) -> str:
         if os.path.lexists(name):
             raise LaunchError(
                 f"{kind} is not executable: {name}",
-                hint="Check its permissions (chmod +x), and those of the folders above it.",
+                hint=f"A script can do without that: anaheadless run {name}"
+                if name.endswith(".py")
+                else "Check its permissions (chmod +x), and those of the folders above it.",
                 exit_code=NOT_EXECUTABLE,
             )
         hint = _where(name)
@@ -88,9 +90,24 @@ def _executable(kind: str, name: str, search: Sequence[str]) -> str:
             hint="Check its permissions (chmod +x).",
             exit_code=NOT_EXECUTABLE,
         )
+    elif os.path.isfile(name):
+        hint = f"exec looks on PATH only. Did you mean: anaheadless {meant_by((name,), search)}"
     else:
         hint = f"Give its full path, or add its folder to PATH ({os.pathsep.join(search)})."
     raise LaunchError(f"{kind} not found: {name}", hint=hint, exit_code=NOT_FOUND)
+
+
+def meant_by(words: Sequence[str], search: Sequence[str]) -> str:
+    """Return how the command line begins that runs *words*, or nothing: they are no program, and no script."""
+    name, *rest = words
+    is_command = os.sep not in name and find_program(name, search) is not None
+    if is_command and rest and re.fullmatch(r"python[\d.]*", name):
+        return f"run {' '.join(rest[: 2 if rest[0].startswith('-') else 1])}"
+    if name.endswith(".py") or os.path.isdir(name) or (os.path.isfile(name) and not os.access(name, os.X_OK)):
+        return f"run {name}"
+    if os.path.isfile(name):
+        return f"exec {name if os.sep in name else f'./{name}'}"
+    return f"exec {name}" if is_command else ""
 
 
 def _where(path: str) -> str:
@@ -102,12 +119,15 @@ def _where(path: str) -> str:
     return "Check the path." if os.path.isabs(path) else f"Check the path; the working directory is {folder}."
 
 
-def _check_script(path: str) -> None:
+def _check_script(path: str, args: Sequence[str], search: Sequence[str]) -> None:
     try:
         directory = stat.S_ISDIR(os.stat(path).st_mode)
     except OSError as error:
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            raise LaunchError(f"script not found: {path}", hint=_where(path), exit_code=NOT_FOUND) from error
+            hint = _where(path)
+            if os.sep not in path and find_program(path, search) is not None:
+                hint = f"{path} is a command. Did you mean: anaheadless {meant_by((path, *args), search)}"
+            raise LaunchError(f"script not found: {path}", hint=hint, exit_code=NOT_FOUND) from error
         raise LaunchError(
             f"script can't be reached: {path}: {error.strerror}",
             hint="Check the permissions of the folders above it.",

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 
-from anaheadless.errors import LIMITS_HINT, LaunchError
+from anaheadless.errors import LIMITS_HINT, USAGE, LaunchError
 from anaheadless.options import RunLimits, Screen
 from anaheadless.session import keeper_process, leftovers, protocol, server_failure
 from anaheadless.session.server_failure import MESSAGES_LIMIT, NoKeeperError
@@ -242,7 +242,7 @@ def _start(
     recording = None
     if limits.recording:
         is_new = not os.path.lexists(limits.recording)
-        recording = _open_recording(stack, limits.recording), stack.enter_context(memory_file("recorder")).fileno()
+        recording = _open_recording(stack, limits), stack.enter_context(memory_file("recorder")).fileno()
         descriptors[protocol.RECORDER] = recording[1]
         if is_new:
             undo(server_process.remove, limits.recording)
@@ -392,11 +392,19 @@ def _open_output(what: str, path: str) -> BinaryIO:
         ) from error
 
 
-def _open_recording(stack: ExitStack, path: str) -> int:
+def _open_recording(stack: ExitStack, limits: RunLimits) -> int:
+    path = limits.recording
     file = stack.enter_context(_open_output("recording", path)).fileno()
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
         raise LaunchError(
             f"can't write the recording: {path}: it is not a regular file", hint="Choose another --record FILE.mp4."
+        )
+    if status.st_size and not limits.force:
+        raise LaunchError(
+            f"can't write the recording: {path}: there is a film already",
+            hint="To overwrite it: --force.",
+            exit_code=USAGE,
         )
     return file
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from anaheadless.errors import LaunchError
 from anaheadless.options import MAX_SIDE
-from anaheadless.system import png
+from anaheadless.system import file_types, png
 from anaheadless.x11.connection import RefusedError
 from anaheadless.x11.open_display import open_display
 
@@ -45,9 +45,10 @@ def save(display: str, authority: str, path: str, area: tuple[int, int, int, int
 
     :param authority: the X authority file of the display.
     :param area: the part of the screen to save: width, height, and x and y of its upper left corner, in pixels.
-    :raises LaunchError: the server does not answer, or not as expected.
+    :raises LaunchError: the server does not answer, or not as expected; or *path* is named like another type of file.
     :raises OSError: *path* can't be written.
     """
+    file_types.check(path, file_types.PICTURE)
     try:
         width, rows = _capture(display, authority, area)
     except (OSError, ValueError, KeyError, struct.error, RefusedError) as error:

@@ -21,7 +21,7 @@ XVFB = shutil.which("Xvfb") or "Xvfb"
 RUN = "Usage: anaheadless run [OPTIONS] [SCRIPT] [ARGS]...\nTry 'anaheadless run --help' for help.\n\nError: "
 SETTINGS = """\
 screen, dpi, server, wm, server-arg, start-timeout, gl, gpu, no-virtualgl, vgl-display, vgl-no-dlfaker, probe-timeout, \
-fresh, timeout, grace, screenshot-on-timeout, log, record, python, no-shim, supervise, verbose, env."""
+fresh, timeout, grace, screenshot-on-timeout, log, record, force, python, no-shim, supervise, quiet, verbose, env."""
 
 # Arguments, status, standard error: all of it, or words that are in it.
 TABLE: list[tuple[list[str], int, str | list[str]]] = [
@@ -99,10 +99,31 @@ TABLE: list[tuple[list[str], int, str | list[str]]] = [
     ),
     (["run", "--gl", "none", "-m", "nosuch"], 1, ["No module named nosuch"]),
     (
+        ["run", "python3", "hello.py"],
+        127,
+        "anaheadless: script not found: python3\n  python3 is a command. Did you mean: anaheadless run hello.py",
+    ),
+    (["run", "sh"], 127, "anaheadless: script not found: sh\n  sh is a command. Did you mean: anaheadless exec sh"),
+    (
+        ["exec", "hello.py"],
+        127,
+        "anaheadless: command not found: hello.py\n  exec looks on PATH only. Did you mean: anaheadless run hello.py",
+    ),
+    (
+        ["screenshot", "a.JPG"],
+        2,
+        "anaheadless: can't write a.JPG: only .png files can be written\n"
+        "  Name it a.png. To convert it afterwards: ffmpeg -i a.png a.JPG",
+    ),
+    (["doctor", "--render", "a.gif"], 2, ["can't write a.gif: only .png files can be written"]),
+    (["run", "--timeout", "9", "--screenshot-on-timeout", "a.bmp", "hello.py"], 2, ["can't write a.bmp: only .png"]),
+    (["run", "--record", "film.webm", "hello.py"], 2, ["can't write film.webm: only .mp4 files can be written"]),
+    (["run", "--gl", "none", "--record", "old.mp4", "hello.py"], 2, ["old.mp4: there is a film already\n", "--force"]),
+    (
         ["exec", "./hello.py"],
         126,
         "anaheadless: command is not executable: ./hello.py\n"
-        "  Check its permissions (chmod +x), and those of the folders above it.",
+        "  A script can do without that: anaheadless run ./hello.py",
     ),
     (
         ["exec", "--gl", "none", "./noprogram"],
@@ -213,6 +234,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, toml in SCRIPTS.items():
         (folder / f"{name}.py").write_text(f"# /// script\n# [tool.anaheadless]\n# {toml}\n# ///\n")
     os.mkfifo(folder / "fifo")
+    (folder / "old.mp4").write_text("a film")
     return folder
 
 

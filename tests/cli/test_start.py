@@ -73,7 +73,7 @@ def test_a_shell_has_a_display_until_it_ends(program: str, start: str) -> None:
 def test_stop_ends_the_display_and_the_shell_goes_on() -> None:
     output = shell('eval "$($ANAHEADLESS start)"; echo $DISPLAY; $ANAHEADLESS stop; xdpyinfo 2>&1; echo on')
     display, *_, last = output.stdout.splitlines()
-    assert (output.returncode, output.stderr, last) == (0, "", "on")
+    assert (output.returncode, last) == (0, "on")
     assert "unable to open display" in output.stdout
     assert display not in listed_sessions()
 

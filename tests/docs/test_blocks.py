@@ -30,7 +30,7 @@ def commands(name: str) -> list[str]:
 def test_every_block_is_one_that_is_tested() -> None:
     assert set(BLOCKS) == {
         *("install", "install-pipx", "install-conda", "install-dnf", "packages", "own-python"),
-        *("checkout", "contribute"),
+        *("checkout", "contribute", "completion"),
         *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
         *("github", "github-action-start", "github-steps", "github-start", "gitlab-template", "gitlab"),
         *("container", "devcontainer", "window-manager", "servers", "el10"),
@@ -73,6 +73,12 @@ def test_install(home: Path) -> None:
 def test_install_as_a_tool(home: Path) -> None:
     (home / "anaheadless").symlink_to(CHECKOUT)
     assert_well(shell("\n".join(commands("install-pipx")), home))
+
+
+def test_completion(home: Path) -> None:
+    output = shell(f"{BLOCKS['completion']}\n. ~/.bashrc; complete -p anaheadless", home)
+    assert_well(output)
+    assert "_anaheadless_completion" in output.stdout
 
 
 @pytest.mark.parametrize("name", ["install-conda", "install-dnf", "packages"])

@@ -53,7 +53,8 @@ def recorder_of(session: Session) -> psutil.Process:
 def test_a_recording_shows_the_screen(depth: int, pixel: int, colour: tuple[int, int, int], tmp_path: Path) -> None:
     path, log = tmp_path / "film.mp4", tmp_path / "log"
     path.write_bytes(bytes(1 << 20))
-    with hanging("--screen", f"321x123x{depth}", "--record", str(path), "--log", str(log), pixel=pixel) as process:
+    words = ("--screen", f"321x123x{depth}", "--record", str(path), "--force", "--log", str(log))
+    with hanging(*words, pixel=pixel) as process:
         has_pictures(path)
         process.kill()
         log_has(log, "nothing is left")
