@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         vgl_display: str | None
         vgl_dlfaker: bool
         probe_timeout: float
+        require: Sequence[str]
         shim: bool
 
 
@@ -100,6 +101,10 @@ VGL_DISPLAY = re.compile(r"egl\d*|/dev/dri/card\d+|(unix|localhost)?:\d+(\.\d+)?
 GPU_NAME = r"auto|none|\d{1,3}|([0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|GPU-[0-9a-f-]{1,64}"
 
 
+# What a program may draw with, and what it is called.
+INTERFACES = {"glx": "GLX", "egl": "EGL", "vulkan": "Vulkan"}
+
+
 # The kinds of X servers, see anaheadless/x11/servers/; auto is the best one that is installed.
 SERVERS = ("auto", "xvfb", "xwayland", "xvnc", "xorg")
 
@@ -150,6 +155,7 @@ class Options(Record):
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
     :param probe_timeout: seconds that the probe of one candidate may take; all of them may take three times as long.
+    :param require: which of INTERFACES must have drawn.
     :param shim: whether ``import anatomist.headless`` is ours in the target.
     :param fresh: whether to probe OpenGL even where the cache has a result.
     :param limits: the time limit, the log and the recording.
@@ -165,6 +171,7 @@ class Options(Record):
     server_args: tuple[str, ...] = ()
     start_timeout: float = 30.0
     probe_timeout: float = 10.0
+    require: tuple[str, ...] = ()
     shim: bool = True
     fresh: bool = False
     limits: RunLimits = RunLimits()
@@ -406,6 +413,11 @@ TABLE = (
         "Time for the test of one OpenGL candidate; all of them together get three times as long.",
         in_python=True,
     ),
+    Option(
+        "require", LIST, (), OPENGL,
+        "Start your program only if this has drawn, too; repeatable. With --gl hardware, it must be on a GPU.",
+        in_python=True, metavar="|".join(INTERFACES), plain=False,
+    ),
     Option("fresh", FLAG, False, OPENGL, "Test OpenGL again, even if it was tested within the last hour."),
     Option(
         "timeout", DURATION, None, LIMITS, "End your program after this time: 90, 90s, 1.5m, 2h.",
@@ -467,6 +479,11 @@ def build(values: Mapping[str, Any]) -> Options:
         )
     if given["gpu"] == "none" and given["gl"] in ("hardware", "virtualgl", "nvidia"):
         raise ValueError(f"--gpu none and --gl {given['gl']} contradict each other (in Python: gpu and gl).")
+    for name in given["require"]:
+        if name not in INTERFACES:
+            raise ValueError(f"require: {name!r} is not one of {', '.join(map(repr, INTERFACES))}.")
+    if given["gl"] == "none" and "glx" in given["require"]:
+        raise ValueError("--gl none and --require glx contradict each other (in Python: gl and require).")
     opengl = None
     if given["gl"] != "none":
         opengl = OpenGLRequest(
@@ -477,7 +494,7 @@ def build(values: Mapping[str, Any]) -> Options:
         )
     timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
     limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "", given["force"])
-    same = ("screen", "dpi", "server", "wm", "gpu", "server_args", "start_timeout", "probe_timeout")
+    same = ("screen", "dpi", "server", "wm", "gpu", "server_args", "start_timeout", "probe_timeout", "require")
     flags = ("shim", "fresh", "supervise", "quiet", "verbose")
     others = {name: given[name] for name in same + flags}
     return Options(opengl=opengl, limits=limits, **others)

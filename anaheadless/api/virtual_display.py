@@ -86,7 +86,7 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Unpack[
     :param options: the options of the command line: ``screen="1280x1024x24"`` (pixels, and bits), ``dpi`` (dots per
         inch), ``server="auto"``, ``server_args=()``, ``wm="none"``, ``gl="auto"``, ``gpu="auto"``, ``virtualgl=True``,
         ``vgl_display``, ``vgl_dlfaker=True``, ``start_timeout=30.0`` and ``probe_timeout=10.0`` (seconds),
-        ``shim=True``.
+        ``require=()`` (such as ``["egl"]``), ``shim=True``.
     :raises LaunchError: the display can't be started, or no OpenGL draws on it; no processes or files remain.
     :raises ValueError: an option has a wrong value; likewise TypeError.
     """

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from anaheadless import __version__, packages
 from anaheadless.diagnostics import inspection
 from anaheadless.errors import LaunchError
+from anaheadless.launch import requirements
 from anaheadless.launch import run as launch
-from anaheadless.opengl import devices, hardware, rendercheck
+from anaheadless.opengl import devices, hardware, offscreen, rendercheck
 from anaheadless.opengl.candidates import Candidate, Selection, advice
 from anaheadless.opengl.probe import run_probe
-from anaheadless.options import OpenGLRequest, Options
+from anaheadless.options import INTERFACES, OpenGLRequest, Options
 from anaheadless.system import file_types, png
 from anaheadless.system.memfile import memory_file
 from anaheadless.system.programs import find_program
@@ -64,6 +65,8 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         "devices": [],
         "gpu": "",
         "egl_devices": [],
+        "vulkan_devices": [],
+        "offscreen": [],
         "servers": [],
         "virtualgl": host.virtualgl and {"folder": host.virtualgl.folder, "vglrun": host.virtualgl.vglrun},
         "mesa_folder": hardware.find_mesa(environ),
@@ -82,6 +85,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report["display"] = {"error": error.message, "details": list(error.details)}
         report["advice"].append(error.hint)
         report.update(_inspect(python, dict(environ), report["python"]))
+        _add_offscreen(report, options, environ, python)
         add_devices(report, gpus)
         report["advice"] += _qt_advice(report["qt"])
         return report
@@ -95,13 +99,15 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
             "why": ready.server_reason,
         }
         report.update(_inspect(python, ready.environ, report["python"]))
+        lacking = _add_offscreen(report, options, ready.environ, python)
         add_devices(report, gpus)
         if ready.selection is not None:
             no_gpu = devices.why_none(gpus, devices.own_groups())
             add_selection(report, ready.selection, options.opengl or OpenGLRequest(), no_gpu)
             if picture is not None and ready.selection.chosen is not None:
                 _save_picture(picture, ready.selection.chosen, python, ready.environ, options.probe_timeout)
-        report["starts"] = ready.selection is None or ready.selection.chosen is not None
+        draws = ready.selection is None or ready.selection.chosen is not None
+        report["starts"] = draws and not lacking
         report["works"] = report["starts"] and not _broken_bindings(report["qt"])
         report["advice"] += _qt_advice(report["qt"])
     finally:
@@ -206,11 +212,11 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         plugin = f"lacks {lacks}" if lacks else ("loads" if binding["xcb_plugin"] else "not found")
         yield Finding("target", plugin == "loads", f"{binding['name']}: xcb platform plugin {plugin}")
     for candidate in report["candidates"]:
-        drawn = candidate["result"] == "drawn"
-        text = f"{candidate['renderer']} ({'hardware' if candidate['hardware'] else 'software'})" if drawn else (
-            f"{candidate['result']}: {candidate['message']}"
-        )  # fmt: skip
-        yield Finding("candidates", drawn, f"{candidate['label']}: {text}, {candidate['seconds']:.2f} s")
+        yield Finding("candidates", *_drawing(candidate["label"], candidate))
+    for test in report["offscreen"]:
+        label = f"{INTERFACES[test['interface']]} {test['way']}".rstrip()
+        good, text = _drawing(label, test)
+        yield Finding("EGL and Vulkan", good or None, text)  # few programs need them
     choice = report["choice"]
     kind = "hardware" if choice and choice["hardware"] else "software"
     text = f"would use {choice['label']}, {kind}: {choice['why']}" if choice else (
@@ -222,6 +228,15 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("run", report["works"], text)
     for line in report["advice"]:
         yield Finding("advice", None, line)
+
+
+def _drawing(label: str, test: Mapping[str, Any]) -> tuple[bool, str]:
+    """Return whether a test has drawn, and its result in words."""
+    drawn = test["result"] == "drawn"
+    text = f"{test['result']}: {test['message']}"
+    if drawn:
+        text = f"{test['renderer']} ({'hardware' if test['hardware'] else 'software'})"
+    return drawn, f"{label}: {text}, {test['seconds']:.2f} s"
 
 
 def _tool(name: str, environ: Mapping[str, str], host: hardware.HostCapabilities, options: Options) -> dict[str, Any]:
@@ -262,7 +277,7 @@ def _output_of(command: list[str], environ: Mapping[str, str]) -> str:
 
 
 def _inspect(python: str, environ: dict[str, str], interpreter: dict[str, Any]) -> dict[str, Any]:
-    """Ask the target's interpreter for its version, EGL devices and Qt bindings."""
+    """Ask the target's interpreter for its version and Qt bindings."""
     try:
         # Only the last line: a sitecustomize may print something before.
         found = json.loads(_output_of([python, inspection.__file__], environ).strip().rpartition("\n")[2])
@@ -271,9 +286,32 @@ def _inspect(python: str, environ: dict[str, str], interpreter: dict[str, Any]) 
         return {"python": {**interpreter, "error": reason}}
     return {
         "python": {**interpreter, "version": found["python"]},
-        "egl_devices": found["egl_devices"],
         "qt": found["qt"],
     }
+
+
+def _add_offscreen(report: dict[str, Any], options: Options, environ: Mapping[str, str], python: str) -> bool:
+    """Add to *report* what EGL and Vulkan have drawn; return whether something is required that has not."""
+    if "error" in report["python"]:
+        return False
+    lacking = False
+    for interface in offscreen.DRAWN:
+        found = offscreen.examine(interface, python, environ, options.probe_timeout)
+        report[f"{interface}_devices"] = list(found.devices)
+        report["offscreen"] += [
+            {
+                "interface": interface,
+                "way": way,
+                "result": result.outcome,
+                "hardware": result.hardware,
+                **{name: getattr(result, name) for name in ("message", "vendor", "renderer", "version", "seconds")},
+            }
+            for way, result in found.results
+        ]
+        if interface in options.require and (error := requirements.failure(found, options)):
+            lacking = True
+            report["advice"].append(f"{error.message}. {error.hint}")
+    return lacking
 
 
 def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLRequest, no_gpu: str = "") -> None:
@@ -309,14 +347,7 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
         why = "the first that draws on hardware"
     else:
         why = "the first that draws; none does on hardware"
-        if any(not device["software"] for device in report["egl_devices"]) or any(
-            device["usable"] for device in report["devices"]
-        ):
-            report["advice"].append(
-                "There is a GPU, but the X server has no GLX on it. With VirtualGL, every program here could use it. A "
-                "program that can draw through EGL by itself (VTK from 9.4 on) is faster with --gl none, or without "
-                "anaheadless."
-            )
+        report["advice"] += _unused_gpu(report)
     if selection.chosen.warning:
         report["advice"].append(selection.chosen.warning)
     report["choice"] = {
@@ -326,6 +357,21 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
         "hardware": result.hardware,
         "why": why,
     }
+
+
+def _unused_gpu(report: Mapping[str, Any]) -> list[str]:
+    """Say what to do where OpenGL on the display is software although there is a GPU."""
+    by_egl = next((test for test in report["offscreen"] if test["interface"] == "egl" and test["hardware"]), None)
+    if by_egl is None and not any(device["usable"] for device in report["devices"]):
+        return []
+    if by_egl is None:
+        return ["There is a GPU, but no OpenGL that reaches it: neither GLX on the display nor EGL draws on it."]
+    advice = (
+        f"EGL draws on a GPU ({by_egl['renderer']}), but OpenGL on the display does not. With VirtualGL, every program "
+        "here could use the GPU. Some draw through EGL by themselves: VTK from 9.4 on, and so PyVista, with --gl none; "
+        "MuJoCo with MUJOCO_GL=egl; PyOpenGL with PYOPENGL_PLATFORM=egl. --require egl makes sure that EGL draws."
+    )
+    return [advice]
 
 
 def add_devices(report: dict[str, Any], gpus: list[devices.Gpu]) -> None:

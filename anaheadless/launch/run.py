@@ -148,6 +148,10 @@ def start(
                 raise no_opengl(options, ready.selection, without, ready.gpu)
             if ready.selection.chosen.warning:
                 print_stderr(f"anaheadless: {ready.selection.chosen.warning}")
+        if options.require:
+            from anaheadless.launch import requirements  # only here: most runs require nothing
+
+            requirements.check(options, python or this_python(), ready.environ)
     except BaseException:
         ready.session.close()
         raise

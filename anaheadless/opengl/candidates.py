@@ -15,8 +15,8 @@ from anaheadless.system.light_stdlib import Record
 
 # GL_RENDERER of renderers on the CPU contains one of these. VirtualGL and the GLX vendor don't tell.
 _SOFTWARE_RENDERERS = (
-    *("llvmpipe", "softpipe", "swrast", "swr", "lavapipe", "mesa x11", "mesa offscreen"),
-    *("software rasterizer", "basic render driver"),
+    *("llvmpipe", "softpipe", "swrast", "swr", "lavapipe", "swiftshader", "mesa x11"),
+    *("mesa offscreen", "software rasterizer", "basic render driver"),
 )
 
 # Words in the messages of drivers when the interpreter's own, older libstdc++ was loaded before theirs (conda-eda#312,

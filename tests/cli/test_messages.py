@@ -21,7 +21,8 @@ XVFB = shutil.which("Xvfb") or "Xvfb"
 RUN = "Usage: anaheadless run [OPTIONS] [SCRIPT] [ARGS]...\nTry 'anaheadless run --help' for help.\n\nError: "
 SETTINGS = """\
 screen, dpi, server, wm, server-arg, start-timeout, gl, gpu, no-virtualgl, vgl-display, vgl-no-dlfaker, probe-timeout, \
-fresh, timeout, grace, screenshot-on-timeout, log, record, force, python, no-shim, supervise, quiet, verbose, env."""
+require, fresh, timeout, grace, screenshot-on-timeout, log, record, force, python, no-shim, supervise, quiet, \
+verbose, env."""
 
 # Arguments, status, standard error: all of it, or words that are in it.
 TABLE: list[tuple[list[str], int, str | list[str]]] = [

@@ -35,6 +35,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "gpu": ("0000:01:00.0", "0000:01:00.0"),
     "vgl-display": ("egl1", "egl1"),
     "probe-timeout": ("7", 7),
+    "require": ("egl", ["egl"]),
     "timeout": ("1.5m", 90.0),
     "grace": ("3", 3.0),
 }

@@ -137,17 +137,14 @@ def test_a_broken_libgl_is_said_with_advice(arguments: list[str], result: str, a
 
 
 @pytest.mark.parametrize(
-    ("device", "renderer", "advised"),
-    [
-        ({"file": "/dev/dri/card0", "software": False}, "llvmpipe", True),
-        ({"file": None, "software": True}, "llvmpipe", False),
-        ({"file": "/dev/dri/card0", "software": False}, "AMD Radeon", False),
-    ],
+    ("by_egl", "renderer", "advised"),
+    [("AMD Radeon", "llvmpipe", True), ("llvmpipe", "llvmpipe", False), ("AMD Radeon", "AMD Radeon", False)],
     ids=["GPU but software GLX", "no GPU", "GPU that draws"],
 )
-def test_a_gpu_that_only_egl_reaches_is_told_of(device: dict[str, Any], renderer: str, advised: bool) -> None:
+def test_a_gpu_that_only_egl_reaches_is_told_of(by_egl: str, renderer: str, advised: bool) -> None:
     """VTK from 9.4 on, and what else chooses EGL by itself, is better off without a display then."""
-    found: dict[str, Any] = {"egl_devices": [device], "devices": [], "advice": []}
+    test = {"interface": "egl", "renderer": by_egl, "hardware": by_egl != "llvmpipe"}
+    found: dict[str, Any] = {"offscreen": [test], "devices": [], "advice": []}
     native = candidates.Candidate("native")
     selection = candidates.Selection(native, ((native, candidates.ProbeResult("drawn", renderer=renderer)),))
     doctor.add_selection(found, selection, OpenGLRequest())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from anaheadless.system import libraries
 from tests.support.helpers import PROGRAMS, gcc
 
@@ -37,12 +39,23 @@ def broken_gl(folder: Path, *arguments: str) -> Path:
 
 def renamed_gl(folder: Path, *arguments: str) -> dict[str, str]:
     """The variables for an OpenGL that draws, and says that a GPU does (programs/renamed_gl.c)."""
-    system = libraries.find_library("libGL.so.1")
-    assert system is not None
+    return _in_front(folder, "libGL.so.1", "renamed_gl.c", *arguments)
+
+
+def changed_egl(folder: Path, *arguments: str) -> dict[str, str]:
+    """The variables for an EGL that draws, but for what *arguments* change (programs/changed_egl.c)."""
+    return _in_front(folder, "libEGL.so.1", "changed_egl.c", *arguments)
+
+
+def _in_front(folder: Path, name: str, source: str, *arguments: str) -> dict[str, str]:
+    """The variables for a library of ours in front of the system's, of which it uses a copy."""
+    system = libraries.find_library(name)
+    if system is None:
+        pytest.skip(f"{name} is not installed")
+    other = f"{name[:-1]}9"
     folder.mkdir(parents=True, exist_ok=True)
-    drawing = folder / "libGL.so.9"
-    drawing.write_bytes(Path(system).read_bytes().replace(b"libGL.so.1\0", b"libGL.so.9\0"))
-    library(folder / "libGL.so.1", PROGRAMS / "renamed_gl.c", "-Wl,--no-as-needed", str(drawing), *arguments)
+    (folder / other).write_bytes(Path(system).read_bytes().replace(f"{name}\0".encode(), f"{other}\0".encode()))
+    library(folder / name, PROGRAMS / source, "-Wl,--no-as-needed", str(folder / other), *arguments)
     return {"LD_LIBRARY_PATH": str(folder)}
 
 

@@ -1,0 +1,52 @@
+"""What a program requires beside the OpenGL of its display: EGL and Vulkan that draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from anaheadless.errors import LaunchError, print_stderr
+from anaheadless.opengl import offscreen
+from anaheadless.opengl.offscreen import Offscreen
+from anaheadless.options import INTERFACES, Options
+
+PACKAGES = {"egl": "libegl1 and libegl-mesa0", "vulkan": "libvulkan1 and mesa-vulkan-drivers"}
+
+
+def check(options: Options, python: str, environ: Mapping[str, str]) -> None:
+    """Check that all that is required draws in the target's interpreter and environment.
+
+    GLX has been tested before.
+
+    :raises LaunchError: something does not.
+    """
+    for interface in offscreen.DRAWN:
+        if interface in options.require:
+            first = wanted_hardware(options) is None
+            found = offscreen.examine(interface, python, environ, options.probe_timeout, first=first)
+            if options.verbose:
+                for line in found.lines():
+                    print_stderr(f"anaheadless: {line}")
+            if error := failure(found, options):
+                raise error
+
+
+def wanted_hardware(options: Options) -> bool | None:
+    """Return whether what is required must be on hardware, or in software; None if it may be either."""
+    return {"hardware": True, "software": False}.get(options.opengl.backend if options.opengl else "")
+
+
+def failure(found: Offscreen, options: Options) -> LaunchError | None:
+    """Return the error that says that *found* is not what is required, or None if it is."""
+    wanted, title = wanted_hardware(options), INTERFACES[found.interface]
+    if found.drawn(wanted):
+        return None
+    message = f"no {title}: nothing could be drawn"
+    hint = f"Install it (Debian: {PACKAGES[found.interface]}), or a driver for your GPU that has it."
+    if found.drawn():
+        message = f"no {title} on hardware" if wanted else f"no {title} in software"
+        hint = "A GPU needs its own driver." if wanted else "Only a GPU has drawn."
+    return LaunchError(
+        message,
+        details=tuple(found.lines()),
+        hint=f"{hint} To go without {title}: leave out --require {found.interface}. To see more: anaheadless doctor.",
+    )
