@@ -432,7 +432,8 @@ TABLE = (
         metavar="FILE.png", plain=False,
     ),
     Option(
-        "log", FILE, None, LIMITS, "Append the session's events and the X server's messages to this file.",
+        "log", FILE, None, LIMITS,
+        "Append the session's events and the X server's messages to this file; to FILE.jsonl, as lines of JSON.",
         (*_LAUNCHES, "map", "start"), plain=False,
     ),
     Option(

@@ -87,22 +87,42 @@ def print_stderr(text: str) -> None:
         await_exit(child, PRINT_SECONDS)
 
 
-def log(event: str) -> None:
-    """Append a line to the log."""
-    # Whoever reads it may do so in a terminal.
-    event = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in event)
-    text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} anaheadless: {event}\n"
+class Log:
+    """How the log is written: lines for people, or JSON."""
+
+    as_json = False
+
+
+def log(event: str, source: str = "") -> None:
+    """Append a line to the log.
+
+    :param source: who has said that, if it is not the keeper.
+    """
+    if Log.as_json:
+        import json  # only here: the keeper stays in memory for hours
+
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        line = {"time": f"{now[:-2]}:{now[-2:]}", "keeper": os.getpid(), "source": source or "keeper", "event": event}
+        text = json.dumps(line)
+    else:
+        # Whoever reads it may do so in a terminal.
+        event = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in event)
+        text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} anaheadless: {f'{source}: ' if source else ''}{event}"
     with suppress(OSError):  # its disk is full: no reason to leave a server behind
-        os.write(LOG, text.encode(errors="surrogateescape"))
+        os.write(LOG, f"{text}\n".encode(errors="surrogateescape"))
 
 
-def log_output(output: int, who: str, harmless: tuple[str, ...] = ()) -> None:
+def log_output(output: int, source: str, harmless: tuple[str, ...] = ()) -> None:
     """Append to the log what the server or the recorder has said.
 
     :param output: the memfd that holds it.
     :param harmless: the beginnings of lines to leave out.
     """
     with suppress(OSError):
-        for line in os.pread(output, 1 << 16, 0).decode(errors="replace").splitlines():
-            if not line.startswith(harmless):
-                log(f"{who}: {line}")
+        log_lines(os.pread(output, 1 << 16, 0), source, harmless)
+
+
+def log_lines(said: bytes, source: str, harmless: tuple[str, ...] = ()) -> None:
+    for line in said.decode(errors="replace").splitlines():
+        if not line.startswith(harmless):
+            log(line, source)

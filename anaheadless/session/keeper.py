@@ -1,9 +1,9 @@
 """The resident process of a session: starts the X server, ends it when the target has ended, leaves nothing.
 
 It runs alone, as ``python -I -S -c KEEPER_BOOTSTRAP keeper.py DISPLAY TARGET_PID TARGET_START TARGET_PIDFD SOCKET
-COOKIE_FILE LISTENERS INHERITED VARIABLES SIZE START_TIMEOUT TIMEOUT GRACE SCREENSHOT WM_WORDS [WINDOW_MANAGER]... WORDS
-[RECORDER]... SERVER [ARGUMENT]...``, on the standard library and little of it, since it stays for as long as the
-target. Whoever starts it gives it these descriptors:
+COOKIE_FILE LISTENERS INHERITED VARIABLES SIZE START_TIMEOUT TIMEOUT GRACE SCREENSHOT LOG_FORMAT WM_WORDS
+[WINDOW_MANAGER]... WORDS [RECORDER]... SERVER [ARGUMENT]...``, on the standard library and little of it, since it
+stays for as long as the target. Whoever starts it gives it these descriptors:
 
 ====  ==========================================================================================
 0     /dev/null
@@ -15,7 +15,7 @@ target. Whoever starts it gives it these descriptors:
 5     the X authority file: COOKIE_FILE, whose POSIX lock names the keeper for as long as it lives, and which is
       removed at the end; or a memfd, where that is empty
 6     the session's status, a memfd that launcher and keeper append to
-7     the log
+7     the log; LOG_FORMAT is ``json`` or empty
 8     the launcher's standard error, until the server is ready; with a TIMEOUT, until the end
 10    the recorder's messages, a memfd; only where there is one
 11    a pidfd of the target; only where TARGET_PIDFD says so
@@ -59,8 +59,10 @@ from anaheadless.session.helpers import (
     REPORT_FAILURE_CODE,
     SCREENSHOT_CODE,
     WINDOW_MANAGER_CODE,
+    Log,
     await_exit,
     log,
+    log_lines,
     log_output,
     print_stderr,
     run_helper,
@@ -142,7 +144,8 @@ class Keeper:
 
     def __init__(self, argv: list[str]) -> None:
         self.display, target, start, pidfd, self.socket_path, self.cookie_file, listeners, *rest = argv
-        inherited, variables, size, start_timeout, timeout, grace, self.screenshot, wm_words, *rest = rest
+        inherited, variables, size, start_timeout, timeout, grace, self.screenshot, log_format, wm_words, *rest = rest
+        Log.as_json = log_format == "json"
         self.window_manager_command = rest[: int(wm_words)] if wm_words else None
         words, *rest = rest[int(wm_words or 0) :]
         self.target = processes.Process(int(target), start, int(pidfd) if pidfd else None)
@@ -328,12 +331,20 @@ class Keeper:
             if not stat.S_ISREG(os.stat(self.screenshot).st_mode):  # a FIFO may keep its writer waiting
                 log(f"the screen is not saved: {self.screenshot} is not a regular file")
                 return
+        words = [self.display, f"/proc/{os.getpid()}/fd/{COOKIE}", self.screenshot]
+        try:
+            said, output = os.pipe()
+        except OSError as error:  # no descriptors are left
+            log(f"the screen could not be saved: {error.strerror}")
+            return
         os.umask(self.mask)
         try:
-            words = [self.display, f"/proc/{os.getpid()}/fd/{COOKIE}", self.screenshot]
-            saved = run_helper(SCREENSHOT_CODE, words, LOG, self.target.is_alive)
+            saved = run_helper(SCREENSHOT_CODE, words, output, self.target.is_alive)
         finally:
             os.umask(0o077)
+            os.close(output)
+        log_lines(os.read(said, 1 << 16), "screenshot")
+        os.close(said)
         log(f"the screen is saved as {self.screenshot}" if saved else "the screen could not be saved")
 
 

@@ -316,6 +316,7 @@ def _keeper_arguments(
         *(display_number.socket_path(number), cookie_file, str(2 if activate else 0)),
         *(_inherited(kind.descriptors, activate), _variables(kind, activate), size),
         *(str(options.start_timeout), str(limits.timeout), str(limits.grace), limits.screenshot),
+        "json" if limits.log.endswith(".jsonl") else "",
         *([""] if options.window_manager is None else [str(len(options.window_manager)), *options.window_manager]),
         *(str(len(recorder_command)), *recorder_command),
         *command,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,34 @@ def test_warnings_of_xkbcomp_are_logged_only_when_the_server_fails(fails: bool, 
     # The real server may have warnings of its own.
     passed_on = [line for line in log_lines(log) if line.startswith("X server: ")]
     assert passed_on == [f"X server: {line}" for line in ("before", *(WARNINGS if fails else []), "after")]
+
+
+@pytest.mark.server("xvfb")
+def test_a_log_whose_name_ends_in_jsonl_is_json(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"before": true}\n')
+    environ = wrapped_xvfb(tmp_path, r"""printf 'a "quoted" \\ \033 \303\244\n' >&2""")
+    words = ("--timeout", ".2", "--screenshot-on-timeout", "there/x.png", "--log", log)
+    (tmp_path / "there").mkdir()
+    job = "rmdir there; exec sleep 60"
+    assert run(*EXEC, *words, "sh", "-c", job, cwd=tmp_path, env=environ).returncode == -signal.SIGTERM
+    wait_until(lambda: "nothing is left" in log.read_text())
+    before, *lines = map(json.loads, log.read_text().splitlines())
+    assert before == {"before": True}
+    for line in lines:
+        assert line.keys() == {"time", "keeper", "source", "event"}
+        assert abs(datetime.fromisoformat(line["time"]).timestamp() - log.stat().st_mtime) < 60
+    assert len({line["keeper"] for line in lines}) == 1
+    assert re.fullmatch(r"display :\d+ for process \d+: X server \d+, keeper \d+", lines[0]["event"])
+    said = [line["event"] for line in lines if line["source"] == "screenshot"]
+    assert said[0] == "Traceback (most recent call last):"  # what another process says is no line of its own
+    assert [(line["source"], line["event"]) for line in lines if line["source"] != "screenshot"][1:] == [
+        ("keeper", "the screen could not be saved"),
+        ("keeper", f"PID {lines[0]['event'].split()[4][:-1]} was still running after 0.2s: SIGTERM"),
+        ("keeper", "the target has ended"),
+        ("X server", 'a "quoted" \\ \x1b ä'),
+        ("keeper", "nothing is left"),
+    ]
 
 
 def test_a_killed_server_is_logged(tmp_path: Path) -> None:
