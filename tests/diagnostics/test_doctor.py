@@ -207,15 +207,15 @@ def test_its_status_is_what_a_pyqt_program_would_meet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "__init__.py"], ids=["left over", "installed"])
 def test_a_binding_without_a_platform_plugin_is_none(name: str, tmp_path: Path) -> None:
-    """A folder alone is no binding; one that is there would abort."""
-    (tmp_path / "PySide2").mkdir()
-    (tmp_path / "PySide2" / (name or "sip.so")).touch()
+    """A folder alone is no binding; one that is there would abort. Of Qt 6: a system's own Qt 5 may have the plugin."""
+    (tmp_path / "PySide6").mkdir()
+    (tmp_path / "PySide6" / (name or "sip.so")).touch()
     environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
     found = report(env=environ, status=1 if name else 0)
-    assert [binding["xcb_plugin"] for binding in found["qt"] if binding["name"] == "PySide2"] == (
+    assert [binding["xcb_plugin"] for binding in found["qt"] if binding["name"] == "PySide6"] == (
         [None] if name else []
     )
-    assert any(line.startswith("PySide2: ") for line in found["advice"]) is bool(name)
+    assert any(line.startswith("PySide6: ") for line in found["advice"]) is bool(name)
     environ["QT_QPA_PLATFORM_PLUGIN_PATH"] = os.path.dirname(found["qt"][0]["xcb_plugin"])
     report(env=environ)
 
