@@ -16,12 +16,14 @@ demo: system .venv/installed ## draw a picture on this machine: brain.png
 test: test-system .venv/installed-for-tests ## run the tests; ARGS go to pytest: make test ARGS=tests/cli
 	$(BIN)/python $(PYTEST) $(ARGS)
 
-# Counting makes a test slow, so only some are run, see tests/conftest.py.
+# Most of these tests wait for most of their time, so more of them run at once than there are CPUs.
 test-servers: test-system .venv/installed-for-tests ## run the tests of sessions and displays with each other kind of X server
 	for server in xwayland xvnc xorg; do \
-	    ANAHEADLESS_SERVER=$$server $(BIN)/python $(PYTEST) tests/session tests/x11 tests/end_to_end $(ARGS) || exit 1; \
+	    ANAHEADLESS_SERVER=$$server $(BIN)/python $(PYTEST) -n 4 -m 'not soak and not any_server' \
+	        tests/session tests/x11 tests/end_to_end $(ARGS) || exit 1; \
 	done
 
+# Counting makes a test slow, so only some are run, see tests/conftest.py.
 coverage: test-system .venv/installed-for-tests ## check how much of the code the tests run
 	rm -rf build/coverage
 	$(BIN)/coverage run $(PYTEST) -m 'counted and not soak'

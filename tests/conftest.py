@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 
 import anaheadless.session.keeper
 from anaheadless.session.discovery import parse_command
-from tests.support.helpers import PROGRAMS, User, wait_until
+from tests.support.helpers import PROGRAMS, User, chosen_server, wait_until
 from tests.support.maps import Maps
 from tests.support.namespaces import CAN_UNSHARE, PrivateTmp, private
 
@@ -125,7 +125,7 @@ def users() -> Iterator[list[User]]:
             shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
         hold = shutil.copy(PROGRAMS / "hold.py", folder)
         folder.chmod(0o755)
-        environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(folder)}
+        environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(folder), **chosen_server()}
         each: list[dict[str, Any]] = [
             {"user": uid, "group": uid, "extra_groups": [], "cwd": "/", "env": environ} for uid in uids
         ]

@@ -39,8 +39,15 @@ def test_programs_that_start_at_once_have_displays_of_their_own(launches: int) -
             painter.communicate()
 
 
-@pytest.mark.parametrize("launches", [300, pytest.param(3000, marks=pytest.mark.soak)])
-def test_hundreds_of_launches_in_a_row_are_quiet(launches: int) -> None:
+@pytest.mark.parametrize(
+    "launches",
+    [
+        pytest.param(30, marks=pytest.mark.server("xwayland", "xvnc", "xorg")),
+        pytest.param(300, marks=pytest.mark.any_server),
+        pytest.param(3000, marks=pytest.mark.soak),
+    ],
+)
+def test_many_launches_in_a_row_are_quiet(launches: int) -> None:
     for _ in range(launches):
         output = run("run", "--gl", "none", "-c", "print('drawn')")
         assert (output.returncode, output.stdout, output.stderr) == (0, "drawn\n", "")

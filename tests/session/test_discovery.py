@@ -20,6 +20,8 @@ from tests.support.displays import parts
 from tests.support.helpers import PATIENCE, remove_socket, run_python, wait_until
 from tests.support.strategies import WORDS
 
+pytestmark = pytest.mark.any_server
+
 STATUS = SessionStatus(2, "native", "llvmpipe (LLVM 15.0.6, 256 bits)", ":0")
 
 

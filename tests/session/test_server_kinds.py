@@ -13,6 +13,8 @@ from anaheadless.x11.servers.kind import ServerKind
 from tests.support.helpers import ANAHEADLESS, assert_refused, holding, listed_sessions, log_lines, run, write_program
 from tests.support.server_kinds import installed
 
+pytestmark = pytest.mark.any_server
+
 BARE = ("run", "--gl", "none")
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 

@@ -155,6 +155,11 @@ def wrapped_xvfb(folder: Path, lines: str) -> dict[str, str]:
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
 
+def chosen_server() -> dict[str, str]:
+    """Return the variable by which a test run chooses the kind of X server, for environments made from nothing."""
+    return {name: value for name, value in os.environ.items() if name == "ANAHEADLESS_SERVER"}
+
+
 def listed_sessions() -> dict[str, dict[str, object]]:
     """Return what ``anaheadless list`` shows, by display."""
     output = run("list", "--json")

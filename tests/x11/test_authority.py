@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from anaheadless.x11.authority import authority, find_cookie
 from tests.support.strategies import WORDS
 
+pytestmark = pytest.mark.any_server
+
 LOCAL, WILD, INTERNET = 256, 65535, 0  # families of addresses
 
 

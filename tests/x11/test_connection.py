@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from anaheadless.x11.connection import RefusedError, connect, has_extension
 
+pytestmark = pytest.mark.any_server
+
 
 @contextlib.contextmanager
 def answering(answer: bytes) -> Iterator[str]:

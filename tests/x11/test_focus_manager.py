@@ -22,6 +22,8 @@ from tests.support.helpers import PATIENCE, wait_until
 from tests.support.windows import Windows, windows
 from tests.support.x_servers import Server, x_server
 
+pytestmark = pytest.mark.any_server
+
 ADD, REMOVE, TOGGLE = 1, 0, 2
 QT = """\
 import sys

@@ -21,6 +21,8 @@ from anaheadless.x11.null_compositor import (
     NullCompositor,
 )
 
+pytestmark = pytest.mark.any_server
+
 LONGEST_ANSWER = 30  # bytes for each byte that was sent: the list of globals answers a message of 12 bytes
 REGISTRY, COMPOSITOR, SHM, SHELL, OUTPUT, SURFACE, POOL, BUFFER, CALLBACK, ROLE, TOPLEVEL = range(2, 13)
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from anaheadless.x11.screenshot import Format, parse_setup, to_rgb
 
+pytestmark = pytest.mark.any_server
+
 RED_GREEN_BLUE = {
     "888": (4, (0xFF0000, 0x00FF00, 0x0000FF)),
     "888, the other way round": (4, (0x0000FF, 0x00FF00, 0xFF0000)),

@@ -10,6 +10,8 @@ import pytest
 from anaheadless.options import DEPTHS, Screen
 from anaheadless.x11.servers.choice import KINDS, NoServerError, ServerRequest, choose_server
 
+pytestmark = pytest.mark.any_server
+
 ALL = "xvfb xwayland xvnc xorg"
 GPU = "/dev/dri/renderD128"
 WIDE, TINY, DEEP, SHALLOW = Screen(20000, 200), Screen(1, 1), Screen(640, 480, 30), Screen(640, 480, 16)

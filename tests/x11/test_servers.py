@@ -26,6 +26,8 @@ from anaheadless.x11.servers.kind import ServerCall, ServerKind, find
 from tests.support.helpers import PATIENCE, run
 from tests.support.server_kinds import installed, output, running
 
+pytestmark = pytest.mark.any_server
+
 SILENCE = 2.0
 CALL = ServerCall("", 0, Screen(640, 480))
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

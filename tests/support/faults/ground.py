@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support.helpers import chosen_server
+
 CHECKOUT = Path(__file__).resolve().parents[3]
 PROGRAMS = CHECKOUT / "tests" / "support" / "programs"
 WORK = Path("/mnt")  # ours: homes, caches, and what was said
@@ -147,6 +149,7 @@ class User(NamedTuple):
     def environ(self, home: Path, cache: Path, with_runtime_folder: bool) -> dict[str, str]:
         environ = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_CACHE_HOME": str(cache)}
         environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        environ.update(chosen_server())
         if self.path:
             environ["PYTHONPATH"] = self.path
         if with_runtime_folder:

@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from anaheadless.x11.servers.choice import KINDS
 from tests.support.faults.ground import PATIENCE, WORK, Process, User, command_of, home_of, processes, wait_until
 
 STARTS = ("run", "exec", "supervise", "timeout", "start", "display")
@@ -31,6 +32,8 @@ SIGNALS = (*[signal.SIGKILL] * 4, *[signal.SIGSTOP] * 2, *GENTLE, signal.SIGSEGV
 
 OWN, BLIND, FAILED = 7, 3, 125  # the target's own status with its display, and without; the launcher's
 LIMIT, GRACE = 0.4, 0.2
+
+SERVERS = {os.path.basename(program) for kind in KINDS for program in kind.programs}
 
 # Here the shell is the target. What starts and stops the display for it is a helper.
 SHELL = f"""
@@ -118,10 +121,10 @@ class Trial:
         first = self.process.pid
         if process.pid == first:
             return "front" if self.kind == "supervise" else "target"
-        if process.name == "Xvfb":
+        if process.name in SERVERS:
             return "server"
         parent = all_of_them.get(process.parent)
-        if process.session != first and (parent is None or parent.name != "Xvfb"):
+        if process.session != first and (parent is None or parent.name not in SERVERS):
             return "keeper"
         return "target" if self.kind == "supervise" and process.parent == first else "helper"
 
