@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # What Xvfb makes a screen of; OpenGL finds no visual below 24 (server 21.1: depths 1, 4, 12 and 32 are refused).
 DEPTHS = (8, 15, 16, 24, 30)
 MAX_MEMORY = 2**31 - 2**16  # Xvfb counts the bytes of its screen, and some more, in an int
+MAX_DISPLAY_NUMBER = 59535  # its TCP port is this number plus 6000
 MAX_SIDE = 32767  # a coordinate is a signed 16-bit number in the X protocol
 
 
@@ -151,6 +152,7 @@ class Options(Record):
     :param opengl: where OpenGL is to come from, or None for no OpenGL.
     :param gpu: ``auto``, ``none``, or the name of the GPU that is to be used.
     :param server: the kind of X server, one of SERVERS.
+    :param display_number: the number of the display, or None for any that is free.
     :param wm: the window manager: ``none``, ``focus`` for the built-in one, ``auto`` or a program.
     :param server_args: further arguments for the X server.
     :param start_timeout: seconds until the X server must be ready.
@@ -160,11 +162,14 @@ class Options(Record):
     :param fresh: whether to probe OpenGL even where the cache has a result.
     :param limits: the time limit, the log and the recording.
     :param supervise: whether to stay in front of the target, as is always done in a container's first process.
+    :param needs_opengl: whether the target is not started if there is no OpenGL that draws.
+    :param auth_file: an X authority file to put the cookie into, too, or empty.
     """
 
     screen: Screen = Screen()
     dpi: int | None = None
     server: str = "auto"
+    display_number: int | None = None
     wm: str = "none"
     opengl: OpenGLRequest | None = OpenGLRequest()
     gpu: str = "auto"
@@ -178,6 +183,8 @@ class Options(Record):
     supervise: bool = False
     quiet: bool = False
     verbose: bool = False
+    needs_opengl: bool = True
+    auth_file: str = ""
 
 
 # --- how values are written
@@ -209,6 +216,12 @@ def _parse_dpi(text: str) -> int:
     if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or not 1 <= int(text) <= 1000:
         raise ValueError(f"{text!r} is not a whole number from 1 to 1000.")
     return int(text)
+
+
+def _parse_display_number(text: str) -> int:
+    if not re.fullmatch(r":?\d{1,5}", text, re.ASCII) or int(text.lstrip(":")) > MAX_DISPLAY_NUMBER:
+        raise ValueError(f"{text!r} is not a number from 0 to {MAX_DISPLAY_NUMBER}.")
+    return int(text.lstrip(":"))
 
 
 def _parse_gl(text: str) -> str:
@@ -266,6 +279,7 @@ FILE = Kind("FILE", str)  # one that can be written
 PROGRAM = Kind("PATH", str)
 SCREEN = Kind("WIDTHxHEIGHT[xDEPTH]", parse_screen)
 DPI = Kind("N", _parse_dpi, (int,), "a whole number")
+DISPLAY_NUMBER = Kind("N", _parse_display_number, (int,), "a whole number")
 DURATION = Kind("DURATION", parse_duration, (int, float), "a number of seconds")
 SECONDS = Kind("SECONDS", _parse_seconds, (int, float), "a number of seconds")
 GL = Kind("|".join(BACKENDS), _parse_gl, choices=BACKENDS)
@@ -373,6 +387,10 @@ TABLE = (
     Option(
         "server", SERVER, "auto", DISPLAY,
         "The kind of X server. auto: Xvfb if it is installed, else one of the others.", in_python=True,
+    ),
+    Option(
+        "display-number", DISPLAY_NUMBER, None, DISPLAY, "The number of the display, if nobody has it.",
+        (*_LAUNCHES, "start"), shown_default="a free one from 2000 to 9999",
     ),
     Option(
         "wm", WM, "none", DISPLAY,
@@ -495,7 +513,8 @@ def build(values: Mapping[str, Any]) -> Options:
         )
     timeout, screenshot = given["timeout"] or 0.0, given["screenshot_on_timeout"] or ""
     limits = RunLimits(timeout, given["grace"], screenshot, given["log"] or "", given["record"] or "", given["force"])
-    same = ("screen", "dpi", "server", "wm", "gpu", "server_args", "start_timeout", "probe_timeout", "require")
+    names = ("screen", "dpi", "server", "display_number", "wm", "gpu", "server_args", "require")
+    same = (*names, "start_timeout", "probe_timeout")
     flags = ("shim", "fresh", "supervise", "quiet", "verbose")
     others = {name: given[name] for name in same + flags}
     return Options(opengl=opengl, limits=limits, **others)

@@ -11,22 +11,25 @@ import click
 
 from anaheadless import __version__
 from anaheadless.cli.app import cli
-from anaheadless.cli.parameters import CONTEXT
 from anaheadless.cli.run import python
+from anaheadless.cli.xvfb_run import xvfb_run
 
 FOLDER = Path(__file__).parent / "man"
 
 
 def pages() -> dict[str, str]:
     """Return the text of each page, by the name of its file."""
-    root = click.Context(cli, info_name="anaheadless", **CONTEXT)
+    root = _context("anaheadless", cli)
     found = {"anaheadless": _page("anaheadless", cli, root)}
     for name, command in cli.commands.items():
-        context = click.Context(command, info_name=name, parent=root, **CONTEXT)
-        found[f"anaheadless-{name}"] = _page(f"anaheadless-{name}", command, context)
-    name = "anaheadless-python"
-    found[name] = _page(name, python, click.Context(python, info_name=name))
+        found[f"anaheadless-{name}"] = _page(f"anaheadless-{name}", command, _context(name, command, root))
+    for name, command in ("anaheadless-python", python), ("anaheadless-xvfb-run", xvfb_run):
+        found[name] = _page(name, command, _context(name, command))
     return {f"{name}.1": text for name, text in found.items()}
+
+
+def _context(name: str, command: click.Command, parent: click.Context | None = None) -> click.Context:
+    return click.Context(command, info_name=name, parent=parent, **command.context_settings)
 
 
 def _page(name: str, command: click.Command, context: click.Context) -> str:

@@ -30,6 +30,11 @@ def main_python() -> None:
     _enter(_main_python)
 
 
+def main_xvfb_run() -> None:
+    """Run the command ``anaheadless-xvfb-run``."""
+    _enter(_main_xvfb_run)
+
+
 def _main() -> None:
     command, *words = sys.argv[1:] or [""]
     if command in ("run", "exec"):
@@ -46,6 +51,12 @@ def _main_python() -> None:
     from anaheadless.cli.run import python
 
     python.main(["--", *sys.argv[1:]], prog_name="anaheadless-python")
+
+
+def _main_xvfb_run() -> None:
+    from anaheadless.cli.xvfb_run import xvfb_run
+
+    xvfb_run.main(prog_name="anaheadless-xvfb-run")
 
 
 def _launch_if_plain(command: str, words: Sequence[str]) -> None:

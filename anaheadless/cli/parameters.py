@@ -65,12 +65,12 @@ class TableOption(click.Option):
         self.group = row.group
 
 
-def table_options(command: str) -> Callable[[Function], Function]:
-    """Give a click command the options that the table has for it."""
+def table_options(command: str, *, hidden: bool = False) -> Callable[[Function], Function]:
+    """Give a click command the options that the table has for *command*; the help may leave them out."""
 
     def decorate(function: Function) -> Function:
         for row in reversed(options_of(command)):
-            table_option(row)(function)
+            table_option(row, hidden=hidden)(function)
         return function
 
     return decorate
@@ -90,19 +90,19 @@ def plain_options(rows: Sequence[Option]) -> Callable[[Function], Function]:
     return decorate
 
 
-def table_option(row: Option) -> Callable[[Function], Function]:
+def table_option(row: Option, *, hidden: bool = False) -> Callable[[Function], Function]:
     """Give a click command one option of the table."""
-    settings: dict[str, Any] = {"default": row.default}
+    settings: dict[str, Any] = {"hidden": hidden}
     if row.kind is FLAG:
-        settings = {"is_flag": True}
+        settings["is_flag"] = True
     elif row.kind is LIST:
-        settings = {"multiple": True}
+        settings["multiple"] = True
     elif row.kind is FILE:
-        settings = {"type": click.Path(dir_okay=False, writable=True, allow_dash=False)}
+        settings |= {"default": row.default, "type": click.Path(dir_okay=False, writable=True, allow_dash=False)}
     elif row.kind is PROGRAM:
-        settings = {"default": programs.this_python}
+        settings["default"] = programs.this_python
     else:
-        settings["type"] = Value(row.kind)
+        settings |= {"default": row.default, "type": Value(row.kind)}
     metavar = row.metavar or row.kind.metavar or None
     return click.option(
         *_names(row), cls=TableOption, row=row, envvar=row.variable, metavar=metavar, help=_help(row), **settings

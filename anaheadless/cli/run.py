@@ -9,6 +9,7 @@ import click
 
 from anaheadless.cli import completion, misplaced
 from anaheadless.cli.parameters import CONTEXT, Configured, effective_settings, table_options
+from anaheadless.cli.xvfb_run import applied, xvfb_run_options
 from anaheadless.launch import run as launch
 from anaheadless.launch import target
 from anaheadless.options import Options
@@ -87,15 +88,16 @@ def run(
 
 @click.command("exec", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
 @table_options("exec")
+@xvfb_run_options(hidden=True)
 @click.argument("command", type=click.UNPROCESSED, shell_complete=completion.programs)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, shell_complete=completion.files)
-def exec_(command: str, args: tuple[str, ...], environ: dict[str, str], options: Options) -> NoReturn:
+def exec_(command: str, args: tuple[str, ...], environ: dict[str, str], options: Options, **given: Any) -> NoReturn:
     """Run any COMMAND with a display of its own.
 
-    ARGS belong to your program.
+    ARGS belong to your program. The options of xvfb-run are understood, too; see anaheadless-xvfb-run.
     """
     program = target.command(command, args, os.get_exec_path(environ))
-    launch.run(program, options, environ)
+    launch.run(program, applied(options, given), environ)
 
 
 @click.command(cls=Configured, context_settings=CONTEXT, add_help_option=False)  # --help is the interpreter's

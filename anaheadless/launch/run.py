@@ -25,7 +25,7 @@ from anaheadless.session.start import DisplayInUseError, ServerOptions
 from anaheadless.system import private_files
 from anaheadless.system.light_stdlib import Record
 from anaheadless.system.programs import cannot_execute, this_python
-from anaheadless.x11 import authority
+from anaheadless.x11 import authority, display_number
 from anaheadless.x11.servers.choice import KINDS, NoServerError, ServerRequest, choose_server
 from anaheadless.x11.servers.kind import ServerKind, find
 
@@ -109,6 +109,8 @@ def run(
     try:
         if tell_supervisor is not None:
             tell_supervisor(ready.session.keeper)
+        if options.auth_file:
+            _copy_cookie(ready.session, options.auth_file)
         if options.verbose:
             print_stderr(f"anaheadless: target: {' '.join(target.argv)}")
         # 3. With a time limit, lead a process group: as with coreutils' timeout, the end of the time is for everything
@@ -145,8 +147,9 @@ def start(
                 print_stderr(f"anaheadless: {line}")
         if ready.selection is not None:
             if ready.selection.chosen is None:
-                raise no_opengl(options, ready.selection, without, ready.gpu)
-            if ready.selection.chosen.warning:
+                if options.needs_opengl:
+                    raise no_opengl(options, ready.selection, without, ready.gpu)
+            elif ready.selection.chosen.warning:
                 print_stderr(f"anaheadless: {ready.selection.chosen.warning}")
         if options.require:
             from anaheadless.launch import requirements  # only here: most runs require nothing
@@ -180,6 +183,8 @@ def prepare(
         except DisplayInUseError as error:
             # A server that can't take our sockets makes its own; then another server may come first.
             activate = activate and not error.by_sockets
+    if options.display_number is not None:
+        raise display_number.in_use(options.display_number)
     raise LaunchError(f"the X server found {DISPLAYS_TO_TRY} displays in a row in use", hint="Try again.")
 
 
@@ -259,6 +264,26 @@ def _patience(options: Options, role: Role) -> Iterator[None]:
         is_over.release()
 
 
+def _copy_cookie(session: Session, path: str) -> None:
+    """Put the cookie of the session into an X authority file; other displays' entries stay there.
+
+    :raises LaunchError: it can't be written.
+    """
+    try:
+        with open(session.authority, "rb") as file:
+            entries = authority.entries_of(file.read(), int(session.display[1:]))
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+            others = authority.entries_of(file.read(), int(session.display[1:]), others=True)
+            file.seek(0)
+            file.truncate()
+            file.write(entries + others)
+    except OSError as error:
+        raise LaunchError(
+            f"can't write the cookie: {path}: {error.strerror}",
+            hint="Choose a file that you can write to, in a folder that exists.",
+        ) from error
+
+
 def _job_gpu(
     options: Options, environ: Mapping[str, str], host: HostCapabilities
 ) -> tuple[Mapping[str, str], HostCapabilities, str]:
@@ -296,6 +321,7 @@ def _server_options(
         program=program,
         screen=options.screen,
         dpi=options.dpi,
+        number=options.display_number,
         glx=options.opengl is not None,
         extra=options.server_args,
         start_timeout=options.start_timeout,

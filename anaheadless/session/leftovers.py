@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from itertools import islice
+from itertools import chain, islice
 
 from anaheadless.session import discovery
 from anaheadless.system import private_files, processes
@@ -38,7 +38,8 @@ def sweep(limit: int | None = SWEEP_LIMIT, folders: Sequence[str] = ()) -> list[
         found = {int(match[1]) for match in map(pattern.fullmatch, names) if match}.union(cookies)
         ours = (
             n
-            for n in display_number.numbers()
+            # Somebody may have chosen another number: one that has a cookie of ours.
+            for n in chain(display_number.numbers(), cookies.keys() - set(display_number.NUMBERS))
             if n in found and (n in cookies or any(map(server_process.is_ours, display_number.paths(n))))
         )
         for number in islice(ours, limit):

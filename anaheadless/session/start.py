@@ -38,6 +38,7 @@ class ServerOptions(Record):
     :param kind: the kind of X server.
     :param program: the path of its program.
     :param dpi: dots per inch, or None for the server's own default.
+    :param number: of the display, or None for any that is free.
     :param glx: whether to load GLX: without it, a server starts in half the time.
     :param extra: further arguments for the server.
     :param start_timeout: seconds until the server must be ready.
@@ -61,6 +62,7 @@ class ServerOptions(Record):
     target: int | None = None
     ffmpeg: str = ""
     window_manager: tuple[str, ...] | None = None
+    number: int | None = None
 
 
 class DisplayInUseError(Exception):
@@ -255,7 +257,7 @@ def _start(
     cookie = os.urandom(16)
     # A ^C between the claim and its hand-over to the keeper would leave the socket file.
     with _signals_blocked():
-        claim = stack.enter_context(display_number.claim())
+        claim = stack.enter_context(display_number.claim(options.number))
         entries = authority.authority(claim.number, cookie, os.uname().nodename) + options.further_authority
         cookie_file, descriptors[protocol.COOKIE] = _store_cookie(stack, claim.number, entries, options.folders)
         if activate:

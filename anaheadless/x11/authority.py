@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from anaheadless.x11.connection import COOKIE_NAME
 
@@ -25,16 +25,28 @@ def find_cookie(entries: bytes, number: int) -> bytes:
 
     :raises ValueError: there is none.
     """
-    while entries:
-        fields = []
-        entries = entries[2:]
-        for _ in range(4):
-            end = 2 + int.from_bytes(entries[:2], "big")
-            fields.append(entries[2:end])
-            entries = entries[end:]
+    for _, fields in _split(entries):
         if fields[1:3] == [b"%d" % number, COOKIE_NAME]:
             return fields[3]
     raise ValueError(f"no cookie for display :{number}")
+
+
+def entries_of(entries: bytes, number: int, *, others: bool = False) -> bytes:
+    """Return the *entries* of display *number*, or only those of all *others*."""
+    return b"".join(entry for entry, fields in _split(entries) if (fields[1] == b"%d" % number) is not others)
+
+
+def _split(entries: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Yield each of the *entries*, and its fields: address, number, name and data."""
+    place = 0
+    while place < len(entries):
+        start, fields = place, []
+        place += 2
+        for _ in range(4):
+            end = place + 2 + int.from_bytes(entries[place : place + 2], "big")
+            fields.append(entries[place + 2 : end])
+            place = end
+        yield entries[start:place], fields
 
 
 def authority_files(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -73,16 +73,18 @@ def abstract_name(number: int) -> str:
     return "\0" + socket_path(number)
 
 
-def claim() -> Claim:
-    """Claim a free display number; both its sockets listen when this returns, so nobody else can have it.
+def claim(wanted: int | None = None) -> Claim:
+    """Claim a free display number, or the *wanted* one.
+
+    Both its sockets listen when this returns, so nobody else can have it.
 
     Binding the sockets claims the number; a check beforehand would be a race. The abstract socket comes first: its
     owner may also remove a dead socket file of that number.
 
-    :raises LaunchError: the socket folder can't be used, or no number is free.
+    :raises LaunchError: the socket folder can't be used, or no number is free, or not the *wanted* one.
     """
     _make_socket_folder()
-    for number in numbers():
+    for number in numbers() if wanted is None else (wanted,):
         try:
             abstract = bind(abstract_name(number))
         except OSError as error:
@@ -102,10 +104,20 @@ def claim() -> Claim:
                 raise _cannot_listen(error) from error
             continue
         return Claim(number, (file, abstract), server_process.file_identity(socket_path(number)))
+    if wanted is not None:
+        raise in_use(wanted)
     raise LaunchError(
         f"all display numbers from :{NUMBERS[0]} to :{NUMBERS[-1]} are in use",
         hint=f"See whose they are: anaheadless list, and ls -l {SOCKET_FOLDER}.",
     )
+
+
+def in_use(number: int) -> LaunchError:
+    """Return the error for a display number that was asked for, and that another X server has."""
+    hint = (
+        f"Choose another --display-number, or leave the choice to anaheadless. See whose it is: ls -l {SOCKET_FOLDER}"
+    )
+    return LaunchError(f"display :{number} is in use", hint=hint)
 
 
 def has_foreign_keymap(number: int) -> bool:

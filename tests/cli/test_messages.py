@@ -13,19 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from anaheadless.options import TABLE
 from anaheadless.packages import install_hint
 from tests.support.helpers import BIN, holding, run
 from tests.support.namespaces import in_namespaces, needs_namespaces
 
 XVFB = shutil.which("Xvfb") or "Xvfb"
 RUN = "Usage: anaheadless run [OPTIONS] [SCRIPT] [ARGS]...\nTry 'anaheadless run --help' for help.\n\nError: "
-SETTINGS = """\
-screen, dpi, server, wm, server-arg, start-timeout, gl, gpu, no-virtualgl, vgl-display, vgl-no-dlfaker, probe-timeout, \
-require, fresh, timeout, grace, screenshot-on-timeout, log, record, force, python, no-shim, supervise, quiet, \
-verbose, env."""
+SETTINGS = ", ".join([*(row.name for row in TABLE), "env"]) + "."
 
 # Arguments, status, standard error: all of it, or words that are in it.
-TABLE: list[tuple[list[str], int, str | list[str]]] = [
+WRONG: list[tuple[list[str], int, str | list[str]]] = [
     (["run", "--scren", "800x600", "hello.py"], 2, ["No such option", "--scren", "Did you mean", "--screen"]),
     (
         ["run", "--screen", "800", "hello.py"],
@@ -255,7 +253,7 @@ def assert_said(
     assert "Traceback" not in output.stderr
 
 
-@pytest.mark.parametrize(("args", "status", "said"), TABLE, ids=[" ".join(args) for args, *_ in TABLE])
+@pytest.mark.parametrize(("args", "status", "said"), WRONG, ids=[" ".join(args) for args, *_ in WRONG])
 def test_every_error_says_what_failed_and_what_to_do(
     args: list[str], status: int, said: str | list[str], folder: Path
 ) -> None:

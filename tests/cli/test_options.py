@@ -29,6 +29,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "dpi": ("120", 120),
     "server": ("xwayland", "xwayland"),
     "wm": ("focus", "focus"),
+    "display-number": ("77", 77),
     "server-arg": ("-dpms", ["-dpms"]),
     "start-timeout": ("2.5", 2.5),
     "gl": ("mesa", "mesa"),

@@ -29,6 +29,14 @@ def test_commands_for_those_who_come_from_xvfb_run_work(command: str, home: Path
         assert re.search(r"dimensions: +1920x1080 .*\s+resolution: +96x96", output.stdout)
 
 
+@pytest.mark.needs("xdpyinfo")
+def test_what_takes_the_place_of_xvfb_run_works(home: Path) -> None:
+    (home / "bin" / "anaheadless-xvfb-run").symlink_to(CHECKOUT / "bin" / "anaheadless-xvfb-run")
+    output = shell(BLOCKS["xvfb-run"], home)
+    assert_well(output)
+    assert re.search("dimensions: +800x600", output.stdout)
+
+
 @pytest.mark.parametrize(("name", "last"), [("from-pyvirtualdisplay", "800x600"), ("from-xvfbwrapper", "1280x720")])
 @pytest.mark.needs("xdpyinfo")
 def test_code_for_those_who_come_from_a_package_works(name: str, last: str, home: Path) -> None:
