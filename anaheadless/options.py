@@ -461,7 +461,13 @@ TABLE = (
     Option("force", FLAG, False, LIMITS, "Overwrite the file of --record, if there is one.", _LAUNCHES),
     Option(
         "python", PROGRAM, None, ADVANCED, "The interpreter to use.", ("run", "python", "map", "start", "doctor"),
-        shown_default="the one that anaheadless is installed in", plain=False,
+        shown_default="that of the active virtual environment, else the one that anaheadless is installed in",
+        plain=False,
+    ),
+    Option(
+        "uv", FLAG, False, ADVANCED,
+        "Let uv make the environment that the script asks for in its metadata (PEP 723), and run it there.", ("run",),
+        plain=False,
     ),
     Option(
         "no-shim", FLAG, True, ADVANCED,

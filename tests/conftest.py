@@ -81,6 +81,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("XDG_CACHE_HOME", str(folder))
+        # Scripts would run in the environment that is active where the tests were started.
+        patch.delenv("VIRTUAL_ENV", raising=False)
         yield folder / "anaheadless"
 
 

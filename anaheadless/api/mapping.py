@@ -209,7 +209,14 @@ def _results(
         # Its end shows that this process has ended, whatever has ended it.
         read, write = os.pipe()
         stack.callback(os.close, write)
-        options = [f"--for-python={read}", "--json", *(() if columns else ("-0",)), f"--inputs={path}", *words]
+        options = [
+            f"--for-python={read}",
+            f"--python={this_python()}",
+            "--json",
+            *(() if columns else ("-0",)),
+            f"--inputs={path}",
+            *words,
+        ]
         options.append(f"--journal={journal or os.path.join(folder, 'journal.jsonl')}")
         is_call = command[0].startswith("--call=")
         arguments = [*command[:1], "--", *command[1:]] if is_call else ["--", *command]

@@ -238,18 +238,9 @@ def parse_script(data: bytes, file: str) -> Document | None:
 
     :raises LaunchError: there are two blocks of metadata.
     """
-    # With a NUL in it, it is a zip file, or bytecode.
-    if _BLOCK not in data or b"anaheadless" not in data or b"\0" in data:
+    if b"anaheadless" not in data:
         return None
-    from tokenize import detect_encoding  # only here: most scripts have no such block
-
-    lines = iter(data.splitlines(keepends=True))
-    try:
-        text = data.decode(detect_encoding(lambda: next(lines))[0])
-    except (SyntaxError, UnicodeError, LookupError):
-        return None
-    root = ("tool", "anaheadless")
-    blocks = [Document(file, before, text, root) for before, text in script_blocks(text)]
+    blocks = _documents(data, file)
     if not any("anaheadless" in block.text for block in blocks):
         return None
     if blocks[1:]:
@@ -258,6 +249,46 @@ def parse_script(data: bytes, file: str) -> Document | None:
             f"there is a second block of script metadata; the first is in line {blocks[0].before}",
         )
     return blocks[0]
+
+
+def wants_more(data: bytes, file: str, *, in_this_python: bool) -> bool:
+    """Tell whether a script's metadata name packages, or another Python than this one; wrong metadata do not."""
+    blocks = _documents(data, file)
+    try:
+        found = blocks[0].parse() if len(blocks) == 1 else {}
+    except LaunchError:
+        return False
+    if found.get("dependencies"):
+        return True
+    return in_this_python and _excludes_this_python(str(found.get("requires-python", "")))
+
+
+def _excludes_this_python(specifier: str) -> bool:
+    """Tell whether a bound of *specifier* (PEP 440) excludes this Python, as far as its first two numbers tell."""
+    for sign, major, minor in re.findall(r"(>=|<=|<|>|~=)\s*(\d+)\.(\d+)", specifier):
+        ours, bound = sys.version_info[:2], (int(major), int(minor))
+        if (
+            (sign in (">=", ">", "~=") and ours < bound)
+            or (sign == "<" and ours >= bound)
+            or (sign == "<=" and ours > bound)
+        ):
+            return True
+    return False
+
+
+def _documents(data: bytes, file: str) -> list[Document]:
+    """List the blocks of a script's metadata; there are none in a script that Python can't read."""
+    # With a NUL in it, it is a zip file, or bytecode.
+    if _BLOCK not in data or b"\0" in data:
+        return []
+    from tokenize import detect_encoding  # only here: most scripts have no such block
+
+    lines = iter(data.splitlines(keepends=True))
+    try:
+        text = data.decode(detect_encoding(lambda: next(lines))[0])
+    except (SyntaxError, UnicodeError, LookupError):
+        return []
+    return [Document(file, before, text, ("tool", "anaheadless")) for before, text in script_blocks(text)]
 
 
 def script_blocks(source: str) -> Iterator[tuple[int, str]]:

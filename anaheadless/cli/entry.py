@@ -84,7 +84,10 @@ def _launch_if_plain(command: str, words: Sequence[str]) -> None:
     search = os.get_exec_path(environ)
     if command == "exec":
         launch.run(target.command(words[0], words[1:], search), options, environ)
-    program = target.python_call(programs.this_python(), words, search)
+    python, why = programs.default_python(environ)
+    program = target.python_call(python, words, search)
+    if options.verbose:
+        print_stderr(f"anaheadless: interpreter: {python}, {why}")
     if command == "run" and not options.quiet:
         _note_misplaced_options(script, words)
     launch.run(program, options, environ, program.executable)
@@ -113,7 +116,7 @@ def _map_if_plain(words: Sequence[str]) -> None:
     settings = {**map_request.DEFAULTS, **asked}
     try:
         options = build({**values, **asked})
-        request = map_request.request(words, programs.this_python(), environ, options, settings)
+        request = map_request.request(words, programs.default_python(environ)[0], environ, options, settings)
     except ValueError:  # click will report it
         return
     map_request.carry_out(request, environ, settings)

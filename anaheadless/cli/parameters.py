@@ -100,7 +100,7 @@ def table_option(row: Option, *, hidden: bool = False) -> Callable[[Function], F
     elif row.kind is FILE:
         settings |= {"default": row.default, "type": click.Path(dir_okay=False, writable=True, allow_dash=False)}
     elif row.kind is PROGRAM:
-        settings["default"] = programs.this_python
+        settings["default"] = lambda: programs.default_python(os.environ)[0]
     else:
         settings |= {"default": row.default, "type": Value(row.kind)}
     metavar = row.metavar or row.kind.metavar or None
@@ -260,6 +260,8 @@ def effective_settings(ctx: click.Context) -> Iterator[str]:
             source = ctx.get_parameter_source(str(parameter.name))
             if source is not ParameterSource.DEFAULT:
                 place = "command line" if source is ParameterSource.COMMANDLINE else row.variable
+            elif row.kind is PROGRAM and setting is None and values[row.field] != programs.this_python():
+                place = "VIRTUAL_ENV"
             value = values[row.field]
             yield config_file.line((row.name,), value != row.default if row.kind is FLAG else value, place)
     for keys, setting in settings.items():

@@ -7,12 +7,14 @@ from typing import Any, NoReturn
 
 import click
 
-from anaheadless.cli import completion, misplaced
-from anaheadless.cli.parameters import CONTEXT, Configured, effective_settings, table_options
+from anaheadless.cli import completion, config_file, misplaced
+from anaheadless.cli.parameters import CONTEXT, Configured, ParameterSource, effective_settings, table_options
 from anaheadless.cli.xvfb_run import applied, xvfb_run_options
+from anaheadless.errors import print_stderr
 from anaheadless.launch import run as launch
 from anaheadless.launch import target
 from anaheadless.options import Options
+from anaheadless.system.programs import default_python, this_python
 
 EPILOG = """\b
 Examples:
@@ -67,6 +69,9 @@ def run(
     after -m MODULE or -c CODE, belongs to your program.
     """
     search = os.get_exec_path(environ)
+    script = target.script_among(("--", *args)) if module is None and code is None and args else None
+    if not show_config:
+        python = _interpreter(python, script, environ, options)
     if module is not None:
         program = target.python(python, ("-m", module, *args), search)
     elif code is not None:
@@ -74,7 +79,7 @@ def run(
     elif args:
         program = target.script(python, args[0], args[1:], search)
         if not (options.quiet or show_config):
-            misplaced.say(target.script_among(("--", *args)), args)
+            misplaced.say(script, args)
     elif show_config:
         program = target.python(python, (), search)
     else:
@@ -84,6 +89,40 @@ def run(
             click.echo(os.fsencode(line))
     else:
         launch.run(program, options, environ, program.executable)
+
+
+def _interpreter(python: str, script: str | None, environ: dict[str, str], options: Options) -> str:
+    """Return the interpreter for the *script*, or for whatever else is run: *python*, or the one that uv has made.
+
+    :raises click.UsageError: --uv can't be used here.
+    """
+    ctx = click.get_current_context()
+    values, settings = ctx.obj
+    uv, named = (ctx.get_parameter_source(name) for name in ("uv", "python"))
+    is_named = named is not ParameterSource.DEFAULT or ("python",) in settings
+    if values["uv"] and uv is ParameterSource.COMMANDLINE:
+        if named is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--uv and --python contradict each other.")
+        if script is None:
+            raise click.UsageError("--uv needs a SCRIPT.")
+    why = "as asked for" if is_named else default_python(environ)[1]
+    if values["uv"] and script is not None and named is not ParameterSource.COMMANDLINE:
+        from anaheadless.launch.uv import script_python  # only here: subprocess is slow to import
+
+        quiet = options.quiet or not os.isatty(2)
+        python, why = script_python(script, environ, quiet=quiet), "which uv has made for the script"
+    elif script is not None and not (is_named or options.quiet):
+        decided = uv is not ParameterSource.DEFAULT or ("uv",) in settings
+        source = b"" if decided else config_file.read_beginning(script)
+        if config_file.wants_more(source, script, in_this_python=python == this_python()):
+            print_stderr(
+                f"anaheadless: {script} asks for packages or a Python (PEP 723) that are not used: "
+                f"it runs in {python}\n"
+                "  To use them: --uv, or uv = true in its [tool.anaheadless]. Without this note: uv = false"
+            )
+    if options.verbose:
+        print_stderr(f"anaheadless: interpreter: {python}, {why}")
+    return python
 
 
 @click.command("exec", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from anaheadless.errors import NOT_EXECUTABLE, LaunchError
 
@@ -13,6 +13,16 @@ from anaheadless.errors import NOT_EXECUTABLE, LaunchError
 def this_python() -> str:
     """Return the path of this interpreter; ``sys.executable`` is empty if its argv[0] was made up (``exec -a``)."""
     return sys.executable or os.path.realpath("/proc/self/exe")
+
+
+def default_python(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the interpreter for Python programs that ask for none, and why it is that one."""
+    folder = environ.get("VIRTUAL_ENV")
+    if folder and os.path.realpath(folder) != os.path.realpath(sys.prefix):
+        python = os.path.join(folder, "bin", "python")
+        if os.access(python, os.X_OK):
+            return python, "of the active virtual environment"
+    return this_python(), "which anaheadless is installed in"
 
 
 def find_program(name: str, search: Sequence[str]) -> str | None:

@@ -41,7 +41,9 @@ VALUES: dict[str, tuple[str, Any]] = {
     "grace": ("3", 3.0),
 }
 FLAGS = {option.name: ("", not option.default) for option in TABLE if option.kind is FLAG}
-SAMPLES = [(option, *{**VALUES, **FLAGS}[option.name]) for option in TABLE if option.kind not in (FILE, PROGRAM)]
+# Another interpreter is no other launch: see tests/launch/test_interpreter.py.
+ROWS = [option for option in TABLE if option.kind not in (FILE, PROGRAM) and option.name != "uv"]
+SAMPLES = [(option, *{**VALUES, **FLAGS}[option.name]) for option in ROWS]
 COMMANDS = ("run", "exec", "start", "doctor")
 
 

@@ -29,7 +29,7 @@ def commands(name: str) -> list[str]:
 
 def test_every_block_is_one_that_is_tested() -> None:
     assert set(BLOCKS) == {
-        *("install", "install-pipx", "install-conda", "install-dnf", "packages", "own-python"),
+        *("install", "install-pipx", "install-conda", "install-dnf", "packages", "own-python", "uv"),
         *("checkout", "contribute", "completion", "xvfb-run"),
         *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
         *("github", "github-action-start", "github-steps", "github-start", "gitlab-template", "gitlab"),
