@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,7 +81,8 @@ def describe(ready: Launch, screen: Screen) -> VirtualDisplay:
 def virtual_display(environ: Mapping[str, str] | None = None, **options: Unpack[Keywords]) -> Iterator[VirtualDisplay]:
     """Start a display for programs that you start in a ``with`` block; it ends with the block, or with this process.
 
-    You can have several at a time, in any threads. This process itself stays as it is.
+    You can have several at a time, in any threads. This process itself stays as it is. On systems other than Linux, no
+    display is started: ``display`` is empty, and ``environ`` a copy without changes.
 
     :param environ: the environment to start from; default: :data:`os.environ`. The display's environment is a copy.
     :param options: the options of the command line: ``screen="1280x1024x24"`` (pixels, and bits), ``dpi`` (dots per
@@ -90,10 +92,14 @@ def virtual_display(environ: Mapping[str, str] | None = None, **options: Unpack[
     :raises LaunchError: the display can't be started, or no OpenGL draws on it; no processes or files remain.
     :raises ValueError: an option has a wrong value; likewise TypeError.
     """
-    from anaheadless.launch import run as launch
     from anaheadless.options import from_keywords
 
     wanted = from_keywords("virtual_display", options)
+    if not sys.platform.startswith("linux"):
+        yield VirtualDisplay("", "", dict(os.environ if environ is None else environ), "none", None, (0, 0))
+        return
+    from anaheadless.launch import run as launch
+
     ready = launch.start(wanted, os.environ if environ is None else environ, without='gl="none"')
     try:
         yield describe(ready, wanted.screen)

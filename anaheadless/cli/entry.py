@@ -36,6 +36,10 @@ def main_xvfb_run() -> None:
 
 
 def _main() -> None:
+    if sys.platform != "linux":
+        from anaheadless.cli import elsewhere
+
+        elsewhere.main(sys.argv[1:])
     command, *words = sys.argv[1:] or [""]
     if command in ("run", "exec"):
         _launch_if_plain(command, words)
@@ -47,6 +51,10 @@ def _main() -> None:
 
 
 def _main_python() -> None:
+    if sys.platform != "linux":
+        from anaheadless.cli import elsewhere
+
+        elsewhere.launch("python", sys.argv[1:])
     _launch_if_plain("python", sys.argv[1:])
     from anaheadless.cli.run import python
 
@@ -54,6 +62,10 @@ def _main_python() -> None:
 
 
 def _main_xvfb_run() -> None:
+    if sys.platform != "linux":
+        from anaheadless.cli import elsewhere
+
+        elsewhere.main(["exec", *sys.argv[1:]])
     from anaheadless.cli.xvfb_run import xvfb_run
 
     xvfb_run.main(prog_name="anaheadless-xvfb-run")

@@ -11,6 +11,7 @@ import click
 
 from anaheadless.cli import completion
 from anaheadless.cli.parameters import CONTEXT, Configured, Value, table_options
+from anaheadless.cli.xvfb_run_options import XVFB_RUN_OPTIONS
 from anaheadless.errors import print_stderr
 from anaheadless.launch import run as launch
 from anaheadless.launch import target
@@ -18,25 +19,12 @@ from anaheadless.options import DISPLAY_NUMBER, DPI, SCREEN, Options
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Of each option: its names, what it takes, and what it means here.
-_OPTIONS: tuple[tuple[tuple[str, str], str, str], ...] = (
-    (("-a", "--auto-servernum"), "", "Take any free display number, whatever -n says. Without -n, that is always so."),
-    (("-d", "--auto-display"), "", "The same as -a."),
-    (("-e", "--error-file"), "FILE", "Append what happens, and what the X server says. The default is nowhere."),
-    (("-f", "--auth-file"), "FILE", "Put the cookie of the display into this file, too."),
-    (("-l", "--listen-tcp"), "", "Let the X server listen on a TCP port."),
-    (("-n", "--server-num"), "NUM", "The display number."),
-    (("-p", "--xauth-protocol"), "PROTO", "Has no meaning now: it is always MIT-MAGIC-COOKIE-1."),
-    (("-s", "--server-args"), "ARGS", "Arguments for the X server.  [default: -screen 0 1280x1024x24]"),
-    (("-w", "--wait"), "DELAY", "Has no meaning now."),
-)
-
 
 def xvfb_run_options(*, hidden: bool) -> Callable[[Function], Function]:
     """Give a click command the options of xvfb-run; they come as one parameter each, for :func:`applied`."""
 
     def decorate(function: Function) -> Function:
-        for names, metavar, text in reversed(_OPTIONS):
+        for names, metavar, text in reversed(XVFB_RUN_OPTIONS):
             settings: dict[str, Any] = {"metavar": metavar} if metavar else {"is_flag": True}
             if metavar == "NUM":
                 settings["type"] = Value(DISPLAY_NUMBER)

@@ -6,8 +6,9 @@ import os
 
 from anaheadless.system.programs import find_program
 
+_MACHINE = os.uname().machine if hasattr(os, "uname") else ""  # Windows has none
 # The standard search path of ld.so on common systems; the first folder is Debian's.
-LIBRARY_FOLDERS = (f"/usr/lib/{os.uname().machine}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/lib64")
+LIBRARY_FOLDERS = (f"/usr/lib/{_MACHINE}-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/lib64")
 
 
 def loaded_libraries(pid: int | None = None) -> list[str]:

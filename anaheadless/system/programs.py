@@ -19,7 +19,8 @@ def default_python(environ: Mapping[str, str]) -> tuple[str, str]:
     """Return the interpreter for Python programs that ask for none, and why it is that one."""
     folder = environ.get("VIRTUAL_ENV")
     if folder and os.path.realpath(folder) != os.path.realpath(sys.prefix):
-        python = os.path.join(folder, "bin", "python")
+        place = ("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")
+        python = os.path.join(folder, *place)
         if os.access(python, os.X_OK):
             return python, "of the active virtual environment"
     return this_python(), "which anaheadless is installed in"
