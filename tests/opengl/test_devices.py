@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,29 +13,10 @@ from anaheadless.opengl import devices, hardware
 from anaheadless.opengl.devices import Gpu
 from tests.support.device_files import with_device_files
 from tests.support.helpers import ANAHEADLESS
+from tests.support.machines import MINE, RENDER, VIDEO, Machine, make
 from tests.support.namespaces import in_namespaces, needs_namespaces
 
-VIDEO, RENDER = 44, 109
 NAMES = {VIDEO: "video", RENDER: "render"}
-MINE = (1000, VIDEO, RENDER)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A machine, and what is found on it.
-
-    :param sys: what /sys has: a device for each line, as ``ADDRESS VENDOR DRIVER NAME...``.
-    :param dev: what /dev has, as ``NAME=MODE:GROUP...``; with a ``+`` behind it, an access control list lets us in.
-    :param found: a line for each GPU, which begins with ``ok`` if it can be used, and a line for each obstacle.
-    :param groups: those that the user is in.
-    :param nvidia: what NVIDIA's driver has in /proc: ``ADDRESS NAME UUID`` on each line.
-    """
-
-    sys: str
-    dev: str
-    found: str
-    groups: tuple[int, ...] = MINE
-    nvidia: str = ""
 
 
 AMD = "0000:03:00.0 0x1002 amdgpu card0 renderD128"
@@ -205,54 +185,6 @@ MACHINES = {
     ),
     "other files": Machine("", "by-path=755:0 controlD64=660:44 nvidiactl=666:0 nvidia-uvm=666:0 cards=666:0", ""),
 }
-
-
-def place(name: str) -> str:
-    return f"dev/{name}" if name.startswith("nvidia") else f"dev/dri/{name}"
-
-
-def make(machine: Machine, root: Path) -> list[Gpu]:
-    """Make the files of *machine*, and find its GPUs."""
-    root.mkdir(exist_ok=True)
-    for line in machine.sys.splitlines():
-        address, vendor, driver, *names = line.split()
-        folder = root / "sys" / "devices" / "pci0000:00" / address
-        for name in names:
-            (folder / "drm" / name).mkdir(parents=True)
-            (root / "sys" / "class" / "drm" / name).mkdir(parents=True)
-            (root / "sys" / "class" / "drm" / name / "device").symlink_to(folder)
-        if vendor != "-":
-            (folder / "vendor").write_text(f"{vendor}\n")
-        if driver != "-":
-            (root / "sys" / "drivers" / driver).mkdir(parents=True, exist_ok=True)
-            (folder / "driver").symlink_to(root / "sys" / "drivers" / driver)
-        bus = root / "sys" / "bus" / "pci" / "devices"
-        bus.mkdir(parents=True, exist_ok=True)
-        (bus / address.partition("/")[0]).symlink_to(
-            root / "sys" / "devices" / "pci0000:00" / address.partition("/")[0]
-        )
-    for line in machine.nvidia.splitlines():
-        address, name, uuid = line.split()
-        folder = root / "proc" / "driver" / "nvidia" / "gpus" / address
-        folder.mkdir(parents=True)
-        text = (
-            f"Model: \t\t NVIDIA A100\nGPU UUID: \t {uuid}\nBus Location: \t {address}\nDevice Minor: \t {name[6:]}\n"
-        )
-        (folder / "information").write_text(text)
-    permissions = {}
-    for entry in machine.dev.split():
-        name, _, rest = entry.partition("=")
-        mode, _, gid = rest.rstrip("+").partition(":")
-        path = root / place(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        permissions[str(path)] = int(mode, 8), int(gid), rest.endswith("+")
-    nodes = []
-    for node in devices.find_nodes(str(root)):
-        bits, group, is_listed = permissions[node.path]
-        accessible = bits & 0o006 == 0o006 or (group in machine.groups and bits & 0o060 == 0o060) or is_listed
-        nodes.append(node.replace(mode=bits, gid=group, accessible=accessible))
-    return devices.group_nodes(nodes, str(root))
 
 
 def described(gpus: list[Gpu], groups: tuple[int, ...], root: Path) -> Iterator[str]:
