@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from anaheadless import __version__, packages
-from anaheadless.diagnostics import inspection
+from anaheadless.diagnostics import field_tools, inspection
 from anaheadless.errors import LaunchError
 from anaheadless.launch import requirements
 from anaheadless.launch import run as launch
@@ -74,6 +74,7 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         "display": None,
         "candidates": [],
         "causes": [],
+        "field_tools": [],
         "choice": None,
         "starts": False,
         "works": False,
@@ -109,6 +110,9 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
             if picture is not None and ready.selection.chosen is not None:
                 _save_picture(picture, ready.selection.chosen, python, ready.environ, options.probe_timeout)
         add_causes(report, machine, options.opengl)
+        for answer in field_tools.ask(ready.environ, host.virtualgl.vglrun if host.virtualgl else None):
+            notes = list(field_tools.disagreements(answer, report))
+            report["field_tools"].append({**answer._asdict(), "notes": notes})
         draws = ready.selection is None or ready.selection.chosen is not None
         report["starts"] = draws and not lacking
         report["works"] = report["starts"] and not _broken_bindings(report["qt"])
@@ -220,6 +224,17 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         label = f"{INTERFACES[test['interface']]} {test['way']}".rstrip()
         good, text = _drawing(label, test)
         yield Finding("EGL and Vulkan", good or None, text)  # few programs need them
+    for answer in report["field_tools"]:
+        said = ", ".join(answer["renderers"]) or answer["message"] or "nothing that draws"
+        if answer["glx"] is not None:
+            said = f"GLX is {'' if answer['glx'] else 'not '}listed"
+        # Debian's eglinfo has another status than 0 if any platform is missing.
+        ended = "" if answer["renderers"] or answer["status"] == 0 else f" (status {answer['status']})"
+        if answer["status"] is None:
+            ended = f" (no end within {field_tools.TIMEOUT:g} s)"
+        yield Finding("other tools", None, f"{answer['command']}: {said}{ended}, {answer['seconds']:.2f} s")
+        for note in answer["notes"]:
+            yield Finding("other tools", None, f"| {note}")
     for cause in report["causes"]:
         titles = ", ".join(INTERFACES[interface] for interface in cause["interfaces"])
         yield Finding("why not", None, f"{titles}: {cause['text']}")

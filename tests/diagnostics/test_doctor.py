@@ -64,7 +64,9 @@ def test_names_in_json_are_the_documented_ones() -> None:
     only_elsewhere = {
         name
         for name in documented
-        if name.startswith(("gpus[]", "devices[]", "causes[]", "vulkan_devices[]", "virtualgl.", "python.error"))
+        if name.startswith(
+            ("gpus[]", "devices[]", "causes[]", "field_tools[]", "vulkan_devices[]", "virtualgl.", "python.error")
+        )
     }
     assert documented - found <= only_elsewhere
 
