@@ -244,7 +244,7 @@ def _job_gpu(
     from anaheadless.opengl import allocation, devices  # only here: most runs may use any GPU
 
     gpus = devices.find_gpus()
-    allowed = allocation.allocate(environ, gpus, options.gpu)
+    allowed = allocation.allocate(environ, gpus, options.gpu, devices.pbs_gpus(environ))
     added = allocation.variables(allowed, gpus)
     environ = {**environ, **added} if asked else {**added, **environ}
     return environ, allocation.limit(host, allowed, gpus, asked=asked), str(allowed)

@@ -45,7 +45,7 @@ A100 = ("0000:01:00.0 0x10de nvidia card0 renderD128", "nvidia0=666:0", "", MINE
 AMD = ("0000:03:00.0 0x1002 amdgpu card0 renderD128", "card0=660:44 renderD128=660:109", "")
 VIRTIO = ("0000:00:01.0/virtio0 0x1af4 virtio_gpu card0 renderD128", AMD[1], "")
 IN_DOCKER = {".dockerenv": ""}
-DXG = {"dev/dxg": ""}
+WSL = ("", "dxg=666:0", "")
 D3D12 = {"usr/lib/wsl/lib/libd3d12core.so": ""}
 
 
@@ -149,13 +149,13 @@ CASES = {
         ),
         {"glx": ["virtio-vga-gl"], "egl": ["virtio-vga-gl"], "vulkan": ["venus=on"]},
     ),
-    "WSL": Case(machine(("", "", ""), MESA, DXG, D3D12), ["This is WSL, .+GALLIUM_DRIVER=d3d12"]),
-    "WSL, asked for": Case(machine(("", "", ""), MESA, DXG, D3D12), [], {"GALLIUM_DRIVER": "d3d12"}),
+    "WSL": Case(machine(WSL, MESA, D3D12), ["This is WSL, .+GALLIUM_DRIVER=d3d12"]),
+    "WSL, asked for": Case(machine(WSL, MESA, D3D12), [], {"GALLIUM_DRIVER": "d3d12"}),
     "WSL with an old driver in Windows": Case(
-        machine(("", "", ""), MESA, DXG), ["This is WSL, .+libd3d12core.so. are missing: update .+wsl --update"]
+        machine(WSL, MESA), ["This is WSL, .+libd3d12core.so. are missing: update .+wsl --update"]
     ),
     "container in WSL": Case(
-        machine(("", "", ""), MESA, DXG, IN_DOCKER), ["start the container with --device /dev/dxg -v /usr/lib/wsl:"]
+        machine(WSL, MESA, IN_DOCKER), ["start the container with --device /dev/dxg -v /usr/lib/wsl:"]
     ),
     "software is asked for": Case(
         machine(AMD, MESA),

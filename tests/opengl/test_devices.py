@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,6 +185,7 @@ MACHINES = {
         BOTH,
         "ok GPU 0000:07:00.0: AMD, unknown driver: /dev/dri/card0, /dev/dri/renderD128",
     ),
+    "WSL": Machine("", "dxg=666:0", "ok GPU: Microsoft, driver dxg: /dev/dxg"),
     "other files": Machine("", "by-path=755:0 controlD64=660:44 nvidiactl=666:0 nvidia-uvm=666:0 cards=666:0", ""),
 }
 
@@ -207,6 +210,33 @@ def test_each_machine_has_its_gpus(machine: Machine, tmp_path: Path) -> None:
 def test_the_uuid_is_that_of_the_device(tmp_path: Path) -> None:
     gpus = make(MACHINES["NVIDIA, numbered against the order of the bus"], tmp_path)
     assert [(gpu.uuid, gpu.nodes[-1].name) for gpu in gpus] == [("GPU-aaaa", "nvidia1"), ("GPU-bbbb", "nvidia0")]
+
+
+def test_a_device_that_a_cgroup_forbids_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its permissions do not show that: it has to be opened."""
+    machine = MACHINES["Intel and AMD"]
+    make(machine, tmp_path)
+    really_open = os.open
+
+    def refuse(path: str, flags: int, *more: int, **others: int) -> int:
+        if path.endswith(("card0", "renderD128")):
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        return really_open(path, flags, *more, **others)
+
+    monkeypatch.setattr(os, "open", refuse)
+    intel, amd = devices.find_gpus(str(tmp_path))
+    assert (intel.usable, amd.usable) == (True, False)
+    assert list(devices.obstacles(intel, ())) == []
+    (said,) = devices.obstacles(amd, ())
+    assert "renderD128 is not for this job: its cgroup forbids it" in said
+
+
+def test_torque_names_the_gpus_of_each_machine(tmp_path: Path) -> None:
+    here = os.uname().nodename.partition(".")[0]
+    file = tmp_path / "gpus"
+    file.write_text(f"another-gpu0\n{here}-gpu2\n{here}.cluster.org-gpu1\n\n{here}-mic0\n")
+    assert devices.pbs_gpus({"PBS_GPUFILE": str(file)}) == ("2", "1")
+    assert devices.pbs_gpus({"PBS_GPUFILE": "/nonexistent"}) == devices.pbs_gpus({}) == ()
 
 
 def test_no_gpu_is_told_from_one_that_is_shut(tmp_path: Path) -> None:

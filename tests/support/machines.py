@@ -34,7 +34,7 @@ class Machine:
 
 
 def place(name: str) -> str:
-    return f"dev/{name}" if name.startswith("nvidia") else f"dev/dri/{name}"
+    return f"dev/{name}" if name.startswith(("nvidia", "dxg")) else f"dev/dri/{name}"
 
 
 def make(machine: Machine, root: Path) -> list[Gpu]:
