@@ -65,7 +65,7 @@ test-system: system ## install what the tests need, too
 	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth openbox,gcc libc6-dev x11-utils x11vnc ffmpeg xauth openbox)
 	@$(call for-tests,chromium,chromium)
 	@$(call for-tests,websockify,websockify novnc)
-	@$(call for-tests,vulkaninfo,mesa-vulkan-drivers vulkan-tools)
+	@$(call for-tests,vulkaninfo glxinfo eglinfo,mesa-vulkan-drivers vulkan-tools mesa-utils)
 	@$(call for-tests,Xwayland Xtigervnc Xorg xrandr xprop,xwayland tigervnc-standalone-server \
 	    xserver-xorg-video-dummy x11-xserver-utils x11-utils)
 

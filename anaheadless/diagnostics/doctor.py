@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from anaheadless import __version__, packages
-from anaheadless.diagnostics import inspection
+from anaheadless.diagnostics import field_tools, inspection
 from anaheadless.errors import LaunchError
 from anaheadless.launch import requirements
 from anaheadless.launch import run as launch
-from anaheadless.opengl import devices, hardware, offscreen, rendercheck
+from anaheadless.opengl import causes, devices, hardware, offscreen, rendercheck
 from anaheadless.opengl.candidates import Candidate, Selection, advice
 from anaheadless.opengl.probe import run_probe
 from anaheadless.options import INTERFACES, OpenGLRequest, Options
@@ -73,6 +73,8 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         "qt": [],
         "display": None,
         "candidates": [],
+        "causes": [],
+        "field_tools": [],
         "choice": None,
         "starts": False,
         "works": False,
@@ -101,11 +103,16 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
         report.update(_inspect(python, ready.environ, report["python"]))
         lacking = _add_offscreen(report, options, ready.environ, python)
         add_devices(report, gpus)
+        machine = causes.Machine(tuple(gpus), environ, tuple(devices.own_groups()))
         if ready.selection is not None:
-            no_gpu = devices.why_none(gpus, devices.own_groups())
+            no_gpu = " ".join(causes.why_not("glx", machine))
             add_selection(report, ready.selection, options.opengl or OpenGLRequest(), no_gpu)
             if picture is not None and ready.selection.chosen is not None:
                 _save_picture(picture, ready.selection.chosen, python, ready.environ, options.probe_timeout)
+        add_causes(report, machine, options.opengl)
+        for answer in field_tools.ask(ready.environ, host.virtualgl.vglrun if host.virtualgl else None):
+            notes = list(field_tools.disagreements(answer, report))
+            report["field_tools"].append({**answer._asdict(), "notes": notes})
         draws = ready.selection is None or ready.selection.chosen is not None
         report["starts"] = draws and not lacking
         report["works"] = report["starts"] and not _broken_bindings(report["qt"])
@@ -217,6 +224,20 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         label = f"{INTERFACES[test['interface']]} {test['way']}".rstrip()
         good, text = _drawing(label, test)
         yield Finding("EGL and Vulkan", good or None, text)  # few programs need them
+    for answer in report["field_tools"]:
+        said = ", ".join(answer["renderers"]) or answer["message"] or "nothing that draws"
+        if answer["glx"] is not None:
+            said = f"GLX is {'' if answer['glx'] else 'not '}listed"
+        # Debian's eglinfo has another status than 0 if any platform is missing.
+        ended = "" if answer["renderers"] or answer["status"] == 0 else f" (status {answer['status']})"
+        if answer["status"] is None:
+            ended = f" (no end within {field_tools.TIMEOUT:g} s)"
+        yield Finding("other tools", None, f"{answer['command']}: {said}{ended}, {answer['seconds']:.2f} s")
+        for note in answer["notes"]:
+            yield Finding("other tools", None, f"| {note}")
+    for cause in report["causes"]:
+        titles = ", ".join(INTERFACES[interface] for interface in cause["interfaces"])
+        yield Finding("why not", None, f"{titles}: {cause['text']}")
     choice = report["choice"]
     kind = "hardware" if choice and choice["hardware"] else "software"
     text = f"would use {choice['label']}, {kind}: {choice['why']}" if choice else (
@@ -308,7 +329,7 @@ def _add_offscreen(report: dict[str, Any], options: Options, environ: Mapping[st
             }
             for way, result in found.results
         ]
-        if interface in options.require and (error := requirements.failure(found, options)):
+        if interface in options.require and (error := requirements.failure(found, options, environ)):
             lacking = True
             report["advice"].append(f"{error.message}. {error.hint}")
     return lacking
@@ -317,7 +338,7 @@ def _add_offscreen(report: dict[str, Any], options: Options, environ: Mapping[st
 def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLRequest, no_gpu: str = "") -> None:
     """Add to *report* what was tried, what was chosen and why, and what would be better.
 
-    :param no_gpu: why no GPU can be used, if none can.
+    :param no_gpu: why no GPU draws, if that is known.
     """
     report["candidates"] = [
         {
@@ -357,6 +378,28 @@ def add_selection(report: dict[str, Any], selection: Selection, request: OpenGLR
         "hardware": result.hardware,
         "why": why,
     }
+
+
+def add_causes(report: dict[str, Any], machine: causes.Machine, request: OpenGLRequest | None) -> None:
+    """Add to *report* why GLX, EGL and Vulkan draw on no GPU of *machine*, or draw nothing, each cause once."""
+    tests = {name: [test for test in report["offscreen"] if test["interface"] == name] for name in offscreen.DRAWN}
+    tests["glx"] = report["candidates"]
+    found: dict[str, list[str]] = {}
+    for interface in INTERFACES:
+        known: list[str] = []
+        software = interface == "glx" and request is not None and request.backend == "software"
+        if not tests[interface] or software or any(test["hardware"] for test in tests[interface]):
+            continue
+        if machine.has_gpu:
+            known = causes.why_not(interface, machine)
+        elif not any(test["result"] == "drawn" for test in tests[interface]):
+            known = causes.why_nothing(interface, machine)
+        for sentence in known:
+            found.setdefault(sentence, []).append(interface)
+    said = " ".join(test["message"] for test in report["candidates"])
+    if no_server := causes.no_3d_server(said, machine.root):
+        found.setdefault(no_server, []).append("glx")
+    report["causes"] = [{"interfaces": interfaces, "text": text} for text, interfaces in found.items()]
 
 
 def _unused_gpu(report: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anaheadless.errors import LaunchError, print_stderr
-from anaheadless.opengl import offscreen
+from anaheadless.opengl import causes, offscreen
 from anaheadless.opengl.offscreen import Offscreen
 from anaheadless.options import INTERFACES, Options
 
@@ -26,7 +26,7 @@ def check(options: Options, python: str, environ: Mapping[str, str]) -> None:
             if options.verbose:
                 for line in found.lines():
                     print_stderr(f"anaheadless: {line}")
-            if error := failure(found, options):
+            if error := failure(found, options, environ):
                 raise error
 
 
@@ -35,7 +35,7 @@ def wanted_hardware(options: Options) -> bool | None:
     return {"hardware": True, "software": False}.get(options.opengl.backend if options.opengl else "")
 
 
-def failure(found: Offscreen, options: Options) -> LaunchError | None:
+def failure(found: Offscreen, options: Options, environ: Mapping[str, str]) -> LaunchError | None:
     """Return the error that says that *found* is not what is required, or None if it is."""
     wanted, title = wanted_hardware(options), INTERFACES[found.interface]
     if found.drawn(wanted):
@@ -45,6 +45,12 @@ def failure(found: Offscreen, options: Options) -> LaunchError | None:
     if found.drawn():
         message = f"no {title} on hardware" if wanted else f"no {title} in software"
         hint = "A GPU needs its own driver." if wanted else "Only a GPU has drawn."
+    machine, known = causes.this_machine(environ), []
+    if wanted:
+        known = causes.why_not(found.interface, machine)
+    elif not found.drawn():
+        known = causes.why_nothing(found.interface, machine)
+    hint = " ".join(known) or hint
     return LaunchError(
         message,
         details=tuple(found.lines()),

@@ -148,7 +148,7 @@ def start(
         if ready.selection is not None:
             if ready.selection.chosen is None:
                 if options.needs_opengl:
-                    raise no_opengl(options, ready.selection, without, ready.gpu)
+                    raise no_opengl(options, environ, ready, without)
             elif ready.selection.chosen.warning:
                 print_stderr(f"anaheadless: {ready.selection.chosen.warning}")
         if options.require:
@@ -294,7 +294,7 @@ def _job_gpu(
     from anaheadless.opengl import allocation, devices  # only here: most runs may use any GPU
 
     gpus = devices.find_gpus()
-    allowed = allocation.allocate(environ, gpus, options.gpu)
+    allowed = allocation.allocate(environ, gpus, options.gpu, devices.pbs_gpus(environ))
     added = allocation.variables(allowed, gpus)
     environ = {**environ, **added} if asked else {**added, **environ}
     return environ, allocation.limit(host, allowed, gpus, asked=asked), str(allowed)
@@ -413,21 +413,23 @@ def report(options: Options, ready: Launch) -> list[str]:
     return [*lines, f"OpenGL: {selection.chosen or 'none could be proved'}"]
 
 
-def no_opengl(options: Options, selection: Selection, without: str, gpu: str) -> LaunchError:
+def no_opengl(options: Options, environ: Mapping[str, str], ready: Launch, without: str) -> LaunchError:
     """Make the error that says why there is no OpenGL: a line for each candidate, and what to do."""
-    request = options.opengl or OpenGLRequest()
+    request, selection = options.opengl or OpenGLRequest(), ready.selection or Selection(None)
     message = "no OpenGL: nothing could be drawn"
     if not selection.attempts:
         message = f"no OpenGL: {request.backend} is not there"
     elif any(result.drawn for _, result in selection.attempts):
         message = "no OpenGL in software" if request.backend == "software" else "no OpenGL on hardware"
-    no_gpu = ""
-    if request.backend == "hardware":
-        from anaheadless.opengl import devices  # only here: most runs are content with software
+    from anaheadless.opengl import causes  # only here: a run that succeeds does not need it
 
-        no_gpu = devices.why_none(devices.find_gpus(), devices.own_groups())
-        if gpu and not no_gpu:
-            no_gpu = f"The GPU for this job: {gpu}."
+    said = " ".join(result.message for _, result in selection.attempts)
+    known = [causes.no_3d_server(said)]
+    if request.backend == "hardware":
+        known += causes.why_not("glx", causes.this_machine(environ))
+        if ready.gpu:
+            known.append(f"The GPU for this job: {ready.gpu}.")
+    no_gpu = " ".join(filter(None, known))
     return LaunchError(
         message,
         details=tuple(f"{candidate}: {result}" for candidate, result in selection.attempts),

@@ -1,8 +1,9 @@
 """The GPU that a job was given: what batch systems, containers and users say in variables, and what follows from it.
 
 All functions here are pure. Sources: NVIDIA's "CUDA C++ Programming Guide" (CUDA_VISIBLE_DEVICES) and container toolkit
-(NVIDIA_VISIBLE_DEVICES), Slurm's srun(1) and "Generic Resource (GRES) Scheduling", AMD's ROCm documentation, Intel's
-Level Zero specification.
+(NVIDIA_VISIBLE_DEVICES), Slurm's srun(1) and "Generic Resource (GRES) Scheduling", HTCondor's manual
+(_CONDOR_AssignedGPUs), Torque's administrator guide (PBS_GPUFILE), AMD's ROCm documentation, Intel's Level Zero
+specification, Mesa's documentation of its environment variables.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ class Allocation(Record):
         return f"{name} ({self.why})" if self.why else ""
 
 
-def allocate(environ: Mapping[str, str], gpus: Sequence[Gpu], asked: str = "auto") -> Allocation:
+def allocate(
+    environ: Mapping[str, str], gpus: Sequence[Gpu], asked: str = "auto", pbs: Sequence[str] = ()
+) -> Allocation:
     """Decide which of *gpus* may be used.
 
     :param asked: the value of ``--gpu``.
+    :param pbs: the numbers that PBS_GPUFILE has for this machine.
     :raises LaunchError: the GPU that was asked for is not there, or can't be used.
     """
     if asked == "none":
@@ -46,7 +50,7 @@ def allocate(environ: Mapping[str, str], gpus: Sequence[Gpu], asked: str = "auto
     reasons = []
     for vendor, decide in (("NVIDIA", _of_nvidia), ("AMD", _of_amd), ("Intel", _of_intel)):
         own = [gpu for gpu in usable if gpu.vendor == vendor]
-        allowed, why = decide(environ, own) if own else (own, "")
+        allowed, why = decide(environ, own, pbs) if own else (own, "")
         (decided if why else others).extend(allowed)
         reasons += [why] if why else []
     others += [gpu for gpu in usable if gpu.vendor not in ("NVIDIA", "AMD", "Intel")]
@@ -67,7 +71,7 @@ def _asked_gpu(gpus: Sequence[Gpu], asked: str) -> Gpu:
     return found[0]
 
 
-def _of_nvidia(environ: Mapping[str, str], gpus: Sequence[Gpu]) -> tuple[Sequence[Gpu], str]:
+def _of_nvidia(environ: Mapping[str, str], gpus: Sequence[Gpu], pbs: Sequence[str]) -> tuple[Sequence[Gpu], str]:
     allowed, reasons = gpus, []
     visible = environ.get("NVIDIA_VISIBLE_DEVICES", "")
     words = visible.split(",")
@@ -92,10 +96,16 @@ def _of_nvidia(environ: Mapping[str, str], gpus: Sequence[Gpu]) -> tuple[Sequenc
         else:
             allowed = _picked(words, allowed)
         reasons.append(f"CUDA_VISIBLE_DEVICES={cuda}")
+    elif condor := environ.get("_CONDOR_AssignedGPUs"):  # CUDA0, or a part of a UUID; most often CUDA's is set, too
+        allowed = _picked([word.strip().removeprefix("CUDA") for word in condor.split(",")], allowed)
+        reasons.append(f"_CONDOR_AssignedGPUs={condor}")
+    elif pbs:
+        allowed = _picked(pbs, allowed)
+        reasons.append(f"PBS_GPUFILE={environ['PBS_GPUFILE']}")
     return allowed, ", ".join(reasons)
 
 
-def _of_amd(environ: Mapping[str, str], gpus: Sequence[Gpu]) -> tuple[Sequence[Gpu], str]:
+def _of_amd(environ: Mapping[str, str], gpus: Sequence[Gpu], _: Sequence[str]) -> tuple[Sequence[Gpu], str]:
     for name in "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL":
         if name in environ:
             return _picked(environ[name].split(","), gpus), f"{name}={environ[name]}"
@@ -103,7 +113,7 @@ def _of_amd(environ: Mapping[str, str], gpus: Sequence[Gpu]) -> tuple[Sequence[G
     return (_picked(list(map(str, numbers)), gpus), slurm) if numbers else (gpus, "")
 
 
-def _of_intel(environ: Mapping[str, str], gpus: Sequence[Gpu]) -> tuple[Sequence[Gpu], str]:
+def _of_intel(environ: Mapping[str, str], gpus: Sequence[Gpu], _: Sequence[str]) -> tuple[Sequence[Gpu], str]:
     mask = environ.get("ZE_AFFINITY_MASK")
     if mask is None:
         return gpus, ""
@@ -164,7 +174,7 @@ def limit(host: HostCapabilities, allocation: Allocation, gpus: Sequence[Gpu], *
 
 
 def variables(allocation: Allocation, gpus: Sequence[Gpu]) -> dict[str, str]:
-    """Return the variables by which programs that draw through EGL or Mesa take the first GPU of *allocation*.
+    """Return the variables by which programs that draw through EGL, Mesa or Vulkan take the first GPU of *allocation*.
 
     :param gpus: all GPUs here.
     """
@@ -175,6 +185,9 @@ def variables(allocation: Allocation, gpus: Sequence[Gpu]) -> dict[str, str]:
     found = {"MUJOCO_EGL_DEVICE_ID": number, "VTK_DEFAULT_EGL_DEVICE_INDEX": number}
     if not _is_nvidias(first) and first.address.count(":") == 2:
         found["DRI_PRIME"] = "pci-" + first.address.replace(":", "_").replace(".", "_")
+    # It names a model: between two of the same, only DRI_PRIME can choose.
+    if first.model and sum(gpu.model == first.model for gpu in gpus) == 1:
+        found["MESA_VK_DEVICE_SELECT"] = first.model
     return found
 
 

@@ -270,7 +270,7 @@ def choose(
 def advice(selection: Selection, no_gpu: str = "") -> str:
     """Say in a sentence or two what may help, when nothing has drawn, or nothing that was asked for.
 
-    :param no_gpu: why no GPU can be used, if that is known.
+    :param no_gpu: why no GPU draws, if that is known.
     """
     outcomes = {result.outcome for _, result in selection.attempts}
     messages = " ".join(result.message for _, result in selection.attempts)
@@ -289,6 +289,8 @@ def advice(selection: Selection, no_gpu: str = "") -> str:
             "LIBGL_ALWAYS_SOFTWARE must not be set."
         )
         return f"Only software has drawn. {why} --gl auto accepts software."
+    if outcomes == {"not loaded"}:
+        return "Another vendor's library drew instead: the one that was asked for is not installed, or can't be loaded."
     if "no library" in outcomes:
         return "Install libGL (Debian: libgl1 and libglx-mesa0)."
     if (
@@ -302,9 +304,9 @@ def advice(selection: Selection, no_gpu: str = "") -> str:
             "the drivers need (conda: update libstdcxx-ng)."
         )
     if "[VGL] ERROR" in messages:
-        return "VirtualGL can't render there: check --vgl-display and VGL_DISPLAY, and the groups video and render."
-    if outcomes == {"not loaded"}:
-        return "Another vendor's library drew instead: the one that was asked for is not installed, or can't be loaded."
+        return no_gpu or (
+            "VirtualGL can't render there: check --vgl-display and VGL_DISPLAY, and the groups video and render."
+        )
     if outcomes <= {"no GLX"}:
         return (
             "The X server's parts of Mesa are missing (Debian: libgl1-mesa-dri) or not found (check "

@@ -1,4 +1,6 @@
-"""The GPUs of this machine, as /dev, /sys and /proc show them: no device is opened, no library is loaded.
+"""The GPUs of this machine, as /dev, /sys and /proc show them: no library is loaded.
+
+A batch system may forbid devices in a job's cgroup, which only shows when they are opened, so they are, for a moment.
 
 Sources: the kernel's "Linux GPU Driver Developer's Guide" (card and render nodes), and the README of NVIDIA's driver
 (/proc/driver/nvidia).
@@ -6,6 +8,7 @@ Sources: the kernel's "Linux GPU Driver Developer's Guide" (card and render node
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -35,12 +38,14 @@ class Node(Record):
     :param path: such as ``/dev/dri/card0``, ``/dev/dri/renderD128`` or ``/dev/nvidia0``.
     :param mode: its permissions; *gid* is its group.
     :param accessible: whether this process may read and write it.
+    :param forbidden: whether its permissions allow that, but its cgroup does not.
     """
 
     path: str
     mode: int
     gid: int
     accessible: bool
+    forbidden: bool = False
 
     @property
     def name(self) -> str:
@@ -56,6 +61,7 @@ class Gpu(Record):
     :param uuid: NVIDIA's name for it, ``GPU-…``; else empty.
     :param draws: whether it can draw, or only show pictures; None if /sys does not tell.
     :param names: the names of all its DRM nodes, even of those that /dev lacks, as in many containers.
+    :param model: the PCI numbers of its vendor and model, as ``1002:73bf``; empty if /sys does not tell.
     """
 
     address: str
@@ -65,6 +71,7 @@ class Gpu(Record):
     draws: bool | None
     names: tuple[str, ...]
     nodes: tuple[Node, ...]
+    model: str = ""
 
     @property
     def usable(self) -> bool:
@@ -89,9 +96,19 @@ def find_nodes(root: str = "/") -> list[Node]:
         with suppress(OSError):  # it is gone, or a link to nowhere
             status = os.stat(path)
             mode = stat.S_IMODE(status.st_mode)
-            accessible = os.access(path, os.R_OK | os.W_OK)  # which knows of access control lists, too
-            found.append(Node(path, mode, status.st_gid, accessible))
+            permitted = os.access(path, os.R_OK | os.W_OK)  # which knows of access control lists, too
+            forbidden = permitted and _is_forbidden(path)
+            found.append(Node(path, mode, status.st_gid, permitted and not forbidden, forbidden))
     return found
+
+
+def _is_forbidden(path: str) -> bool:
+    """Tell whether a cgroup keeps this process from a device file that its permissions open to it."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
+    except OSError as error:
+        return error.errno == errno.EPERM  # what else may be wrong, the driver knows
+    return False
 
 
 def group_nodes(nodes: Iterable[Node], root: str = "/") -> list[Gpu]:
@@ -125,20 +142,23 @@ def _place(node: Node, nvidia: Mapping[str, tuple[str, str]], root: str) -> tupl
 def _gpu(key: str, folder: str, nodes: Sequence[Node], nvidia: Mapping[str, tuple[str, str]]) -> Gpu:
     """Describe the GPU of *nodes*; *key* is its address, or the path of its only node if that is not known."""
     vendor = _read(os.path.join(folder, "vendor")).strip() if folder else ""
+    model = _read(os.path.join(folder, "device")).strip() if folder else ""
     driver = os.path.join(folder, "driver")
     names: list[str] = []
     with suppress(OSError):
         names = sorted(filter(NODES["dev/dri"].fullmatch, os.listdir(os.path.join(folder, "drm")))) if folder else []
     is_nvidia = any(node.name.startswith("nvidia") for node in nodes)
-    draws = is_nvidia or any(name.startswith("render") for name in (*names, *(node.name for node in nodes)))
+    is_wsl = nodes[0].name == "dxg"  # the GPU of Windows, of which /sys knows nothing
+    draws = is_nvidia or is_wsl or any(name.startswith("render") for name in (*names, *(node.name for node in nodes)))
     return Gpu(
         address="" if key == nodes[0].path else key,
-        vendor=_VENDORS.get(vendor, vendor) or ("NVIDIA" if is_nvidia else ""),
-        driver=os.path.basename(os.path.realpath(driver)) if folder and os.path.exists(driver) else "",
+        vendor=_VENDORS.get(vendor, vendor) or ("NVIDIA" if is_nvidia else "Microsoft" if is_wsl else ""),
+        driver=os.path.basename(os.path.realpath(driver)) if folder and os.path.exists(driver) else "dxg" * is_wsl,
         uuid=next((nvidia[node.name][1] for node in nodes if node.name in nvidia), ""),
         draws=True if draws else False if names else None,
         names=tuple(names),
         nodes=tuple(nodes),
+        model=":".join(number.partition("x")[2] for number in (vendor, model)) if vendor and model else "",
     )
 
 
@@ -161,6 +181,14 @@ def _read(path: str) -> str:
             return file.read(4096)
     except OSError:
         return ""
+
+
+def pbs_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the numbers of the GPUs that Torque's PBS_GPUFILE names on this machine: ``NODE-gpuN`` on each line."""
+    node = os.uname().nodename.partition(".")[0]
+    lines = _read(environ["PBS_GPUFILE"]).split() if "PBS_GPUFILE" in environ else []
+    found = (re.fullmatch(r"([^.]+)(?:\..*)?-gpu(\d+)", line) for line in lines)
+    return tuple(match[2] for match in found if match and match[1] == node)
 
 
 def own_groups() -> set[int]:
@@ -188,6 +216,9 @@ def obstacles(gpu: Gpu, groups: Collection[int], name_of: Callable[[int], str] =
     if gpu.usable:
         return
     seen: set[int] = set()
+    if any(node.forbidden for node in gpu.nodes):
+        yield f"{gpu.nodes[-1].path} is not for this job: its cgroup forbids it, as batch systems and containers do."
+        return
     for node in reversed(gpu.nodes):  # the render node first: it is all that drawing needs
         by_group = node.mode & 0o060 == 0o060 and node.gid not in groups
         if by_group and node.gid not in seen:

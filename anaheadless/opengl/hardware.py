@@ -14,11 +14,11 @@ from anaheadless.system.light_stdlib import Record
 from anaheadless.system.programs import find_program
 from anaheadless.x11.display_number import socket_path
 
-NODES = {"dev/dri": re.compile(r"card\d+|renderD\d+"), "dev": re.compile(r"nvidia\d+")}
+NODES = {"dev/dri": re.compile(r"card\d+|renderD\d+"), "dev": re.compile(r"nvidia\d+|dxg")}
 # The variables by which batch systems, containers and users say which GPUs a job may use, see allocation.py.
 JOB_VARIABLES = (
     *("NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"),
-    *("ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
+    *("ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK", "_CONDOR_AssignedGPUs", "PBS_GPUFILE"),
 )
 FAKER_NAME = re.compile(r"lib(dl|ge|vgl|rr)faker[^./]*\.so")
 

@@ -183,7 +183,7 @@ def parse_result(candidate: Candidate, output: str, errors: str, status: int, se
     outcome, message = found["result"], found.get("message", "")
     libraries = tuple(filter(None, found.get("libraries", "").split(":")))
     if outcome == "drawn" and candidate.loads is not None and not any(candidate.loads in path for path in libraries):
-        outcome, message = "not loaded", f"{candidate.loads} was ignored"
+        outcome, message = "not loaded", "; ".join(filter(None, (f"{candidate.loads} was ignored", message)))
     return ProbeResult(
         outcome,
         "" if outcome == "drawn" else _join(message, errors),

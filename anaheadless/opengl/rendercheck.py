@@ -8,7 +8,8 @@ others. It prints its findings to standard output, one ``name: value`` line each
 ========= ======================================================================================
 result    ``drawn``, or what failed: ``no library``, ``no display``, ``no GLX``, ``no config``,
           ``refused`` (the context), ``wrong pixels``
-message   the X error, the pixels that were wrong, or why the vendor's library can't be loaded
+message   the X error, the pixels that were wrong, or why the vendor's library can't be loaded; the latter
+          even if another vendor's has drawn
 vendor    of the GLX client library ("VirtualGL" under VirtualGL, whatever the renderer)
 renderer  GL_RENDERER, and likewise ``version``
 direct    ``yes`` or ``no``
@@ -185,12 +186,12 @@ def preload_mesa() -> None:
 
 
 def loader_error() -> str:
-    """Say why the vendor's library can't be loaded, if libglvnd has loaded none: libglvnd doesn't report it."""
-    loaded = loaded_libraries()
-    if any("/libGLX_" in path for path in loaded) or not any("/libGLX.so" in path for path in loaded):
+    """Say why the vendor's library can't be loaded, if libglvnd has not loaded it: libglvnd doesn't report it."""
+    loaded, named = loaded_libraries(), os.environ.get("__GLX_VENDOR_LIBRARY_NAME", "")
+    if any(f"/libGLX_{named}" in path for path in loaded) or not any("/libGLX.so" in path for path in loaded):
         return ""
     try:
-        CDLL(f"libGLX_{os.environ.get('__GLX_VENDOR_LIBRARY_NAME') or 'mesa'}.so.0")
+        CDLL(f"libGLX_{named or 'mesa'}.so.0")
     except OSError as error:
         return str(error)
     return ""
@@ -307,6 +308,7 @@ def main(pixel_file: str, libraries: list[str]) -> int:
                 file.write(pixels)
         check(pixels)
         findings["result"] = "drawn"
+        findings["message"] = loader_error()  # of a vendor that was named, but another one has drawn
     except DrawingError as failure:
         findings["result"], message = failure.args
         reason = loader_error() if findings["result"] in ("no GLX", "no config", "refused") else ""

@@ -92,6 +92,14 @@ CASES: dict[str, tuple[tuple[Gpu, ...], dict[str, str], str]] = {
     "AMD: none": (AMD, {"ROCR_VISIBLE_DEVICES": ""}, ""),
     "Intel": ((*INTEL, gpu(7, "Intel", 8)), {"ZE_AFFINITY_MASK": "1"}, "7"),
     "Intel: parts": ((*INTEL, gpu(7, "Intel", 8)), {"ZE_AFFINITY_MASK": "1.0,1.1"}, "7"),
+    "HTCondor": (FOUR, {"_CONDOR_AssignedGPUs": "CUDA2,CUDA0"}, "3 1"),
+    "HTCondor: the beginning of a UUID": (FOUR, {"_CONDOR_AssignedGPUs": "GPU-00000003"}, "3"),
+    "HTCondor, and CUDA says the same": (
+        FOUR,
+        {"_CONDOR_AssignedGPUs": "CUDA1", "CUDA_VISIBLE_DEVICES": "1"},
+        "2",
+    ),
+    "HTCondor gives none": (FOUR, {"CUDA_VISIBLE_DEVICES": "10000"}, ""),
     "nothing here": ((), {"CUDA_VISIBLE_DEVICES": "0"}, ""),
 }
 
@@ -105,6 +113,21 @@ def test_each_job_has_the_gpus_that_it_was_given(
     assert set(environ) <= set(JOB_VARIABLES)
     decided = [name for name in environ if f"{name}={environ[name]}" in found.why]
     assert bool(decided) is (found.why != "")
+
+
+def test_torque_gives_gpus_in_a_file() -> None:
+    found = allocation.allocate({"PBS_GPUFILE": "/spool/gpus"}, FOUR, pbs=("2",))
+    assert str(found) == "0000:03:00.0 (PBS_GPUFILE=/spool/gpus)"
+    assert allocation.allocate({"PBS_GPUFILE": "x", "CUDA_VISIBLE_DEVICES": "0"}, FOUR, pbs=("2",)).gpus == FOUR[:1]
+    assert allocation.allocate({"PBS_GPUFILE": "x"}, FOUR).why == ""
+
+
+def test_vulkan_of_mesa_is_told_the_model() -> None:
+    """Unless there are two of it."""
+    one, two = (each.replace(model=f"1002:73b{number}") for number, each in enumerate(AMD))
+    assert allocation.variables(allocation.Allocation((two,), "x"), (one, two))["MESA_VK_DEVICE_SELECT"] == "1002:73b1"
+    same = two.replace(model=one.model)
+    assert "MESA_VK_DEVICE_SELECT" not in allocation.variables(allocation.Allocation((same,), "x"), (one, same))
 
 
 @pytest.mark.parametrize("asked", ["3", "0000:03:00.0", "03:00.0", UUID, UUID.upper()])

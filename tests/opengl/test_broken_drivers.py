@@ -23,7 +23,7 @@ import pytest
 from anaheadless.opengl import hardware, rendercheck
 from anaheadless.system import libraries, processes
 from anaheadless.x11 import display_number
-from tests.support.drivers import BROKEN, HANG, HANGS, broken_gl, lacking_vendor, library
+from tests.support.drivers import BROKEN, HANG, HANGS, broken_gl, lacking_vendor, library, vendor_with_libstdcxx
 from tests.support.helpers import (
     ANAHEADLESS,
     PATIENCE,
@@ -307,6 +307,23 @@ def test_the_systems_libstdcxx_helps_where_an_older_one_is_in_the_way(
     output = run("run", "-c", code, env={**stub_libstdcxx, "LD_PRELOAD": str(own)})
     assert (output.returncode, output.stderr) == (0, "")
     assert output.stdout == f"{system}:{own} {stub_libstdcxx['LD_LIBRARY_PATH']}\n"
+
+
+@pytest.mark.parametrize(("vendor", "backend"), [("mesa", "auto"), ("nvidia", "nvidia")])
+def test_words_that_libglvnd_hides_are_heard(
+    vendor: str, backend: str, stub_libstdcxx: dict[str, str], tmp_path: Path
+) -> None:
+    """As of Mesa from 24.2 on, whose library can't be loaded at all; libglvnd says nothing, or takes another one."""
+    system = libraries.find_library("libstdc++.so.6")
+    vendor_with_libstdcxx(tmp_path / "old", vendor)
+    (tmp_path / "versions").write_text("GLIBCXX_3.3 { };")  # ld.so compares only where there are any
+    library(tmp_path / "old" / "libstdc++.so.6", None, f"-Wl,--version-script={tmp_path}/versions")
+    outcome = Outcome("--gl", backend, RENDERCHECK, env=stub_libstdcxx)
+    name = "nvidia" if vendor == "nvidia" else "native"
+    assert re.search("no GLX|no config|refused|not loaded", outcome.tried[name])
+    assert re.search("GLIBCXX|CXXABI", outcome.tried[name])
+    found = outcome.assert_drawn(f"{name} (with {system})")
+    assert f"{tmp_path}/old/libGLX_{vendor}.so.0" in found["libraries"]
 
 
 def test_a_widget_is_drawn_with_the_systems_libstdcxx(stub_libstdcxx: dict[str, str], tmp_path: Path) -> None:

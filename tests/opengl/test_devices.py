@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,29 +15,10 @@ from anaheadless.opengl import devices, hardware
 from anaheadless.opengl.devices import Gpu
 from tests.support.device_files import with_device_files
 from tests.support.helpers import ANAHEADLESS
+from tests.support.machines import MINE, RENDER, VIDEO, Machine, make
 from tests.support.namespaces import in_namespaces, needs_namespaces
 
-VIDEO, RENDER = 44, 109
 NAMES = {VIDEO: "video", RENDER: "render"}
-MINE = (1000, VIDEO, RENDER)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A machine, and what is found on it.
-
-    :param sys: what /sys has: a device for each line, as ``ADDRESS VENDOR DRIVER NAME...``.
-    :param dev: what /dev has, as ``NAME=MODE:GROUP...``; with a ``+`` behind it, an access control list lets us in.
-    :param found: a line for each GPU, which begins with ``ok`` if it can be used, and a line for each obstacle.
-    :param groups: those that the user is in.
-    :param nvidia: what NVIDIA's driver has in /proc: ``ADDRESS NAME UUID`` on each line.
-    """
-
-    sys: str
-    dev: str
-    found: str
-    groups: tuple[int, ...] = MINE
-    nvidia: str = ""
 
 
 AMD = "0000:03:00.0 0x1002 amdgpu card0 renderD128"
@@ -203,56 +185,9 @@ MACHINES = {
         BOTH,
         "ok GPU 0000:07:00.0: AMD, unknown driver: /dev/dri/card0, /dev/dri/renderD128",
     ),
+    "WSL": Machine("", "dxg=666:0", "ok GPU: Microsoft, driver dxg: /dev/dxg"),
     "other files": Machine("", "by-path=755:0 controlD64=660:44 nvidiactl=666:0 nvidia-uvm=666:0 cards=666:0", ""),
 }
-
-
-def place(name: str) -> str:
-    return f"dev/{name}" if name.startswith("nvidia") else f"dev/dri/{name}"
-
-
-def make(machine: Machine, root: Path) -> list[Gpu]:
-    """Make the files of *machine*, and find its GPUs."""
-    root.mkdir(exist_ok=True)
-    for line in machine.sys.splitlines():
-        address, vendor, driver, *names = line.split()
-        folder = root / "sys" / "devices" / "pci0000:00" / address
-        for name in names:
-            (folder / "drm" / name).mkdir(parents=True)
-            (root / "sys" / "class" / "drm" / name).mkdir(parents=True)
-            (root / "sys" / "class" / "drm" / name / "device").symlink_to(folder)
-        if vendor != "-":
-            (folder / "vendor").write_text(f"{vendor}\n")
-        if driver != "-":
-            (root / "sys" / "drivers" / driver).mkdir(parents=True, exist_ok=True)
-            (folder / "driver").symlink_to(root / "sys" / "drivers" / driver)
-        bus = root / "sys" / "bus" / "pci" / "devices"
-        bus.mkdir(parents=True, exist_ok=True)
-        (bus / address.partition("/")[0]).symlink_to(
-            root / "sys" / "devices" / "pci0000:00" / address.partition("/")[0]
-        )
-    for line in machine.nvidia.splitlines():
-        address, name, uuid = line.split()
-        folder = root / "proc" / "driver" / "nvidia" / "gpus" / address
-        folder.mkdir(parents=True)
-        text = (
-            f"Model: \t\t NVIDIA A100\nGPU UUID: \t {uuid}\nBus Location: \t {address}\nDevice Minor: \t {name[6:]}\n"
-        )
-        (folder / "information").write_text(text)
-    permissions = {}
-    for entry in machine.dev.split():
-        name, _, rest = entry.partition("=")
-        mode, _, gid = rest.rstrip("+").partition(":")
-        path = root / place(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        permissions[str(path)] = int(mode, 8), int(gid), rest.endswith("+")
-    nodes = []
-    for node in devices.find_nodes(str(root)):
-        bits, group, is_listed = permissions[node.path]
-        accessible = bits & 0o006 == 0o006 or (group in machine.groups and bits & 0o060 == 0o060) or is_listed
-        nodes.append(node.replace(mode=bits, gid=group, accessible=accessible))
-    return devices.group_nodes(nodes, str(root))
 
 
 def described(gpus: list[Gpu], groups: tuple[int, ...], root: Path) -> Iterator[str]:
@@ -275,6 +210,33 @@ def test_each_machine_has_its_gpus(machine: Machine, tmp_path: Path) -> None:
 def test_the_uuid_is_that_of_the_device(tmp_path: Path) -> None:
     gpus = make(MACHINES["NVIDIA, numbered against the order of the bus"], tmp_path)
     assert [(gpu.uuid, gpu.nodes[-1].name) for gpu in gpus] == [("GPU-aaaa", "nvidia1"), ("GPU-bbbb", "nvidia0")]
+
+
+def test_a_device_that_a_cgroup_forbids_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its permissions do not show that: it has to be opened."""
+    machine = MACHINES["Intel and AMD"]
+    make(machine, tmp_path)
+    really_open = os.open
+
+    def refuse(path: str, flags: int, *more: int, **others: int) -> int:
+        if path.endswith(("card0", "renderD128")):
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        return really_open(path, flags, *more, **others)
+
+    monkeypatch.setattr(os, "open", refuse)
+    intel, amd = devices.find_gpus(str(tmp_path))
+    assert (intel.usable, amd.usable) == (True, False)
+    assert list(devices.obstacles(intel, ())) == []
+    (said,) = devices.obstacles(amd, ())
+    assert "renderD128 is not for this job: its cgroup forbids it" in said
+
+
+def test_torque_names_the_gpus_of_each_machine(tmp_path: Path) -> None:
+    here = os.uname().nodename.partition(".")[0]
+    file = tmp_path / "gpus"
+    file.write_text(f"another-gpu0\n{here}-gpu2\n{here}.cluster.org-gpu1\n\n{here}-mic0\n")
+    assert devices.pbs_gpus({"PBS_GPUFILE": str(file)}) == ("2", "1")
+    assert devices.pbs_gpus({"PBS_GPUFILE": "/nonexistent"}) == devices.pbs_gpus({}) == ()
 
 
 def test_no_gpu_is_told_from_one_that_is_shut(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from anaheadless.options import HARDWARE, RENDERER
+from tests.support.device_files import with_device_files
 from tests.support.drivers import broken_gl, renamed_gl
 from tests.support.helpers import ANAHEADLESS, assert_refused, holding, listed_sessions, run
+from tests.support.namespaces import in_namespaces, needs_namespaces
 
 TELL = f"import json, os; print(json.dumps([os.environ.get(n) for n in ({RENDERER!r}, {HARDWARE!r})]))"
 GPU, SOFTWARE = ["GeForce of a dream", "1"], ["llvmpipe (of a dream)", "0"]
@@ -101,6 +103,19 @@ def test_list_and_doctor_tell_of_it(
     assert (choice["hardware"], choice["renderer"]) == (hardware, renderer)
     assert f", {word}: the first that draws" in run("doctor", *options, env=environ).stdout
     assert f": {renderer}, {word} (" in run("run", "-v", "--fresh", *options, "-c", "pass", env=environ).stderr
+
+
+@needs_namespaces
+def test_a_container_without_graphics_libraries_is_told_so(environ: dict[str, str], tmp_path: Path) -> None:
+    """It has been given NVIDIA's GPU, of which there is nothing but the device file."""
+    setup = with_device_files(tmp_path, "nvidia0")
+    environ["NVIDIA_DRIVER_CAPABILITIES"], environ["NVIDIA_VISIBLE_DEVICES"] = "compute,utility", "all"
+    words = (ANAHEADLESS, "run", "--no-virtualgl", "--gl", "hardware", "-c", "pass")
+    output = in_namespaces(*words, setup=setup, env=environ)
+    assert_refused(output, 125, "no OpenGL on hardware", "NVIDIA_DRIVER_CAPABILITIES=all (it is compute,utility)")
+    report = json.loads(in_namespaces(ANAHEADLESS, "doctor", "--json", setup=setup, env=environ).stdout)
+    (cause,) = (cause for cause in report["causes"] if "CAPABILITIES" in cause["text"] and "GLX" in cause["text"])
+    assert "glx" in cause["interfaces"]
 
 
 def test_doctor_fails_where_run_would(environ: dict[str, str]) -> None:

@@ -59,6 +59,21 @@ def _in_front(folder: Path, name: str, source: str, *arguments: str) -> dict[str
     return {"LD_LIBRARY_PATH": str(folder)}
 
 
+def vendor_with_libstdcxx(folder: Path, vendor: str) -> None:
+    """A GLX vendor's library that is Mesa's, and needs a libstdc++ with the versions of its symbols.
+
+    So does Mesa from 24.2 on, whose drivers are linked into libgallium.
+    """
+    mesa, cxx = libraries.find_library("libGLX_mesa.so.0"), libraries.find_library("libstdc++.so.6")
+    if mesa is None or cxx is None:
+        pytest.skip("Mesa's GLX library or libstdc++ is not installed")
+    copy = folder / "libGLX_mesa.so.9"
+    copy.write_bytes(Path(mesa).read_bytes().replace(b"libGLX_mesa.so.0\0", b"libGLX_mesa.so.9\0"))
+    source = PROGRAMS / "needs_libstdcxx.c"
+    for name in vendor, "indirect":  # the second is libglvnd's own fallback
+        library(folder / f"libGLX_{name}.so.0", source, "-Wl,--no-as-needed", str(copy), cxx)
+
+
 def lacking_vendor(folder: Path) -> dict[str, str]:
     """The variables for a Mesa whose drivers are not there: its GLX library needs one that is gone."""
     driver = library(folder / "libgallium-gone.so", None)
