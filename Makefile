@@ -30,8 +30,8 @@ coverage: test-system .venv/installed-for-tests ## check how much of the code th
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-test-on: ## run demo and test in a fresh Debian: SUITE=trixie; with WHO=user, as an ordinary user with sudo
-	tests/on-debian '$(SUITE)' '$(or $(WHO),root)' '$(ARGS)'
+test-on: ## run demo and test in a fresh Debian: SUITE=trixie; WHO=user: by an ordinary user with sudo; SERVER=xwayland
+	tests/on-debian '$(SUITE)' '$(or $(WHO),root)' '$(ARGS)' '$(SERVER)'
 
 soak: test-system .venv/installed-for-tests ## run the long tests; of random faults, SOAK_FAULTS=2000 from SOAK_SEED=1000
 	$(BIN)/python -m pytest -m soak --timeout 1200 $(ARGS)

@@ -81,16 +81,19 @@ def probe_display(timeout: float) -> ProbeResult:
     return run_probe(Candidate("native"), this_python(), os.environ, timeout)
 
 
-def start_session(need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, without: str) -> launch.Launch:
+def start_session(
+    need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, server: str, without: str
+) -> launch.Launch:
     """Start a session for this process; test OpenGL and load its libraries, if OpenGL is needed.
 
+    :param server: the kind of X server.
     :param without: how a caller asks for no OpenGL; error messages mention it.
     :raises LaunchError: the session can't be started, or no OpenGL draws.
     """
     request = None
     if need_opengl:
         request = OpenGLRequest(virtualgl=allow_virtualgl, force_virtualgl=allow_virtualgl and force_virtualgl)
-    return start_session_with(Options(opengl=request), without)
+    return start_session_with(Options(opengl=request, server=server), without)
 
 
 def start_session_with(options: Options, without: str) -> launch.Launch:

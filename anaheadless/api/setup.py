@@ -139,6 +139,7 @@ def setup_headless(
     need_opengl: bool | None = True,
     *,
     qapp: bool = False,
+    server: str = "auto",
 ) -> HeadlessInfo:
     """Give this process a display that needs no screen, with OpenGL that has been tested by drawing.
 
@@ -161,14 +162,18 @@ def setup_headless(
         lives as long as the process, and replaces a QCoreApplication. The binding is the one that soma's
         ``qt_backend`` has chosen, if that is imported, else the one that is imported, else the first of PyQt5, PyQt6,
         PySide2 and PySide6 that is installed.
+    :param server: the kind of X server, as for :func:`anaheadless.virtual_display`.
     :raises LaunchError: neither a virtual display nor the regular one can be used; no processes or files remain, and
         the environment is as before. Also if the display has ended while a QApplication is connected to it, or if you
         ask for ``qapp`` and no Qt is installed.
+    :raises ValueError: there is no such kind of X server; likewise TypeError.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0 and ``anatomist.headless``, which always make a QApplication.
     """
     from anaheadless.api import qt
+    from anaheadless.options import from_keywords
 
+    kind = from_keywords("setup_headless", {"server": server}).server
     with lock:
         binding = qt.find_binding() if qapp else None
         if qapp and binding is None:
@@ -180,7 +185,7 @@ def setup_headless(
             check_application(state.info)
             stop_headless()
         if state.info is None:
-            state.info = _set_up(allow_virtualgl, force_virtualgl, need_opengl is not False)
+            state.info = _set_up(allow_virtualgl, force_virtualgl, need_opengl is not False, kind)
         if binding is not None:
             state.info.qapp = qt.ensure_application(binding)
         return state.info
@@ -205,7 +210,7 @@ def check_application(info: HeadlessInfo) -> None:
         )
 
 
-def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> HeadlessInfo:
+def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool, server: str) -> HeadlessInfo:
     info = HeadlessInfo(display=os.environ.get("DISPLAY"), original_display=os.environ.get("DISPLAY"))
     info.qtapp = queries.test_qapp()
     if not sys.platform.startswith("linux"):
@@ -218,7 +223,7 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool) -> 
     from anaheadless.api import in_process
 
     try:
-        ready = in_process.start_session(need_opengl, allow_virtualgl, force_virtualgl, WITHOUT_OPENGL)
+        ready = in_process.start_session(need_opengl, allow_virtualgl, force_virtualgl, server, WITHOUT_OPENGL)
     except LaunchError as failure:
         return _use_regular_display(info, need_opengl, failure)
     state.session = ready.session

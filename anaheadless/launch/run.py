@@ -74,7 +74,7 @@ class Launch(Record):
     cached: bool
     glx: bool
     server: str
-    server_reason: str = ""
+    server_reason: str
     gpu: str = ""
 
 
@@ -178,8 +178,8 @@ def prepare(
     activate = True
     for _ in range(DISPLAYS_TO_TRY):
         try:
-            ready = _prepare_on_a_display(question, server, role, deadline, activate=activate)
-            return ready.replace(server_reason=why, gpu=gpu)
+            ready = _prepare_on_a_display(question, server, why, role, deadline, activate=activate)
+            return ready.replace(gpu=gpu)
         except DisplayInUseError as error:
             # A server that can't take our sockets makes its own; then another server may come first.
             activate = activate and not error.by_sockets
@@ -189,7 +189,7 @@ def prepare(
 
 
 def _prepare_on_a_display(
-    question: Question, server: ServerOptions, role: Role, deadline: float, *, activate: bool
+    question: Question, server: ServerOptions, why: str, role: Role, deadline: float, *, activate: bool
 ) -> Launch:
     """Do what :func:`prepare` says, on one display number; :raises DisplayInUseError: another one may do."""
     options, environ = question.options, question.environ
@@ -233,13 +233,14 @@ def _prepare_on_a_display(
             purpose=role.purpose,
             cache_file=cache_file,
             server_kind=server.kind.name,
+            server_reason=why,
         )
         if chosen is not None and result is not None:
             status = status.replace(glx=2, backend=chosen.name, renderer=result.renderer, hardware=int(result.hardware))
         session.publish(status)
         built = environment_with(opengl=chosen, result=result)
         starting.check_keeper()
-        return Launch(session, built, selection, entry is not None, glx, server.kind.name)
+        return Launch(session, built, selection, entry is not None, glx, server.kind.name, why)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ class SessionStatus(Record):
         :mod:`anaheadless.opengl.cache`.
     :param hardware: 1: a GPU has drawn; 0: software has, or nothing.
     :param server_kind: the kind of X server, one of :data:`anaheadless.options.SERVERS` but ``auto``.
+    :param server_reason: why that kind was taken, in a few words.
     :param server: the X server's PID, from the keeper; 0: it has not been started yet.
     """
 
@@ -45,6 +46,7 @@ class SessionStatus(Record):
     cache_file: str = ""
     hardware: int = 0
     server_kind: str = "xvfb"
+    server_reason: str = ""
     server: int = 0
 
     def as_text(self) -> str:
@@ -61,8 +63,9 @@ def parse_status(text: str) -> SessionStatus:
     said = dict(line.partition(": ")[::2] for line in text.split("\n"))
     try:
         words = {name: said[name] for name in _WORDS}
-        # Keepers of earlier versions publish no server_kind.
+        # Keepers of earlier versions publish nothing of these.
         words["server_kind"] = said.get("server_kind", SessionStatus.server_kind)
+        words["server_reason"] = said.get("server_reason", "")
         hardware, server = (int(said.get(name, "0")) for name in ("hardware", "server"))
         notes = SessionStatus(glx=int(said["glx"]), hardware=hardware, server=server, **words)
     except KeyError as missing:

@@ -29,6 +29,7 @@ class SessionInfo:
     :param hardware: whether a GPU has drawn, or None without OpenGL.
     :param age: seconds.
     :param server: the PID of the X server; None if it has not started.
+    :param server_kind: its kind, and *server_reason* why that was taken; empty where it is not known yet.
     :param server_memory: of the X server, in bytes (resident set).
     """
 
@@ -44,6 +45,7 @@ class SessionInfo:
     keeper: int
     server: int | None
     server_kind: str
+    server_reason: str
     server_memory: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def _row(session: LiveSession) -> SessionInfo | None:
         keeper=session.keeper,
         server=(notes.server or None) if notes else None,
         server_kind=notes.server_kind if notes else "",
+        server_reason=_printable(notes.server_reason) if notes else "",
         server_memory=memory,
     )
 

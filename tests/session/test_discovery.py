@@ -74,7 +74,7 @@ def test_a_program_finds_its_session_by_its_variables() -> None:
         assert found is not None
         assert found.target == os.getpid()
         assert found.status is not None
-        assert found.status.replace(cache_file="") == SessionStatus(
+        assert found.status.replace(cache_file="", server_reason="") == SessionStatus(
             0, "none", "", os.environ.get("DISPLAY", ""), server=parts(display)[1].pid
         )
         assert discovery.current({**display.environ, "DISPLAY": f"{display.display}.0"}) == found

@@ -24,7 +24,8 @@ def test_the_kind_that_is_asked_for_is_taken_and_shown(kind: ServerKind) -> None
     program = installed(kind)
     with holding("--gl", "none", "--server", kind.name) as session:
         assert session.server.cmdline()[0] == program
-        assert listed_sessions()[session.display]["server_kind"] == kind.name
+        row = listed_sessions()[session.display]
+        assert (row["server_kind"], row["server_reason"]) == (kind.name, "asked for")
     said = run(*BARE, "-v", "--server", kind.name, "-c", "").stderr
     assert f"X server: {kind.name}, asked for\n" in said
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import virtual_display
+from tests.support.displays import virtual_display
 from tests.support.helpers import (
     PATIENCE,
     Session,

@@ -5,12 +5,29 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
+import anaheadless
 from anaheadless import VirtualDisplay
+from anaheadless.options import Screen, parse_screen
+from anaheadless.x11.servers.choice import KINDS
 from tests.support.helpers import SOCKETS, is_running
+
+
+def virtual_display(screen: str = str(Screen()), **options: Any) -> AbstractContextManager[VirtualDisplay]:
+    """Start a display by the kind of X server that this test run is for; in Python, no variable chooses that.
+
+    The test is skipped where that kind can't make the *screen*.
+    """
+    chosen = os.environ.get("ANAHEADLESS_SERVER", "auto")
+    if any(kind.name == chosen and not kind.can_make(parse_screen(screen)) for kind in KINDS):
+        pytest.skip(f"{chosen} can't make a screen of {screen}")
+    return anaheadless.virtual_display(screen=screen, server=chosen, **options)
 
 
 def parts(display: VirtualDisplay) -> list[psutil.Process]:

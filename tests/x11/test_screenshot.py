@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anaheadless import virtual_display
 from anaheadless.x11 import screenshot
+from tests.support.displays import virtual_display
 from tests.support.helpers import holding, run_python, wait_until
 from tests.support.pictures import Colour, Picture, filled, read_png
 from tests.support.x_client import painting

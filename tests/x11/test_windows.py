@@ -10,9 +10,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from anaheadless import LaunchError, VirtualDisplay, virtual_display
+from anaheadless import LaunchError, VirtualDisplay
 from anaheadless.x11.authority import find_cookie
 from anaheadless.x11.display_number import socket_path
+from tests.support.displays import virtual_display
 from tests.support.helpers import wait_until
 from tests.support.windows import Windows, windows
 

@@ -189,11 +189,14 @@ class Round:
         return pids() - known
 
     def sweep(self, names: set[str]) -> None:
-        """Have what a killed keeper has left removed by the next start, or `clean`, of its user."""
+        """Have what a killed keeper has left removed by the next start, or `clean`, of its user.
+
+        A start that happens to take the dead display's number leaves its cookie to the start after that.
+        """
         for name in names:  # what is younger than a second may be about to be used
             with suppress(FileNotFoundError):
                 os.utime(name, (1, 1), follow_symlinks=False)
-        for user in self.users:
+        for user in [*self.users, *self.users]:
             user.call(*self.chance.choice([["clean"], ["exec", "--gl", "none", "true"]])).wait()
         self.settled()
 
