@@ -8,7 +8,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 PYTEST := -m pytest -n auto --maxprocesses 4
 
-.PHONY: demo test test-servers coverage test-on soak lint format hooks docs bench system test-system bench-system clean help
+.PHONY: demo test test-servers test-slurm coverage test-on soak lint format hooks docs bench system test-system slurm-system bench-system clean help
 
 demo: system .venv/installed ## draw a picture on this machine: brain.png
 	$(BIN)/anaheadless run examples/brain.py brain.png
@@ -21,6 +21,9 @@ test-servers: test-system .venv/installed-for-tests ## run the tests of sessions
 	for server in xwayland xvnc xorg; do \
 	    ANAHEADLESS_SERVER=$$server $(BIN)/python $(PYTEST) tests/session tests/x11 tests/end_to_end $(ARGS) || exit 1; \
 	done
+
+test-slurm: test-system slurm-system .venv/installed-for-tests ## run the tests that submit jobs to a Slurm of their own
+	$(BIN)/python -m pytest -m slurm $(ARGS)
 
 coverage: test-system .venv/installed-for-tests ## check how much of the code the tests run
 	rm -rf build/coverage
@@ -64,6 +67,9 @@ test-system: system ## install what the tests need, too
 	@$(call for-tests,chromium,chromium)
 	@$(call for-tests,Xwayland Xtigervnc Xorg xrandr xprop,xwayland tigervnc-standalone-server \
 	    xserver-xorg-video-dummy x11-xserver-utils x11-utils)
+
+slurm-system: ## install Slurm, which nothing then starts
+	@PATH=$$PATH:/usr/sbin; $(call for-tests,slurmctld slurmd sbatch munged,slurmctld slurmd slurm-client munge)
 
 bench-system: system ## install what bench needs, too
 	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \
