@@ -4,11 +4,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BENCH := build/bench-venv
+RECIPES := build/recipes-venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 PYTEST := -m pytest -n auto --maxprocesses 4
 
-.PHONY: demo test test-servers test-slurm coverage test-on soak lint format hooks docs bench system test-system slurm-system bench-system clean help
+.PHONY: demo test test-servers test-slurm test-recipes coverage test-on soak lint format hooks docs bench system test-system slurm-system bench-system clean help
 
 demo: system .venv/installed ## draw a picture on this machine: brain.png
 	$(BIN)/anaheadless run examples/brain.py brain.png
@@ -23,7 +24,10 @@ test-servers: test-system .venv/installed-for-tests ## run the tests of sessions
 	done
 
 test-slurm: test-system slurm-system .venv/installed-for-tests ## run the tests that submit jobs to a Slurm of their own
-	$(BIN)/python -m pytest -m slurm $(ARGS)
+	$(BIN)/python -m pytest tests/end_to_end -m slurm $(ARGS)
+
+test-recipes: test-system .venv/installed-for-tests $(RECIPES)/installed ## run the documentation's recipes for workflow engines
+	$(BIN)/python -m pytest tests/end_to_end -m recipes $(ARGS)
 
 coverage: test-system .venv/installed-for-tests ## check how much of the code the tests run
 	rm -rf build/coverage
@@ -98,6 +102,11 @@ $(BENCH)/installed: bench/requirements.txt setup.cfg pyproject.toml $(shell find
 	$(PYTHON) -m venv $(BENCH)
 	env -u PYTHONDONTWRITEBYTECODE $(BENCH)/bin/pip install -q --disable-pip-version-check --compile \
 	    -r bench/requirements.txt .
+	touch $@
+
+$(RECIPES)/installed: tests/recipes-requirements.txt
+	$(PYTHON) -m venv $(RECIPES)
+	$(RECIPES)/bin/pip install -q --disable-pip-version-check -r $<
 	touch $@
 
 clean: ## remove everything that make has made here
