@@ -4,11 +4,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BENCH := build/bench-venv
+RECIPES := build/recipes-venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
 PYTEST := -m pytest -n auto --maxprocesses 4
 
-.PHONY: demo test test-servers coverage test-on soak lint format hooks docs bench system test-system bench-system clean help
+.PHONY: demo test test-servers test-slurm test-recipes coverage test-on soak lint format hooks docs bench system test-system slurm-system bench-system clean help
 
 demo: system .venv/installed ## draw a picture on this machine: brain.png
 	$(BIN)/anaheadless run examples/brain.py brain.png
@@ -22,6 +23,12 @@ test-servers: test-system .venv/installed-for-tests ## run the tests of sessions
 	    ANAHEADLESS_SERVER=$$server $(BIN)/python $(PYTEST) -n 4 -m 'not soak and not any_server' \
 	        tests/session tests/x11 tests/end_to_end $(ARGS) || exit 1; \
 	done
+
+test-slurm: test-system slurm-system .venv/installed-for-tests ## run the tests that submit jobs to a Slurm of their own
+	$(BIN)/python -m pytest tests/end_to_end -m slurm $(ARGS)
+
+test-recipes: test-system .venv/installed-for-tests $(RECIPES)/installed ## run the documentation's recipes for workflow engines
+	$(BIN)/python -m pytest tests/end_to_end -m recipes $(ARGS)
 
 # Counting makes a test slow, so only some are run, see tests/conftest.py.
 coverage: test-system .venv/installed-for-tests ## check how much of the code the tests run
@@ -69,6 +76,9 @@ test-system: system ## install what the tests need, too
 	@$(call for-tests,Xwayland Xtigervnc Xorg xrandr xprop,xwayland tigervnc-standalone-server \
 	    xserver-xorg-video-dummy x11-xserver-utils x11-utils)
 
+slurm-system: ## install Slurm, which nothing then starts
+	@PATH=$$PATH:/usr/sbin; $(call for-tests,slurmctld slurmd sbatch munged,slurmctld slurmd slurm-client munge)
+
 bench-system: system ## install what bench needs, too
 	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \
 	    $(call apt-install,xvfb xauth x11-utils) || { echo 'Install xvfb-run, xauth and xdpyinfo.'; exit 1; }
@@ -96,6 +106,11 @@ $(BENCH)/installed: bench/requirements.txt setup.cfg pyproject.toml $(shell find
 	$(PYTHON) -m venv $(BENCH)
 	env -u PYTHONDONTWRITEBYTECODE $(BENCH)/bin/pip install -q --disable-pip-version-check --compile \
 	    -r bench/requirements.txt .
+	touch $@
+
+$(RECIPES)/installed: tests/recipes-requirements.txt
+	$(PYTHON) -m venv $(RECIPES)
+	$(RECIPES)/bin/pip install -q --disable-pip-version-check -r $<
 	touch $@
 
 clean: ## remove everything that make has made here

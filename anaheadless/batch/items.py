@@ -65,6 +65,12 @@ _ARRAYS = (
     ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_STEP"),
     ("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"),
 )
+# Those that tell the index only, or not where the array begins: what there is to say instead.
+_INDEX_ONLY = {
+    "PBS_ARRAY_INDEX": ("PBS does not say how many tasks there are", "$PBS_ARRAY_INDEX/N"),
+    "PBS_ARRAYID": ("Torque does not say how many tasks there are", "$PBS_ARRAYID/N"),
+    "LSB_JOBINDEX": ("LSF does not say where the array begins", "$LSB_JOBINDEX/$LSB_JOBINDEX_END if it begins at 1"),
+}
 
 
 def shard_from(environ: Mapping[str, str]) -> Shard:
@@ -74,9 +80,14 @@ def shard_from(environ: Mapping[str, str]) -> Shard:
         if all(re.fullmatch(r"\d{1,9}", value, re.ASCII) for value in values):
             index, first, last, step = map(int, values)
             if first <= index <= last and step > 0:
-                return Shard((index - first) // step + 1, (last - first) // step + 1)
-    if environ.get("PBS_ARRAY_INDEX"):
-        raise ValueError("PBS does not say how many tasks there are: give --shard $PBS_ARRAY_INDEX/N.")
+                shard = Shard((index - first) // step + 1, (last - first) // step + 1)
+                # Of --array=1,3,9, Slurm says that it goes from 1 to 9 by 1: most shards would be nobody's.
+                if environ.get("SLURM_ARRAY_TASK_COUNT", str(shard.count)) != str(shard.count):
+                    raise ValueError("The tasks of this array have gaps: give --shard $SLURM_ARRAY_TASK_ID/N.")
+                return shard
+    for name, (lack, instead) in _INDEX_ONLY.items():
+        if environ.get(name, "0") not in ("", "0"):  # LSF gives 0 to a job that is no array
+            raise ValueError(f"{lack}: give --shard {instead}.")
     raise ValueError("This is no task of an array job: neither SLURM_ARRAY_TASK_ID nor SGE_TASK_ID says which one.")
 
 

@@ -55,7 +55,29 @@ def test_array_jobs_say_which_shard_it_is() -> None:
     assert items.shard_from({**slurm, "SLURM_ARRAY_TASK_STEP": "1"}) == Shard(7, 9)
     grid = {"SGE_TASK_ID": "10", "SGE_TASK_FIRST": "10", "SGE_TASK_LAST": "12", "SGE_TASK_STEPSIZE": "1"}
     assert items.shard_from(grid) == Shard(1, 3)
-    with pytest.raises(ValueError, match=r"PBS_ARRAY_INDEX/N"):
-        items.shard_from({"PBS_ARRAY_INDEX": "3"})
-    with pytest.raises(ValueError, match="no task of an array job"):
-        items.shard_from({"SGE_TASK_ID": "undefined"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"PBS_ARRAY_INDEX": "3"}, "PBS_ARRAY_INDEX/N"),
+        ({"PBS_ARRAYID": "3"}, "PBS_ARRAYID/N"),
+        ({"LSB_JOBINDEX": "3", "LSB_JOBINDEX_END": "9"}, "LSB_JOBINDEX/.LSB_JOBINDEX_END"),
+        ({"LSB_JOBINDEX": "0"}, "no task of an array job"),
+        ({"SGE_TASK_ID": "undefined"}, "no task of an array job"),
+        # As Slurm says of --array=3,7,8.
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "7",
+                "SLURM_ARRAY_TASK_MIN": "3",
+                "SLURM_ARRAY_TASK_MAX": "8",
+                "SLURM_ARRAY_TASK_STEP": "1",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+            },
+            "have gaps: give --shard .SLURM_ARRAY_TASK_ID/N",
+        ),
+    ],
+)
+def test_an_array_job_that_does_not_say_which_shards_there_are_is_refused(environ: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        items.shard_from(environ)

@@ -31,9 +31,12 @@ def test_every_block_is_one_that_is_tested() -> None:
     assert set(BLOCKS) == {
         *("install", "install-pipx", "install-conda", "install-dnf", "packages", "own-python", "uv"),
         *("checkout", "contribute", "completion", "xvfb-run"),
-        *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
+        *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch"),
+        *("slurm", "slurm-array", "slurm-merge"),
         *("github", "github-action-start", "github-steps", "github-start", "gitlab-template", "gitlab"),
         *("container", "devcontainer", "window-manager", "servers", "el10"),
+        *(f"workflow-{name}" for name in ("script", "snakefile", "snakemake", "nipype-script", "nipype", "nextflow")),
+        *(f"workflow-joblib{name}" for name in ("", "-threads", "-workers")),
         *("notebook", "notebook-picture", "notebook-server"),
         *(f"pytest-{name}" for name in ("run", "ini", "failed", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
