@@ -33,7 +33,7 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("checkout", "contribute"),
         *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
         *("github", "github-action-start", "github-steps", "github-start", "gitlab-template", "gitlab"),
-        *("container", "devcontainer", "window-manager", "servers", "el10"),
+        *("container", "image", "devcontainer", "window-manager", "servers", "el10"),
         *("notebook", "notebook-picture", "notebook-server"),
         *(f"pytest-{name}" for name in ("run", "ini", "failed", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
@@ -326,6 +326,21 @@ def test_making_of_an_image(home: Path) -> None:
     for line in image():
         if line.startswith("RUN "):
             assert_well(shell(line[4:], home))
+
+
+def test_use_of_the_image(home: Path) -> None:
+    """What it does is in tests/integrations/test_image.py."""
+    (home / "bin" / "podman").write_text(
+        "#!/bin/sh\n"
+        '[ "$*" != "build -t anaheadless ." ] || exit 0\n'
+        'case "$*" in "run "*" -v $PWD:/work anaheadless "*) ;; *) exit 1 ;; esac\n'
+        'while [ "$1" != anaheadless ]; do shift; done\n'
+        "shift\n"
+        'exec anaheadless run "$@"\n'
+    )
+    (home / "bin" / "podman").chmod(0o755)
+    assert_well(shell("\n".join(commands("image")), home))
+    assert (home / "hello.png").exists()
 
 
 def test_dev_container() -> None:
