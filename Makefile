@@ -7,9 +7,11 @@ BENCH := build/bench-venv
 RECIPES := build/recipes-venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0
+DEB_NEEDS := debhelper dh-python pybuild-plugin-pyproject python3-all python3-setuptools
 PYTEST := -m pytest -n auto --maxprocesses 4
 
-.PHONY: demo test test-servers test-slurm test-recipes coverage test-on soak lint format hooks docs bench system test-system slurm-system bench-system clean help
+.PHONY: demo test test-servers test-slurm test-recipes coverage test-on soak lint format hooks docs release-check deb bench \
+    system test-system slurm-system bench-system clean help
 
 demo: system .venv/installed ## draw a picture on this machine: brain.png
 	$(BIN)/anaheadless run examples/brain.py brain.png
@@ -33,7 +35,7 @@ test-recipes: test-system .venv/installed-for-tests $(RECIPES)/installed ## run 
 # Counting makes a test slow, so only some are run, see tests/conftest.py.
 coverage: test-system .venv/installed-for-tests ## check how much of the code the tests run
 	rm -rf build/coverage
-	$(BIN)/coverage run $(PYTEST) -m 'counted and not soak'
+	$(BIN)/coverage run $(PYTEST) -m 'counted and not soak and not slurm and not recipes'
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
@@ -58,6 +60,21 @@ hooks: .venv/installed-for-tests ## check each commit as lint does, with pre-com
 docs: .venv/installed-for-tests ## make HTML of the documentation: build/docs
 	$(BIN)/sphinx-build -q -E -W --keep-going -n -d build/doctrees docs build/docs
 
+release-check: .venv/installed-for-release ## build what would be released, and check it: dist
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	DIST=dist $(BIN)/python -m pytest -q tests/integrations/test_release.py
+
+# In a copy: dpkg-buildpackage writes into the folder above its own. With Debian's Python, whichever is first on PATH.
+deb: ## build a Debian package: build/deb
+	@dpkg-checkbuilddeps 2>/dev/null || $(call apt-install,dpkg-dev $(DEB_NEEDS))
+	rm -rf build/deb
+	mkdir -p build/deb/anaheadless
+	git ls-files -z --cached --others --exclude-standard | tar --null -T - -c | tar -C build/deb/anaheadless -x
+	cd build/deb/anaheadless && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -b -us -uc
+
 bench: bench-system $(BENCH)/installed ## measure speed against other tools; ARGS go to python -m bench
 	$(BENCH)/bin/python -m bench $(ARGS)
 
@@ -69,7 +86,8 @@ system: ## install what demo needs
 	[ -z "$$missing" ] || $(call apt-install,$$missing) || { $(PYTHON) -m anaheadless.packages; exit 1; }
 
 test-system: system ## install what the tests need, too
-	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth openbox,gcc libc6-dev x11-utils x11vnc ffmpeg xauth openbox)
+	@$(call for-tests,gcc xdpyinfo x11vnc ffmpeg xauth openbox git gpg,gcc libc6-dev x11-utils x11vnc ffmpeg xauth openbox \
+	    git gnupg)
 	@$(call for-tests,chromium,chromium)
 	@$(call for-tests,websockify,websockify novnc)
 	@$(call for-tests,vulkaninfo glxinfo eglinfo,mesa-vulkan-drivers vulkan-tools mesa-utils)
@@ -100,6 +118,10 @@ apt-install = { command -v apt-get >/dev/null && $(APT) update && $(APT) install
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[test,lint,docs]'
 	touch $@ .venv/installed
 
+.venv/installed-for-release: .venv/installed-for-tests
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[release]'
+	touch $@
+
 # As its users have it: not from the checkout, and compiled.
 $(BENCH)/installed: bench/requirements.txt setup.cfg pyproject.toml $(shell find anaheadless -name "*.py")
 	rm -rf build/lib
@@ -114,7 +136,7 @@ $(RECIPES)/installed: tests/recipes-requirements.txt
 	touch $@
 
 clean: ## remove everything that make has made here
-	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

@@ -34,7 +34,7 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch"),
         *("slurm", "slurm-array", "slurm-merge"),
         *("github", "github-action-start", "github-steps", "github-start", "gitlab-template", "gitlab"),
-        *("container", "devcontainer", "window-manager", "servers", "el10"),
+        *("container", "image", "devcontainer", "window-manager", "servers", "el10"),
         *(f"workflow-{name}" for name in ("script", "snakefile", "snakemake", "nipype-script", "nipype", "nextflow")),
         *(f"workflow-joblib{name}" for name in ("", "-threads", "-workers")),
         *("notebook", "notebook-picture", "notebook-server"),
@@ -343,6 +343,21 @@ def test_making_of_an_image(home: Path) -> None:
     for line in image():
         if line.startswith("RUN "):
             assert_well(shell(line[4:], home))
+
+
+def test_use_of_the_image(home: Path) -> None:
+    """What it does is in tests/integrations/test_image.py."""
+    (home / "bin" / "podman").write_text(
+        "#!/bin/sh\n"
+        '[ "$*" != "build -t anaheadless ." ] || exit 0\n'
+        'case "$*" in "run "*" -v $PWD:/work anaheadless "*) ;; *) exit 1 ;; esac\n'
+        'while [ "$1" != anaheadless ]; do shift; done\n'
+        "shift\n"
+        'exec anaheadless run "$@"\n'
+    )
+    (home / "bin" / "podman").chmod(0o755)
+    assert_well(shell("\n".join(commands("image")), home))
+    assert (home / "hello.png").exists()
 
 
 def test_dev_container() -> None:
