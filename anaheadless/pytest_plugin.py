@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anaheadless.options import FLAG, LIST, TABLE, Option, Screen, build, parse_screen
+from anaheadless.options import FLAG, IN_PROCESS, LIST, Option, Screen, build, parse_screen
 
 if TYPE_CHECKING:
     from anaheadless.api.suite_display import SuiteDisplay
     from anaheadless.api.virtual_display import VirtualDisplay
 
-OPTIONS = tuple(option for option in TABLE if option.in_python and option.name != "no-shim")
 FOLDER = "headless-screenshots"
 ASKED = "Run the tests on a virtual display, one for each worker of xdist."
 # The options of pytest-xvfb, and their defaults. Its depth counts as not given: OpenGL finds no visual below 24.
@@ -54,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     where = "Folder for the screenshots of failed tests, relative to pytest's root folder."
     group.addoption("--headless-screenshots", metavar="FOLDER", help=f"{where} Default: {FOLDER}.")
     parser.addini("headless_screenshots", where, default=FOLDER)
-    for option in OPTIONS:
+    for option in IN_PROCESS:
         how: dict[str, Any] = {"action": "append" if option.kind is LIST else "store", "metavar": option.kind.metavar}
         group.addoption(
             f"--headless-{option.name}",
@@ -172,7 +171,7 @@ def _values(config: pytest.Config, given: argparse.Namespace) -> dict[str, Any]:
         values["screen"] = _xvfb_screen(parts)
     if arguments := _xvfb_ini(config, "xvfb_args", []):
         values["server_args"] = tuple(arguments)
-    for option in OPTIONS:
+    for option in IN_PROCESS:
         ini = ini_name(option)
         named, value = f"--headless-{option.name}", getattr(given, ini)
         if value is None:
