@@ -35,7 +35,7 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("hello", "use", "doctor", "shebang", "shebang-options", "cron", "cron-timeout", "batch", "slurm"),
         *("github", "github-start", "gitlab", "container", "window-manager", "servers", "el10"),
         *("notebook", "notebook-picture", "notebook-extension", "notebook-server"),
-        *(f"pytest-{name}" for name in ("run", "ini", "failed", "github", "fixture", "marker", "hook")),
+        *(f"pytest-{name}" for name in ("run", "ini", "failed", "film", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "view-web", "record", "start", "clean"),
         *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed"),
