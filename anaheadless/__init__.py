@@ -10,14 +10,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from anaheadless.api.mapping import MapResult as MapResult
     from anaheadless.api.mapping import map as map  # noqa: A004  # as the built-in function
+    from anaheadless.api.notebook import load_ipython_extension as load_ipython_extension
     from anaheadless.headless import *
 else:
 
     def __getattr__(name):
         if name in _NOT_FOR_STARS:
-            from anaheadless.api import mapping
+            from importlib import import_module
 
-            return getattr(mapping, name)
+            return getattr(import_module(f"anaheadless.api.{_NOT_FOR_STARS[name]}"), name)
         if name in __all__:
             from anaheadless import headless
 
@@ -31,9 +32,11 @@ __all__ = [  # the public names: anaheadless.headless and anatomist.headless exp
     "HeadlessAnatomist",
     "HeadlessInfo",
     "LaunchError",
+    "Screenshot",
     "VirtualDisplay",
     "find_mesa",
     "relaunch",
+    "screenshot",
     "setup_headless",
     "setup_virtualGL",
     "stop_headless",
@@ -42,8 +45,9 @@ __all__ = [  # the public names: anaheadless.headless and anatomist.headless exp
     "test_qapp",
     "virtual_display",
 ]
-# Public as well; but ``import *`` must not replace the built-in map().
-_NOT_FOR_STARS = ("MapResult", "map")
+# Public as well, and in which module of api; but ``import *`` must not replace the built-in map(), and IPython alone
+# calls the last one.
+_NOT_FOR_STARS = {"MapResult": "mapping", "map": "mapping", "load_ipython_extension": "notebook"}
 
 
 def __dir__() -> list[str]:

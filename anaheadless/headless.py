@@ -1,7 +1,7 @@
 """The public functions of anaheadless, for code in a program.
 
-The functions have the names and meanings of those in BrainVISA's ``anatomist.headless``; :func:`relaunch` and
-:func:`virtual_display` are new. Importing this module loads neither Qt nor OpenGL.
+The functions have the names and meanings of those in BrainVISA's ``anatomist.headless``; :func:`relaunch`,
+:func:`screenshot` and :func:`virtual_display` are new. Importing this module loads neither Qt nor OpenGL.
 :mod:`anaheadless.api.anatomist_headless` holds what differs under the name ``anatomist.headless`` itself.
 
 In a program that anaheadless has started, the functions start nothing: they report the session. In any other program,
@@ -19,6 +19,8 @@ from anaheadless.api.queries import test_glx as test_glx
 from anaheadless.api.queries import test_opengl as test_opengl
 from anaheadless.api.queries import test_qapp as test_qapp
 from anaheadless.api.relaunch import relaunch as relaunch
+from anaheadless.api.screenshots import Screenshot as Screenshot
+from anaheadless.api.screenshots import screenshot as screenshot
 from anaheadless.api.setup import HeadlessInfo as HeadlessInfo
 from anaheadless.api.setup import setup_headless as setup_headless
 from anaheadless.api.setup import setup_virtualGL as setup_virtualGL

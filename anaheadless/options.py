@@ -16,8 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypedDict
 
-    class Keywords(TypedDict, total=False):
-        """The options of the Python functions, for editors and type checkers; a test compares them with the table."""
+    class InProcessKeywords(TypedDict, total=False):
+        """The options of ``setup_headless()``, for editors and type checkers; a test compares them with the table."""
 
         screen: str
         dpi: int | None
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
         vgl_dlfaker: bool
         probe_timeout: float
         require: Sequence[str]
+
+    class Keywords(InProcessKeywords, total=False):
+        """The options of the other Python functions."""
+
         shim: bool
 
 
@@ -486,6 +490,11 @@ TABLE = (
 # fmt: on
 
 
+IN_PYTHON = tuple(option for option in TABLE if option.in_python)
+# What a process that is running already can be given.
+IN_PROCESS = tuple(option for option in IN_PYTHON if option.name != "no-shim")
+
+
 def options_of(command: str) -> tuple[Option, ...]:
     """Return the options that a command has."""
     return tuple(option for option in TABLE if command in option.commands)
@@ -559,14 +568,15 @@ def parse_plain(words: Sequence[str], rows: Iterable[Option]) -> tuple[dict[str,
     return values, rest
 
 
-def from_keywords(caller: str, given: Mapping[str, Any]) -> Options:
+def from_keywords(caller: str, given: Mapping[str, Any], rows: Sequence[Option] = IN_PYTHON) -> Options:
     """Make :class:`Options` of the keywords that Python code gives.
 
     :param caller: the function that was *given* these.
+    :param rows: the options that it has.
     :raises TypeError: there is no such option, or its value is of another type.
     :raises ValueError: with a sentence that says what would do.
     """
-    known = {option.field: option for option in TABLE if option.in_python}
+    known = {option.field: option for option in rows}
     for name in given:
         if name not in known:
             raise TypeError(

@@ -20,18 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from anaheadless.options import FLAG, LIST, TABLE, Option, Screen, build, parse_screen
+from anaheadless.options import FLAG, IN_PROCESS, LIST, Option, Options, Screen, build, parse_screen
 
 if TYPE_CHECKING:
     from anaheadless.api.suite_display import SuiteDisplay
     from anaheadless.api.virtual_display import VirtualDisplay
 
-OPTIONS = tuple(option for option in TABLE if option.in_python and option.name != "no-shim")
 FOLDER = "headless-screenshots"
+FILM = "Also film each test with ffmpeg, and keep the films of failed tests."
 ASKED = "Run the tests on a virtual display, one for each worker of xdist."
 # The options of pytest-xvfb, and their defaults. Its depth counts as not given: OpenGL finds no visual below 24.
 XVFB_SCREEN = {"xvfb_width": "800", "xvfb_height": "600", "xvfb_colordepth": "16"}
 
+FILMS = "anaheadless-films"
 _RUNNING: pytest.StashKey[SuiteDisplay] = pytest.StashKey()
 ASKED_BY = "anaheadless"  # where the flags store their value: other plugins may have a ``headless`` of their own
 _LONGEST_NAME = 200  # bytes; a file name may have 255
@@ -54,7 +55,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     where = "Folder for the screenshots of failed tests, relative to pytest's root folder."
     group.addoption("--headless-screenshots", metavar="FOLDER", help=f"{where} Default: {FOLDER}.")
     parser.addini("headless_screenshots", where, default=FOLDER)
-    for option in OPTIONS:
+    group.addoption("--headless-film", action="store_true", default=None, help=FILM)
+    parser.addini("headless_film", FILM, "bool", default=False)
+    for option in IN_PROCESS:
         how: dict[str, Any] = {"action": "append" if option.kind is LIST else "store", "metavar": option.kind.metavar}
         group.addoption(
             f"--headless-{option.name}",
@@ -131,8 +134,15 @@ def _start(config: pytest.Config, given: argparse.Namespace) -> None:
     from anaheadless.api import suite_display
 
     with _as_usage_errors():
-        config.stash[_RUNNING] = suite_display.start(build(_values(config, given)))
+        options = build(_values(config, given))
+        ffmpeg = _find_ffmpeg(config, given, options)
+        running = config.stash[_RUNNING] = suite_display.start(options)
     config.add_cleanup(lambda: _stop(config))  # also if a conftest.py can't be imported
+    if ffmpeg:
+        from anaheadless.api import suite_films
+
+        films = suite_films.Films(running.display, ffmpeg, lambda item: _file(item, ".mp4"))
+        config.pluginmanager.register(films, FILMS)
 
 
 def _try_out(config: pytest.Config) -> None:
@@ -140,7 +150,24 @@ def _try_out(config: pytest.Config) -> None:
     from anaheadless.api import suite_display
 
     with _as_usage_errors():
-        suite_display.try_out(build(_values(config, config.option)))
+        options = build(_values(config, config.option))
+        _find_ffmpeg(config, config.option, options)
+        suite_display.try_out(options)
+
+
+def _find_ffmpeg(config: pytest.Config, given: argparse.Namespace, options: Options) -> str:
+    """Return the path of ffmpeg if the tests are to be filmed, else an empty string.
+
+    :raises LaunchError: they can't be.
+    :raises ValueError: the screen can't be.
+    """
+    if not (given.headless_film or config.getini("headless_film")):
+        return ""
+    from anaheadless.session import recorder
+
+    if options.screen.depth not in recorder.DEPTHS:
+        raise ValueError("--headless-film needs a screen of 15, 16 or 24 bits: ffmpeg reads no other.")
+    return recorder.find(os.environ)
 
 
 @contextmanager
@@ -157,6 +184,10 @@ def _as_usage_errors() -> Iterator[None]:
 def _stop(config: pytest.Config) -> None:
     running = config.stash.get(_RUNNING, None)
     if running is not None:
+        films = config.pluginmanager.get_plugin(FILMS)
+        if films is not None:
+            config.pluginmanager.unregister(films)
+            films.end()
         del config.stash[_RUNNING]
         running.stop()
 
@@ -172,7 +203,7 @@ def _values(config: pytest.Config, given: argparse.Namespace) -> dict[str, Any]:
         values["screen"] = _xvfb_screen(parts)
     if arguments := _xvfb_ini(config, "xvfb_args", []):
         values["server_args"] = tuple(arguments)
-    for option in OPTIONS:
+    for option in IN_PROCESS:
         ini = ini_name(option)
         named, value = f"--headless-{option.name}", getattr(given, ini)
         if value is None:
@@ -241,6 +272,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for phase in _PHASES:
         with suppress(OSError):  # mostly, there is none of an earlier run
             _picture(item, phase).unlink()
+    with suppress(OSError):
+        _file(item, ".mp4").unlink()
     for name in "no_headless", "no_xvfb":
         if item.get_closest_marker(name) is not None:
             pytest.skip(f"{name}: not on a virtual display")
@@ -276,9 +309,14 @@ _PHASES = ("setup", "call", "teardown")
 
 def _picture(item: pytest.Item, phase: str) -> Path:
     """Return the file for a screenshot of a test, as ``tests-test_window.py--test_opens.png``."""
+    return _file(item, ".png" if phase == "call" else f"-{phase}.png")
+
+
+def _file(item: pytest.Item, ending: str) -> Path:
+    """Return the file for a screenshot or a film of a test."""
     config = item.config
     folder: str = config.getoption("headless_screenshots") or config.getini("headless_screenshots")
-    return config.rootpath / folder / f"{file_name(item.nodeid)}{'' if phase == 'call' else f'-{phase}'}.png"
+    return config.rootpath / folder / f"{file_name(item.nodeid)}{ending}"
 
 
 def file_name(test: str) -> str:

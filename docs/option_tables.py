@@ -9,8 +9,8 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from anaheadless.api.keywords import annotation
-from anaheadless.options import TABLE, Option
-from anaheadless.pytest_plugin import OPTIONS, ini_name
+from anaheadless.options import IN_PROCESS, TABLE, Option
+from anaheadless.pytest_plugin import ini_name
 
 WIDTHS = {"variables": "42 58", "keywords": "20 20 22 38", "pytest": "42 58"}
 WIDEST_CALL = 30  # characters: a wider cell would push the others off the page
@@ -40,7 +40,7 @@ def pytest_options() -> list[list[str]]:
     """Return the rows of the options that the pytest plugin has."""
     rows = (
         [f"``--headless-{row.name}`` |br| ``{ini_name(row)}``", f"{_meaning(row)}{_shown_default(row)}"]
-        for row in OPTIONS
+        for row in IN_PROCESS
     )
     return [["Option and setting", "Meaning"], *rows]
 

@@ -81,23 +81,12 @@ def probe_display(timeout: float) -> ProbeResult:
     return run_probe(Candidate("native"), this_python(), os.environ, timeout)
 
 
-def start_session(
-    need_opengl: bool, allow_virtualgl: bool, force_virtualgl: bool, server: str, without: str
-) -> launch.Launch:
+def start_session(options: Options, without: str) -> launch.Launch:
     """Start a session for this process; test OpenGL and load its libraries, if OpenGL is needed.
 
-    :param server: the kind of X server.
     :param without: how a caller asks for no OpenGL; error messages mention it.
     :raises LaunchError: the session can't be started, or no OpenGL draws.
     """
-    request = None
-    if need_opengl:
-        request = OpenGLRequest(virtualgl=allow_virtualgl, force_virtualgl=allow_virtualgl and force_virtualgl)
-    return start_session_with(Options(opengl=request, server=server), without)
-
-
-def start_session_with(options: Options, without: str) -> launch.Launch:
-    """Start a session with *options* for this process, as :func:`start_session` does."""
     ready = start_unused_session(options, without)
     try:
         if ready.selection is not None and ready.selection.chosen is not None:
@@ -109,7 +98,7 @@ def start_session_with(options: Options, without: str) -> launch.Launch:
 
 
 def start_unused_session(options: Options, without: str) -> launch.Launch:
-    """Start the same session as :func:`start_session_with` does, but load no libraries."""
+    """Start the same session as :func:`start_session` does, but load no libraries."""
     launch.check_proc()
     opengl = options.opengl and options.opengl.replace(preload=can_preload())
     wanted = options.replace(opengl=opengl, shim=False)

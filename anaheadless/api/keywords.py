@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from anaheadless.options import LIST, TABLE, Option, Screen
+from anaheadless.options import IN_PYTHON, LIST, Option, Screen
 
 Function = TypeVar("Function", bound="Callable[..., object]")  # a string: Python 3.8 runs this, too
 
 
-def with_keywords(function: Function) -> Function:
-    """Show the keywords of the table in the signature of *function*, in the place of ``**options``."""
+def with_keywords(function: Function, rows: Sequence[Option] = IN_PYTHON) -> Function:
+    """Show the keywords of *rows* in the signature of *function*, in the place of ``**options``."""
     signature = inspect.signature(function)
     shown = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    shown += [_parameter(option) for option in TABLE if option.in_python]
+    shown += [_parameter(option) for option in rows]
     function.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
     return function
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from anaheadless.errors import print_stderr
 from anaheadless.system.light_stdlib import suppress
 
 BINDINGS = ("PyQt5", "PyQt6", "PySide2", "PySide6")
+DRAW_SECONDS = 0.5
 
 # Keeps the applications alive: some bindings delete a QApplication that nothing refers to.
 _applications: list[Any] = []
@@ -50,6 +52,29 @@ def uses_x() -> bool:
     """Tell whether the application may need an X display; one on the platform ``offscreen`` does not."""
     name = getattr(application(), "platformName", None)
     return name is None or name() == "xcb"
+
+
+def let_draw() -> None:
+    """Let Qt draw the windows that are to be seen, if this is the thread that may.
+
+    A window that was only just shown is drawn when the X server has said that it is exposed; nothing is otherwise
+    waited for, and no longer than DRAW_SECONDS.
+    """
+    found = application_with_display()
+    for binding in BINDINGS if found is not None else ():
+        core, gui = (sys.modules.get(f"{binding}.{name}") for name in ("QtCore", "QtGui"))
+        if core is None or gui is None or core.QCoreApplication.instance() is not found:
+            continue
+        if found.thread() != core.QThread.currentThread():
+            return
+        deadline = time.monotonic() + DRAW_SECONDS
+        gui.QGuiApplication.sync()
+        while time.monotonic() < deadline and any(
+            window.isVisible() and window.isTopLevel() and not window.isExposed()
+            for window in gui.QGuiApplication.allWindows()
+        ):
+            gui.QGuiApplication.sync()
+        gui.QGuiApplication.sync()
 
 
 def find_binding() -> str | None:

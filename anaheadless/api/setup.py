@@ -9,15 +9,22 @@ import threading
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anaheadless.api import queries
+from anaheadless.api.keywords import with_keywords
 from anaheadless.errors import LaunchError
+from anaheadless.options import IN_PROCESS, from_keywords
 from anaheadless.system import libraries, processes
 from anaheadless.system.light_stdlib import signal
 
 if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
     from anaheadless.api.in_process import Changes
+    from anaheadless.api.screenshots import Screenshot
+    from anaheadless.options import InProcessKeywords, Options
     from anaheadless.session.discovery import LiveSession
     from anaheadless.session.session import Session
 
@@ -86,6 +93,8 @@ class ServerProcess:
 class HeadlessInfo:
     """The result of :func:`setup_headless`; not frozen, because soma stores its QApplication in it.
 
+    In a ``with`` statement, it ends what the call has started.
+
     :param virtual_display_proc: the X server, or None if the display is a regular one. It has ``pid``, ``poll()``,
         ``wait(timeout)``, ``terminate()`` and ``kill()``, as a :class:`subprocess.Popen` has; the last two end the
         session. Programs that are connected to its display usually end with it.
@@ -113,16 +122,38 @@ class HeadlessInfo:
     backend: str | None = None
     renderer: str | None = None
 
+    def screenshot(self, path: str | os.PathLike[str] | None = None) -> Screenshot:
+        """Take a screenshot of the virtual display, as :func:`anaheadless.screenshot` does."""
+        from anaheadless.api import screenshots
+
+        server = self.virtual_display_proc
+        return screenshots.of_session(None if server is None else server.session, path)
+
+    def __enter__(self) -> Self:
+        with lock:
+            state.blocks.append(state.is_new)
+            state.is_new = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with lock:
+            if state.blocks.pop():
+                stop_headless()
+
 
 @dataclass
 class _State:
     """The set-up of this process.
 
+    :param is_new: whether the latest call has made *info*, and not found it.
+    :param blocks: for each ``with`` statement that is entered, whether it ends the set-up.
     :param session: the session that this process has started; None in a program that anaheadless has started, and on
         the regular display.
     """
 
     info: HeadlessInfo | None = None
+    is_new: bool = False
+    blocks: list[bool] = field(default_factory=list)
     session: Session | None = None
     changes: tuple[Changes, ...] = ()
     anatomist: Any = None
@@ -133,27 +164,29 @@ state = _State()
 lock = threading.RLock()
 
 
+@partial(with_keywords, rows=IN_PROCESS)
 def setup_headless(
     allow_virtualgl: bool = True,
     force_virtualgl: bool = False,
     need_opengl: bool | None = True,
     *,
     qapp: bool = False,
-    server: str = "auto",
+    **options: Unpack[InProcessKeywords],
 ) -> HeadlessInfo:
     """Give this process a display that needs no screen, with OpenGL that has been tested by drawing.
 
     In a program that anaheadless has started, this returns details of the existing display, whatever the parameters.
     In any other program, it starts a session that ends with this process. It changes :data:`os.environ` as
-    ``anaheadless run`` does, except for PYTHONPATH; :func:`stop_headless` undoes that. The screen has 1280x1024 pixels
-    of 24 bits. A second call returns the same object and starts nothing, unless the session has ended meanwhile (as
-    when a forked child outlives its parent): then it sets up the display again.
+    ``anaheadless run`` does, except for PYTHONPATH; :func:`stop_headless` undoes that, and so does the end of a
+    ``with`` statement that has started the session. A second call returns the same object and starts nothing, whatever
+    the parameters, unless the session has ended meanwhile (as when a forked child outlives its parent): then it sets up
+    the display again.
 
     Call it before Qt and OpenGL are loaded; later, it can do less. If there is a QApplication, the process keeps its
     regular display, if that works. If there is a QCoreApplication, or if QtGui, libGL or libX11 is loaded, VirtualGL
     and a Mesa in a folder of its own can't be used. If no OpenGL draws on the virtual display, the process keeps its
-    regular display, if OpenGL draws there; ``headless`` is then False. On systems other than Linux this does nothing,
-    and ``headless`` is False, too.
+    regular display, if OpenGL draws there and you have left ``gl`` and ``gpu`` alone; ``headless`` is then False. On
+    systems other than Linux this does nothing, and ``headless`` is False, too.
 
     :param allow_virtualgl: whether VirtualGL may render.
     :param force_virtualgl: use VirtualGL if it is installed, even if it renders in software.
@@ -162,18 +195,24 @@ def setup_headless(
         lives as long as the process, and replaces a QCoreApplication. The binding is the one that soma's
         ``qt_backend`` has chosen, if that is imported, else the one that is imported, else the first of PyQt5, PyQt6,
         PySide2 and PySide6 that is installed.
-    :param server: the kind of X server, as for :func:`anaheadless.virtual_display`.
+    :param options: those of :func:`virtual_display`, such as ``screen="1280x1024x24"`` and ``wm="none"``, but not
+        ``shim``. ``gl="none"`` is ``need_opengl=False``, and ``virtualgl=False`` is ``allow_virtualgl=False``.
     :raises LaunchError: neither a virtual display nor the regular one can be used; no processes or files remain, and
         the environment is as before. Also if the display has ended while a QApplication is connected to it, or if you
         ask for ``qapp`` and no Qt is installed.
-    :raises ValueError: there is no such kind of X server; likewise TypeError.
+    :raises ValueError: an option has a wrong value; likewise TypeError.
 
     Source: ``soma.qt_gui.headless`` of soma-base 6.0 and ``anatomist.headless``, which always make a QApplication.
     """
     from anaheadless.api import qt
-    from anaheadless.options import from_keywords
 
-    kind = from_keywords("setup_headless", {"server": server}).server
+    if not allow_virtualgl:
+        options["virtualgl"] = False
+    wanted = from_keywords("setup_headless", options, IN_PROCESS)
+    request = wanted.opengl if need_opengl is not False else None
+    if request is not None:
+        request = request.replace(force_virtualgl=request.virtualgl and force_virtualgl)
+    wanted = wanted.replace(opengl=request)
     with lock:
         binding = qt.find_binding() if qapp else None
         if qapp and binding is None:
@@ -184,8 +223,9 @@ def setup_headless(
         if state.info is not None and _has_ended(state.info):
             check_application(state.info)
             stop_headless()
+        state.is_new = state.info is None
         if state.info is None:
-            state.info = _set_up(allow_virtualgl, force_virtualgl, need_opengl is not False, kind)
+            state.info = _set_up(wanted)
         if binding is not None:
             state.info.qapp = qt.ensure_application(binding)
         return state.info
@@ -210,7 +250,8 @@ def check_application(info: HeadlessInfo) -> None:
         )
 
 
-def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool, server: str) -> HeadlessInfo:
+def _set_up(options: Options) -> HeadlessInfo:
+    need_opengl = options.opengl is not None
     info = HeadlessInfo(display=os.environ.get("DISPLAY"), original_display=os.environ.get("DISPLAY"))
     info.qtapp = queries.test_qapp()
     if not sys.platform.startswith("linux"):
@@ -223,8 +264,10 @@ def _set_up(allow_virtualgl: bool, force_virtualgl: bool, need_opengl: bool, ser
     from anaheadless.api import in_process
 
     try:
-        ready = in_process.start_session(need_opengl, allow_virtualgl, force_virtualgl, server, WITHOUT_OPENGL)
+        ready = in_process.start_session(options, WITHOUT_OPENGL)
     except LaunchError as failure:
+        if options.opengl is not None and options.opengl.backend != "auto":
+            raise
         return _use_regular_display(info, need_opengl, failure)
     state.session = ready.session
     atexit.register(ready.session.control.close)  # otherwise Python warns of an open socket

@@ -42,7 +42,7 @@ def start(options: Options) -> SuiteDisplay:
 
     :raises LaunchError: there is no session, or no OpenGL; nothing is left of it.
     """
-    ready = in_process.start_session_with(options, _WITHOUT_OPENGL)
+    ready = in_process.start_session(options, _WITHOUT_OPENGL)
     changes = in_process.set_environment(ready.environ)
     return SuiteDisplay(describe(ready, options.screen), ready.session, changes)
 

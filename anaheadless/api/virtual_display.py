@@ -14,6 +14,7 @@ from anaheadless.api.keywords import with_keywords
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from anaheadless.api.screenshots import Screenshot
     from anaheadless.launch.run import Launch
     from anaheadless.options import Keywords, Screen
     from anaheadless.x11.windows import Window
@@ -43,16 +44,16 @@ class VirtualDisplay:
         """Its number, such as 2000."""
         return int(self.display[1:])
 
-    def screenshot(self, path: str | os.PathLike[str]) -> None:
-        """Save a screenshot of the display as a PNG file: its whole first screen, in 8-bit RGB, without the pointer.
+    def screenshot(self, path: str | os.PathLike[str] | None = None) -> Screenshot:
+        """Take a screenshot of the display: its whole first screen, in 8-bit RGB, without the pointer.
 
-        :param path: the file; an existing file is replaced.
+        :param path: the PNG file to save it as, if any; an existing file is replaced.
         :raises LaunchError: the X server does not answer.
         :raises OSError: the file can't be written.
         """
-        from anaheadless.x11 import screenshot
+        from anaheadless.api import screenshots
 
-        screenshot.save(self.display, self.authority, os.fspath(path))
+        return screenshots.take(self.display, self.authority, path)
 
     def windows(self) -> list[Window]:
         """List the windows that can be seen, but no menus and tooltips.

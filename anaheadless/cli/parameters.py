@@ -230,8 +230,10 @@ def _checked_options(values: Mapping[str, Any], ctx: click.Context) -> Options:
         if os.path.exists(picture) and not os.path.isfile(picture):
             raise click.UsageError(f"Invalid value for '--screenshot-on-timeout': it is not a regular file: {picture}")
     if values.get("record"):
+        from anaheadless.session import recorder  # only here: most runs record nothing
+
         file_types.check(values["record"], file_types.FILM)
-        if values["screen"].depth not in (15, 16, 24):
+        if values["screen"].depth not in recorder.DEPTHS:
             raise click.UsageError("--record needs a --screen of 15, 16 or 24 bits: ffmpeg reads no other.", ctx)
         values["record"] = _absolute(values["record"])
     try:

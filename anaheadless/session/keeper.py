@@ -240,7 +240,8 @@ class Keeper:
                 self.window_manager = start_helper(WINDOW_MANAGER_CODE, words, WINDOW_MANAGER)
                 os.write(STATUS, b"window_manager: %d\n" % self.window_manager)
         if word == READY and self.recorder_command:
-            self.recorder = start_helper(RECORDER_CODE, [str(os.getpid()), *self.recorder_command], RECORDER)
+            words = [str(os.getpid()), f"/proc/{os.getpid()}/fd/{COOKIE}", *self.recorder_command]
+            self.recorder = start_helper(RECORDER_CODE, words, RECORDER)
             with suppress(OSError):  # the launcher is gone
                 os.write(CONTROL, b"%d" % self.recorder)
         if word == GROUP:

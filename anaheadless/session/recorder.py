@@ -14,6 +14,7 @@ from anaheadless.system import processes
 from anaheadless.system.programs import find_program
 
 FRAMES_PER_SECOND = 25
+DEPTHS = (15, 16, 24)  # x11grab reads no other
 NICENESS = 10
 
 # The number of the system call shmget, by machine. <asm/unistd.h>
@@ -55,8 +56,11 @@ def command(program: str, number: int, path: str) -> list[str]:
     ]
 
 
-def become(parent: str, *words: str) -> NoReturn:
-    """Execute ffmpeg by its command line *words*, as the child of keeper *parent*; see helpers.RECORDER_CODE."""
+def become(parent: str, authority: str, *words: str) -> NoReturn:
+    """Execute ffmpeg by its command line *words*, as the child of process *parent*; see helpers.RECORDER_CODE.
+
+    :param authority: the X authority file of the display.
+    """
     # Its standard streams are set up; what else there is would be open for as long as it runs.
     processes.close_descriptors_except({0, 1, 2})
     # ffmpeg would obey them, when a batch system or service manager signals every process.
@@ -66,7 +70,7 @@ def become(parent: str, *words: str) -> NoReturn:
     _refuse_shared_memory()
     os.nice(NICENESS)
     environ = processes.environment_for(words[0], os.environ)
-    os.execve(words[0], words, {**environ, "XAUTHORITY": f"/proc/{parent}/fd/{protocol.COOKIE}"})
+    os.execve(words[0], words, {**environ, "XAUTHORITY": authority})
 
 
 def _refuse_shared_memory() -> None:

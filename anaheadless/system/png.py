@@ -4,7 +4,14 @@ from __future__ import annotations
 
 
 def write_png(path: str, width: int, rows: list[bytes]) -> None:
-    """Write *rows* of RGB bytes, the uppermost first, as a PNG file with one IDAT chunk and no filter.
+    """Write *rows* of RGB bytes, the uppermost first, as a PNG file."""
+    data = encode(width, rows)
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def encode(width: int, rows: list[bytes]) -> bytes:
+    """Return *rows* of RGB bytes, the uppermost first, as a PNG file has them, in one IDAT chunk and without a filter.
 
     Source: Portable Network Graphics (PNG) Specification, second edition.
     """
@@ -16,7 +23,7 @@ def write_png(path: str, width: int, rows: list[bytes]) -> None:
         b"IDAT": zlib.compress(b"".join(b"\0" + row for row in rows)),
         b"IEND": b"",
     }
-    with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for kind, data in chunks.items():
-            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, data in chunks.items():
+        parts += [struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(kind + data))]
+    return b"".join(parts)

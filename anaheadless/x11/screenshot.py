@@ -41,14 +41,24 @@ class Format:
 
 
 def save(display: str, authority: str, path: str, area: tuple[int, int, int, int] | None = None) -> None:
-    """Save a screenshot of *display* as a PNG file: its whole first screen, without the pointer.
+    """Save a screenshot of *display* as a PNG file, as :func:`take` takes it.
 
-    :param authority: the X authority file of the display.
-    :param area: the part of the screen to save: width, height, and x and y of its upper left corner, in pixels.
-    :raises LaunchError: the server does not answer, or not as expected; or *path* is named like another type of file.
+    :raises LaunchError: as there; or *path* is named like another type of file.
     :raises OSError: *path* can't be written.
     """
     file_types.check(path, file_types.PICTURE)
+    data = take(display, authority, area)
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def take(display: str, authority: str, area: tuple[int, int, int, int] | None = None) -> bytes:
+    """Return a screenshot of *display* as a PNG file has it: its whole first screen, without the pointer.
+
+    :param authority: the X authority file of the display.
+    :param area: the part of the screen to take: width, height, and x and y of its upper left corner, in pixels.
+    :raises LaunchError: the server does not answer, or not as expected.
+    """
     try:
         width, rows = _capture(display, authority, area)
     except (OSError, ValueError, KeyError, struct.error, RefusedError) as error:
@@ -56,7 +66,7 @@ def save(display: str, authority: str, path: str, area: tuple[int, int, int, int
             f"can't take a screenshot of display {display}: {error}",
             hint="Its session may have ended, or its X server hangs.",
         ) from error
-    png.write_png(path, width, rows)
+    return png.encode(width, rows)
 
 
 def _capture(display: str, authority: str, area: tuple[int, int, int, int] | None) -> tuple[int, list[bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from tests.support.helpers import PATIENCE, SOCKETS, is_running, wait_until
+from tests.support.pictures import filled, read_png
 from tests.support.plain import COLOURS, PRELUDE, bare
 
 
@@ -29,12 +31,23 @@ class Notebook:
 
     def run(self, code: str) -> str:
         """What a cell prints; it has to end well."""
-        messages: list[dict[str, Any]] = []
-        reply = self.client.execute_interactive(code, timeout=PATIENCE, output_hook=messages.append)
+        reply, messages = self.execute(code)
         assert reply["content"]["status"] == "ok", reply["content"]
         streams = [message["content"] for message in messages if message["msg_type"] == "stream"]
         assert {stream["name"] for stream in streams} <= {"stdout"}, streams
         return "".join(stream["text"] for stream in streams)
+
+    def execute(self, code: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        messages: list[dict[str, Any]] = []
+        reply = self.client.execute_interactive(code, timeout=PATIENCE, output_hook=messages.append)
+        return reply, messages
+
+    def show(self, code: str) -> dict[str, str]:
+        """The result of a cell, by its kinds."""
+        found = [each["content"]["data"] for each in self.execute(code)[1] if each["msg_type"] == "execute_result"]
+        assert len(found) == 1
+        data: dict[str, str] = found[0]
+        return data
 
     def ask(self, code: str) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(self.run(code))
@@ -119,3 +132,28 @@ def test_a_kernel_is_not_relaunched(tmp_path: Path) -> None:
     assert "this program can't be relaunched: it is an IPython shell or a Jupyter kernel\n" in words["words"]
     assert "anaheadless.setup_headless()" in words["words"]
     assert words["display"] is None
+
+
+def test_the_extension_shows_what_is_on_the_display(tmp_path: Path) -> None:
+    with kernel(tmp_path) as notebook:
+        notebook.run("anaheadless.setup_headless(screen='200x100', need_opengl=False, qapp=True); None")
+        notebook.run("%load_ext anaheadless")
+        notebook.run(
+            "from PyQt5.QtWidgets import QWidget\n"
+            "widget = QWidget()\nwidget.setStyleSheet('background: red')\n"
+            "widget.setGeometry(0, 0, 200, 100)\nwidget.show()"
+        )
+        shown = notebook.show(f"%screenshot {tmp_path}/a picture.png")
+        assert shown["text/plain"] == "<Screenshot: 200x100>"
+        assert base64.b64decode(shown["image/png"]) == (tmp_path / "a picture.png").read_bytes()
+        assert read_png(tmp_path / "a picture.png") == filled(200, 100, (255, 0, 0))
+        assert notebook.show("anaheadless.screenshot()")["image/png"] == shown["image/png"]
+        reply, messages = notebook.execute(f"%screenshot {tmp_path}/missing/x.png")
+        assert (reply["content"]["status"], reply["content"]["ename"]) == ("error", "UsageError")
+        assert "Traceback" not in str(messages)
+
+
+def test_the_extension_gives_the_kernel_a_display(tmp_path: Path) -> None:
+    with kernel(tmp_path) as notebook:
+        notebook.run("%load_ext anaheadless")
+        assert notebook.show("%screenshot")["text/plain"] == "<Screenshot: 1280x1024>"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import signal
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from anaheadless.pytest_plugin import file_name
-from tests.support.helpers import run_python
+from tests.support.helpers import run as run_anything
+from tests.support.helpers import run_python, wait_until, write_program
 from tests.support.pictures import read_png
 
 pytest_plugins = ["pytester"]
@@ -253,12 +258,12 @@ def test_each_worker_has_a_display_of_its_own_and_the_controller_none(
     assert linked("report.xml") == {"test_display": 2 * [str(PICTURES / "test_inner.py--test_display.png")]}
 
 
-def linked(report: str) -> dict[str, list[str]]:
-    """The screenshots that a JUnit file names, by the tests that have some."""
+def linked(report: str, kind: str = "screenshot") -> dict[str, list[str]]:
+    """The screenshots or films that a JUnit file names, by the tests that have some."""
     found: dict[str, list[str]] = {}
     for case in ElementTree.parse(report).iter("testcase"):
         for each in case.iter("property"):
-            if each.attrib["name"] == "screenshot":
+            if each.attrib["name"] == kind:
                 found.setdefault(case.attrib["name"], []).append(each.attrib["value"])
     return found
 
@@ -320,6 +325,113 @@ def test_picture_that_can_not_be_taken_is_reported(pytester: pytest.Pytester, ru
     result = run("--headless", WITHOUT_OPENGL)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["none: *headless-screenshots*"])
+
+
+@pytest.mark.needs("ffmpeg")
+def test_films_of_failed_tests_are_kept(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        test_inner=RED_WINDOW
+        + """
+@pytest.fixture
+def failing_tear_down():
+    yield
+    QTest.qWait(200)
+    raise RuntimeError
+
+def test_good(window):
+    pass
+
+@pytest.mark.skipif(True, reason="not here")
+def test_skipped():
+    pass
+
+def test_bad(window):
+    QTest.qWait(200)
+    raise RuntimeError
+
+def test_tear_down(window, failing_tear_down):
+    pass
+"""
+    )
+    PICTURES.mkdir()
+    (PICTURES / "test_inner.py--test_good.mp4").write_text("of an earlier run")
+    words = ("--headless", WITHOUT_OPENGL, "--headless-screen=400x300", "--headless-film", "--junitxml=report.xml")
+    plugins = ("html", "html_fixtures", "metadata") if importlib.util.find_spec("pytest_html") else ()
+    result = run(*words, *(["--html=report.html"] if plugins else []), plugins=plugins)
+    result.assert_outcomes(passed=2, failed=1, errors=1, skipped=1)
+    films = {name: str(PICTURES / f"test_inner.py--{name}.mp4") for name in ("test_bad", "test_tear_down")}
+    assert {str(path) for path in PICTURES.glob("*.mp4")} == set(films.values())
+    # A JUnit file has a case for the test, and another one for its tear-down.
+    assert {name: set(paths) for name, paths in linked("report.xml", "film").items()} == {
+        name: {path} for name, path in films.items()
+    }
+    result.stdout.fnmatch_lines(["*- Film -*", films["test_bad"]])
+    for path in films.values():  # of each picture, what is in the window
+        command = ["ffmpeg", "-v", "error", "-i", path, "-vf", "crop=8:8:150:100,scale=1:1", "-pix_fmt", "rgb24"]
+        pixels = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
+        colours = [pixels[place : place + 3] for place in range(0, len(pixels), 3)]
+        assert any(red > 240 and green < 15 and blue < 15 for red, green, blue in colours)
+    if plugins:
+        (asset,) = Path("assets").glob("*test_bad*.mp4")
+        assert asset.read_bytes() == Path(films["test_bad"]).read_bytes()
+        assert str(asset) in Path("report.html").read_text()
+
+
+@pytest.mark.needs("ffmpeg")
+def test_the_film_of_a_test_that_ends_everything_is_kept(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        test_inner=f"""
+        import os, pathlib, signal, time
+
+        def test():
+            film = pathlib.Path({str(PICTURES / "test_inner.py--test.mp4")!r})
+            size = film.stat().st_size
+            while film.stat().st_size == size:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    assert run("--headless", WITHOUT_OPENGL, "--headless-film").ret == -signal.SIGKILL
+    film = PICTURES / "test_inner.py--test.mp4"
+    wait_until(
+        lambda: (
+            not [
+                each for each in psutil.process_iter(["cmdline"]) if str(film.resolve()) in (each.info["cmdline"] or [])
+            ]
+        )
+    )
+    assert run_anything("-v", "error", "-i", str(film), "-f", "null", "-", command="ffmpeg").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "said"),
+    [
+        ("--headless-screen=64x48x8", None, "*--headless-film needs a screen of 15, 16 or 24 bits*"),
+        ("--headless-screen=64x48", "", "*ffmpeg is not installed*"),
+    ],
+)
+def test_what_can_not_be_filmed_is_said_before_the_tests(
+    option: str, path: str | None, said: str, pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile("def test(): raise AssertionError")
+    pytester.makeini("[pytest]\nheadless = true\nheadless_film = true\n")
+    if path is not None:
+        monkeypatch.setenv("PATH", path)
+    result = run(WITHOUT_OPENGL, option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([said])
+
+
+def test_film_that_can_not_be_recorded_is_reported(
+    pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_program(pytester.path / "bin" / "ffmpeg", "echo no x264 >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{pytester.path}/bin:{os.environ['PATH']}")
+    pytester.makepyfile("def test_good(): pass\ndef test_bad(): raise RuntimeError")
+    result = run("--headless", WITHOUT_OPENGL, "--headless-film", "--junitxml=report.xml")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*- Film -*", "none: anaheadless: the film can't be recorded: no x264"])
+    assert linked("report.xml", "film") == {}
 
 
 @needs("pytest_html", "pytestqt", "pytest_asyncio", "xdist")

@@ -21,6 +21,7 @@ from anaheadless.session import viewer
 from tests.support.documentation import BLOCKS, PAGES, assert_well, shell
 from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, SUPPORT, holding, run
 from tests.support.namespaces import namespaces, needs_namespaces
+from tests.support.pictures import read_png
 
 
 def commands(name: str) -> list[str]:
@@ -37,13 +38,13 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("container", "image", "devcontainer", "window-manager", "servers", "el10"),
         *(f"workflow-{name}" for name in ("script", "snakefile", "snakemake", "nipype-script", "nipype", "nextflow")),
         *(f"workflow-joblib{name}" for name in ("", "-threads", "-workers")),
-        *("notebook", "notebook-picture", "notebook-server"),
-        *(f"pytest-{name}" for name in ("run", "ini", "failed", "github", "fixture", "marker", "hook")),
+        *("notebook", "notebook-picture", "notebook-extension", "notebook-server"),
+        *(f"pytest-{name}" for name in ("run", "ini", "failed", "film", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "view-web", "record", "start", "clean"),
         *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed"),
         *("map-in-python", "map-pool"),
-        *("relaunch", "setup", "displays", "anatomist"),
+        *("relaunch", "setup", "setup-with", "displays", "anatomist"),
         *(
             f"from-{name}"
             for name in ("xvfb-run", "pyvirtualdisplay", "xvfbwrapper", "soma", "anatomist", "pytest-xvfb")
@@ -146,8 +147,14 @@ def test_notebook(home: Path) -> None:
     (home / "notebook.ipy").write_text(BLOCKS["notebook"] + "\n" + BLOCKS["notebook-picture"])
     output = shell("python -m IPython --no-banner notebook.ipy", home)
     assert_well(output)
-    assert re.fullmatch(r":\d+ \w+ .+\n<IPython.core.display.Image object>\n", output.stdout)
+    assert re.fullmatch(r":\d+ \w+ .+\n", output.stdout)
     assert (home / "hello.png").exists()
+
+
+def test_notebook_extension(home: Path) -> None:
+    (home / "notebook.ipy").write_text(BLOCKS["notebook-extension"])
+    assert_well(shell("python -m IPython --no-banner notebook.ipy", home))
+    assert read_png(home / "empty.png").size == (1280, 1024)
 
 
 def test_notebook_server(home: Path) -> None:
@@ -286,6 +293,10 @@ def test_jobs_of_github_actions(name: str, home: Path) -> None:
     ("name", "said"),
     [
         ("relaunch", {"python": r"PyQt5.QtCore.QSize\(1920, 1080\)", "run": r"PyQt5.QtCore.QSize\(1280, 1024\)"}),
+        (
+            "setup-with",
+            {"python": r"(?s).*dimensions:    800x600 pixels.*", "run": r"(?s).*dimensions:    1280x1024 pixels.*"},
+        ),
         ("setup", r":\d+ (virtualgl|nvidia|native|mesa) .+\nxcb"),
         ("displays", ""),
     ],

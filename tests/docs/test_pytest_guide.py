@@ -46,6 +46,14 @@ def test_failed_test(home: Path) -> None:
     assert (home / BLOCKS["pytest-failed"].splitlines()[-1]).exists()
 
 
+@pytest.mark.needs("ffmpeg")
+def test_film(home: Path) -> None:
+    (home / "tests" / "test_window.py").write_text("def test_opens(): raise RuntimeError\n")
+    output = run(home, "pytest --headless --headless-gl none --headless-film tests/test_window.py")
+    assert BLOCKS["pytest-film"] in output.stdout
+    assert (home / BLOCKS["pytest-film"].splitlines()[-1]).exists()
+
+
 def test_github_job(home: Path) -> None:
     tests, upload = yaml.safe_load(BLOCKS["pytest-github"])
     (home / "tests" / "test_window.py").write_text("def test_opens(): raise RuntimeError\n")

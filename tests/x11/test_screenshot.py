@@ -142,12 +142,11 @@ def test_any_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "old.png").write_bytes(b"x" * 100_000)
     with virtual_display(gl="none", screen="30x20") as display:
         for path in "a.png", Path("b.png"), tmp_path / "c.png", "old.png", os.fsdecode(b"\xff.png"):
-            display.screenshot(path)
+            taken = display.screenshot(path)
+            assert taken == Path(path).read_bytes() == display.screenshot()
             assert read_png(path) == filled(30, 20, BLACK)
         for path in tmp_path / "missing" / "x.png", tmp_path, "/dev/full", "":
             with pytest.raises(OSError, match="Errno"):
                 display.screenshot(path)
-        with pytest.raises(TypeError):
-            display.screenshot(None)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="null"):
             display.screenshot("a\0b.png")
