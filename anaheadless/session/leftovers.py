@@ -39,7 +39,7 @@ def sweep(limit: int | None = SWEEP_LIMIT, folders: Sequence[str] = ()) -> list[
         ours = (
             n
             # Somebody may have chosen another number: one that has a cookie of ours.
-            for n in chain(display_number.numbers(), cookies.keys() - set(display_number.NUMBERS))
+            for n in chain(display_number.numbers(), (n for n in cookies if n not in display_number.NUMBERS))
             if n in found and (n in cookies or any(map(server_process.is_ours, display_number.paths(n))))
         )
         for number in islice(ours, limit):
