@@ -91,6 +91,7 @@ test-system: system ## install what the tests need, too
 	@$(call for-tests,chromium,chromium)
 	@$(call for-tests,websockify,websockify novnc)
 	@$(call for-tests,vulkaninfo glxinfo eglinfo,mesa-vulkan-drivers vulkan-tools mesa-utils)
+	@$(call for-tests,man groff fish zsh,man-db groff-base fish zsh)
 	@$(call for-tests,Xwayland Xtigervnc Xorg xrandr xprop,xwayland tigervnc-standalone-server \
 	    xserver-xorg-video-dummy x11-xserver-utils x11-utils)
 
