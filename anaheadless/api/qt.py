@@ -55,10 +55,10 @@ def uses_x() -> bool:
 
 
 def let_draw() -> None:
-    """Let Qt draw the windows that are to be seen, if this is the thread that may.
+    """Let Qt draw the windows that can be seen, if this is the thread of its application.
 
-    A window that was only just shown is drawn when the X server has said that it is exposed; nothing is otherwise
-    waited for, and no longer than DRAW_SECONDS.
+    Qt draws a window that was only just shown when the X server says that it is exposed. This waits for that, for
+    DRAW_SECONDS at most.
     """
     found = application_with_display()
     for binding in BINDINGS if found is not None else ():

@@ -19,6 +19,8 @@ class Screenshot(bytes):
         width, height = (int.from_bytes(self[at : at + 4], "big") for at in (16, 20))
         return f"<Screenshot: {width}x{height}>"
 
+    __str__ = __repr__  # print() would show the bytes, and -bb would refuse to
+
     def _repr_png_(self) -> bytes:
         return bytes(self)
 

@@ -25,12 +25,16 @@ def test_a_screenshot_has_what_was_only_just_shown(tmp_path: Path) -> None:
     taken = anaheadless.screenshot('new.png')
     say(
         same=taken == open('new.png', 'rb').read() == taken._repr_png_() == info.screenshot('again.png'),
-        words=repr(taken), size=len(taken),
+        words=f'{taken!r} {taken}', size=len(taken),
     )
     """,
         cwd=tmp_path,
     )
-    assert said == {"same": True, "words": "<Screenshot: 200x100>", "size": (tmp_path / "new.png").stat().st_size}
+    assert said == {
+        "same": True,
+        "words": "<Screenshot: 200x100> <Screenshot: 200x100>",
+        "size": (tmp_path / "new.png").stat().st_size,
+    }
     assert read_png(tmp_path / "new.png") == read_png(tmp_path / "again.png") == filled(200, 100, GREEN)
 
 
