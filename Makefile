@@ -11,7 +11,7 @@ DEB_NEEDS := debhelper dh-python pybuild-plugin-pyproject python3-all python3-se
 PYTEST := -m pytest -n auto --maxprocesses 4
 
 .PHONY: demo test test-servers test-slurm test-recipes coverage test-on soak lint format hooks docs release-check deb bench \
-    system test-system slurm-system bench-system clean help
+    gpu-check system test-system slurm-system bench-system clean help
 
 demo: system .venv/installed ## draw a picture on this machine: brain.png
 	$(BIN)/anaheadless run examples/brain.py brain.png
@@ -77,6 +77,9 @@ deb: ## build a Debian package: build/deb
 
 bench: bench-system $(BENCH)/installed ## measure speed against other tools; ARGS go to python -m bench
 	$(BENCH)/bin/python -m bench $(ARGS)
+
+gpu-check: system .venv/installed ## write a report on this machine's GPUs: build/gpu-check.txt
+	$(BIN)/python -m bench.gpu_check $(ARGS)
 
 # What is missing is asked of anaheadless itself; only Python has to be there for that.
 system: ## install what demo needs

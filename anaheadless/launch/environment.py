@@ -18,6 +18,9 @@ SHIM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 
 # With these variables, programs choose a window system. They are kept when the first choice is X.
 _PLATFORM_CHOICES = {"QT_QPA_PLATFORM": "xcb", "GDK_BACKEND": "x11"}
+# Programs that draw through VirtualGL only with this, from Chrome 129 on: their name begins with one of these.
+_CHROME_HACK = "VGL_CHROMEHACK"
+_NEED_CHROME_HACK = re.compile("(google-)?chrome|chromium|microsoft-edge|matlab", re.IGNORECASE)
 _QT_OPENGL = "QT_XCB_GL_INTEGRATION"  # none, xcb_egl or xcb_glx
 
 
@@ -99,6 +102,13 @@ def with_opengl(base: Mapping[str, str], opengl: Candidate) -> dict[str, str]:
     if opengl.library_path:
         searched = filter(None, base.get("LD_LIBRARY_PATH", "").split(":"))
         _set_list(environ, "LD_LIBRARY_PATH", (*opengl.library_path, *searched))
+    return environ
+
+
+def for_program(environ: Mapping[str, str], executable: str) -> Mapping[str, str]:
+    """Return *environ* with what VirtualGL needs for some programs."""
+    if "VGL_ISACTIVE" in environ and _NEED_CHROME_HACK.match(os.path.basename(executable)):
+        return {_CHROME_HACK: "1", **environ}
     return environ
 
 

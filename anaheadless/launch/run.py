@@ -121,7 +121,7 @@ def run(
                     os.setpgid(0, 0)
                 ready.session.control.send(protocol.GROUP)
         # 4. Become the target.
-        _execute(target, ready.environ)
+        _execute(target, environment.for_program(ready.environ, target.executable))
     except BaseException:
         ready.session.close()
         raise

@@ -166,7 +166,7 @@ def limit(host: HostCapabilities, allocation: Allocation, gpus: Sequence[Gpu], *
     return host.replace(
         gpus=tuple(node.path for gpu in first for node in gpu.nodes if node.accessible),
         nvidia=host.nvidia and any(gpu.vendor == "NVIDIA" for gpu in first),
-        vgl_device="egl" if is_only else next(filter(None, map(_card, first)), "egl"),
+        vgl_device="egl" if is_only else next((_card(gpu) or f"egl{egl_number(gpu, gpus)}" for gpu in first), "egl"),
         # Nobody knows which GPU another X server has, but it is none that this job was given.
         outer_display=host.outer_display if first else None,
         user=user,

@@ -195,9 +195,11 @@ def test_two_jobs_on_one_machine_use_two_gpus() -> None:
     assert repr(hosts[0]) != repr(hosts[1])
 
 
-def test_a_gpu_without_a_card_is_the_one_that_egl_finds() -> None:
-    alone = FOUR[0].replace(names=())
-    assert virtualgl_on(allocation.limit(HOST, allocation.Allocation((alone,), "x"), ALL, asked=False))[0] == "on egl"
+def test_a_gpu_without_a_card_is_named_by_its_place_among_egl_devices() -> None:
+    """As in NVIDIA's containers."""
+    gpus = (*INTEL, FOUR[0], FOUR[1].replace(names=()))
+    limited = allocation.limit(HOST, allocation.Allocation((gpus[2],), "x"), gpus, asked=False)
+    assert virtualgl_on(limited)[0] == "on egl1"
 
 
 def test_the_only_gpu_needs_no_name() -> None:

@@ -21,7 +21,7 @@ import pytest
 from anaheadless.opengl import hardware, rendercheck
 from anaheadless.options import SESSION_VARIABLES
 from anaheadless.x11 import authority
-from tests.support.helpers import ANAHEADLESS, PATIENCE, PROGRAMS, gcc, run, wait_until
+from tests.support.helpers import ANAHEADLESS, PATIENCE, PROGRAMS, gcc, run, wait_until, write_program
 from tests.support.virtualgl import VGLRUN, needs_virtualgl
 from tests.support.x_servers import Server, nobody, x_server
 
@@ -185,6 +185,25 @@ def test_virtualgl_is_loaded_without_its_dlopen_where_that_is_asked_for(compiled
     report = compiled.report("--gl", "virtualgl", "--vgl-no-dlfaker")
     assert report.preload == report.loaded == compiled.paths("libvglfaker-nodl.so")
     assert report.first == "libvglfaker-nodl.so"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "own", "value"),
+    [
+        ("google-chrome-stable", ["--gl", "virtualgl"], {}, "1"),
+        ("chromium", ["--gl", "virtualgl"], {}, "1"),
+        ("MATLAB", ["--gl", "virtualgl"], {}, "1"),
+        ("matlab", ["--gl", "virtualgl"], {"VGL_CHROMEHACK": "0"}, "0"),
+        ("firefox", ["--gl", "virtualgl"], {}, "-"),
+        ("chromium", ["--no-virtualgl"], {}, "-"),
+    ],
+)
+def test_chrome_and_matlab_get_what_they_need(
+    name: str, options: list[str], own: dict[str, str], value: str, compiled: StandIn, tmp_path: Path
+) -> None:
+    write_program(tmp_path / "bin" / name, 'echo "${VGL_CHROMEHACK--}"')
+    output = compiled.run("exec", *options, str(tmp_path / "bin" / name), **own)
+    assert (output.returncode, output.stdout) == (0, f"{value}\n"), output
 
 
 def test_the_users_own_preloaded_library_stays(compiled: StandIn, stand_in: StandIn) -> None:
