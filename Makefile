@@ -104,6 +104,7 @@ slurm-system: ## install Slurm, which nothing then starts
 bench-system: system ## install what bench needs, too
 	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \
 	    $(call apt-install,xvfb xauth x11-utils) || { echo 'Install xvfb-run, xauth and xdpyinfo.'; exit 1; }
+	@$(call for-tests,Xwayland Xtigervnc Xorg,xwayland tigervnc-standalone-server xserver-xorg-video-dummy)
 
 for-tests = missing=; \
 	for program in $(1); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \

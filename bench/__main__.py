@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from bench import chart, machine, measure, processes, table
-from bench.contenders import HELD, RUN, SCENARIOS, Contender
+from bench.contenders import HELD, ON_SERVERS, RUN, SCENARIOS, Contender
 from bench.results import Results
 
 HERE = Path(__file__).parent
@@ -78,7 +78,7 @@ def measured(names: list[str], rounds: int, workspace: measure.Workspace) -> Res
         results["ends"] = measure.ends(_present(HELD), rounds, workspace)
     if "memory" in names:
         _print_progress("memory")
-        results["memory"] = measure.memory(_present(HELD), rounds, workspace)
+        results["memory"] = measure.memory(_present((*HELD, *ON_SERVERS)), rounds, workspace)
     return results
 
 

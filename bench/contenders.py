@@ -66,9 +66,14 @@ RUN = Contender("anaheadless run", "anaheadless", ("anaheadless", "run"))
 RUN_COLD = Contender("anaheadless run, cold", "anaheadless", ("anaheadless", "run"), cold=True)
 RUN_NO_GL = Contender("anaheadless run --gl none", "anaheadless", ("anaheadless", "run", "--gl", "none"))
 ANAHEADLESS_PYTHON = Contender("anaheadless-python", "anaheadless-python", ("anaheadless-python",))
+# With each kind of X server; the first is what the others are compared with.
+ON_SERVERS = tuple(
+    Contender(f"anaheadless run --server {kind}", "anaheadless", ("anaheadless", "run", "--server", kind))
+    for kind in ("xvfb", "xwayland", "xvnc", "xorg")
+)
 
 PEERS = (XVFB_RUN, PYVIRTUALDISPLAY, XVFBWRAPPER, SOMA)
-REFERENCE = XVFB_RUN.name
+REFERENCE, SERVER_REFERENCE = XVFB_RUN.name, ON_SERVERS[0].name
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,14 @@ SCENARIOS = (
         "A picture drawn without OpenGL",
         "widget",
         (XVFB_RUN, PYVIRTUALDISPLAY, XVFBWRAPPER, SOMA_NO_GL, RUN_NO_GL),
+        picture=True,
+    ),
+    Scenario("server-start", "A connection to each kind of X server", "connect", ON_SERVERS),
+    Scenario(
+        "server-first-frame",
+        "A picture drawn with OpenGL on each kind of X server",
+        "gl_scene",
+        ON_SERVERS,
         picture=True,
     ),
     Scenario(

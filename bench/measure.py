@@ -37,6 +37,7 @@ ENDINGS = ("by itself", "script killed", "command killed")
 DIRTY_ROUNDS = 3  # of a contender that leaves something: each round waits in vain
 MEMORY_ROUNDS = 5
 HOLD_SECONDS = 30.0
+SERVERS = ("Xvfb", "Xwayland", "Xtigervnc", "Xvnc", "Xorg")
 
 
 def is_there(contender: Contender) -> bool:
@@ -118,7 +119,7 @@ def memory(contenders: Iterable[Contender], rounds: int, workspace: Workspace) -
             if job.target:
                 sizes = {"server": 0.0, "beside": 0.0, "target": 0.0}
                 for pid in processes.descendants():
-                    is_server = processes.name_of(pid).startswith("Xvfb")
+                    is_server = processes.name_of(pid).startswith(SERVERS)
                     kind = "target" if pid == job.target else "server" if is_server else "beside"
                     sizes[kind] += processes.proportional_set(pid)
                 row = found[contender.name]

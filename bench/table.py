@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.contenders import REFERENCE
+from bench.contenders import REFERENCE, SERVER_REFERENCE
 from bench.results import Ending, Memory, Results, Scenario, Spread, Timed, known, ratios, spread
 
 BEGIN, END = ".. What follows is written by `make bench`.\n", ".. That was written by `make bench`.\n"
@@ -40,7 +40,8 @@ def simple_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _timed(scenario: Scenario) -> str:
     contenders = scenario["contenders"]
-    reference = contenders.get(REFERENCE) if scenario["compared"] else None
+    references = [contenders[name] for name in (REFERENCE, SERVER_REFERENCE) if name in contenders]
+    reference = references[0] if references and scenario["compared"] else None
     header = ("Run by", "Median", *(("Ratio", "Quartiles") if reference else ()), "Succeeded", "Left running")
     table = simple_table(header, [_timed_row(name, timed, scenario, reference) for name, timed in contenders.items()])
     why = "".join(

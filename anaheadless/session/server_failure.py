@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from anaheadless.errors import LIMITS_HINT, LaunchError, print_stderr
 from anaheadless.x11.connection import RefusedError
+from anaheadless.x11.servers import xvnc
 
 MESSAGES_LIMIT = 1 << 16  # bytes
 
@@ -47,6 +48,12 @@ def describe(error: Exception, messages: bytes, program: str, start_timeout: flo
         message = "the X server ended before it was ready"
         hint = "Check --server-arg and --screen, or start it by hand to see more."
     hint = _hint(text) or hint
+    if not lines and os.path.basename(program) in xvnc.KIND.programs and isinstance(error, ConnectionError):
+        hint = (
+            "Xvnc can't say why: what it prints after its arguments is lost. It may not get the memory for that "
+            "--screen: choose a smaller one, or raise the limit (ulimit -v). Or its keyboard map can't be compiled: "
+            "that takes xkbcomp (Debian: x11-xkb-utils, xkb-data) and a /tmp that you can write to."
+        )
     if os.statvfs("/tmp").f_bavail == 0:
         hint = "There is no space left in /tmp: make room there."
     return LaunchError(f"{message}: {program}", details=tuple(lines[-8:]) or ("(it said nothing)",), hint=hint)
@@ -56,6 +63,11 @@ def _hint(text: str) -> str:
     """Return what helps against a failure that the server's output names, or nothing."""
     if any(os.strerror(number) in text for number in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE)):
         return LIMITS_HINT
+    if "virtual core keyboard" in text and not os.access("/tmp", os.W_OK):
+        return (
+            "The X server compiles its keyboard map to a file in /tmp, where you can't write: change that, or choose "
+            "another --server."
+        )
     if "virtual core keyboard" in text:
         return (
             "The X server compiles its keyboard map with xkbcomp: check that it is installed (Debian: x11-xkb-utils, "

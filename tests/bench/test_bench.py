@@ -12,7 +12,7 @@ from docutils import nodes
 from docutils.core import publish_doctree
 
 from bench import chart, table
-from bench.contenders import HELD, REFERENCE, SCENARIOS
+from bench.contenders import HELD, ON_SERVERS, REFERENCE, SCENARIOS
 from bench.results import Results, Timed, ratios
 from tests.support.helpers import CHECKOUT
 
@@ -85,14 +85,14 @@ def test_the_page_shows_what_was_measured() -> None:
     results: Results = json.loads(RESULTS.read_text())
     assert PAGE.read_text() == table.replaced(PAGE.read_text(), table.tables(results))
     assert (PAGE.parent / "speed.svg").read_text() == chart.chart(results)
-    assert results["scenarios"].keys() == {scenario.name for scenario in SCENARIOS}
+    assert results["scenarios"].keys() <= {scenario.name for scenario in SCENARIOS}
 
 
 def test_every_program_that_is_measured_is_python() -> None:
     for scenario in SCENARIOS:
         for contender in scenario.contenders:
             compile(contender.program(scenario.work), contender.name, "exec")
-    for contender in HELD:
+    for contender in (*HELD, *ON_SERVERS):
         compile(contender.program("hold"), contender.name, "exec")
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from anaheadless.x11.servers import xwayland
 from anaheadless.x11.servers.choice import KINDS
 from anaheadless.x11.servers.kind import ServerKind
 from tests.support.helpers import ANAHEADLESS, assert_refused, holding, listed_sessions, log_lines, run, write_program
+from tests.support.namespaces import in_namespaces, needs_namespaces
 from tests.support.server_kinds import installed
 
 pytestmark = pytest.mark.any_server
@@ -38,13 +40,24 @@ def test_a_refused_argument_is_quoted(kind: ServerKind) -> None:
     assert "wiki" not in output.stderr
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.name != "xvnc"], ids=lambda kind: kind.name)
+@every_kind
 def test_a_screen_that_takes_too_much_memory_is_said(kind: ServerKind) -> None:
-    """Xvnc can't say it."""
+    """By the hint, where Xvnc itself says nothing."""
     installed(kind)
     limited = ("-c", 'ulimit -v 200000; exec "$@"', "sh", ANAHEADLESS)
     output = run(*limited, *BARE, "--server", kind.name, "--screen", "16000x16000", "-c", "", command="sh")
     assert_refused(output, 125, "ended before it was ready", "choose a smaller one")
+
+
+@needs_namespaces
+def test_a_tmp_that_xwayland_can_not_write_to_is_said() -> None:
+    installed(xwayland.KIND)
+    output = in_namespaces(
+        *(ANAHEADLESS, *BARE, "--server", "xwayland", "-c", ""),
+        setup="mount -t tmpfs none /tmp; mkdir /tmp/.X11-unix; mount -t tmpfs none /tmp/.X11-unix",
+        last="mount -o remount,ro,bind none /tmp",
+    )
+    assert_refused(output, 125, "ended before it was ready", "in /tmp, where you can't write", "another --server")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -206,6 +207,12 @@ def test_an_xwayland_is_asked_for_its_options(lines: str, expected: bool, tmp_pa
     program.write_text(f"#!/bin/sh\n{lines}\n")
     program.chmod(0o755)
     assert xwayland.knows_geometry(str(program)) == expected
+
+
+def test_the_options_of_a_real_xwayland_are_found_in_its_file() -> None:
+    program = installed(xwayland.KIND)
+    printed = subprocess.run([program, "-help"], capture_output=True, text=True, check=False)
+    assert xwayland.knows_geometry(program) == ("-geometry WxH" in printed.stdout + printed.stderr)
 
 
 @given(st.binary(max_size=30))
