@@ -10,11 +10,22 @@ APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty
 DEB_NEEDS := debhelper dh-python pybuild-plugin-pyproject python3-all python3-setuptools
 PYTEST := -m pytest -n auto --maxprocesses 4
 
-.PHONY: demo test test-servers test-slurm test-recipes coverage test-on soak lint format hooks docs release-check deb bench \
-    gpu-check system test-system slurm-system bench-system clean help
+.PHONY: demo gallery gallery-picture test test-servers test-slurm test-recipes coverage test-on soak lint format hooks docs \
+    release-check deb bench gpu-check system test-system slurm-system bench-system clean help
 
 demo: system .venv/installed ## draw a picture on this machine: brain.png
 	$(BIN)/anaheadless run examples/brain.py brain.png
+
+gallery: system .venv/installed ## draw 200 brains, be killed half-way, resume, make a report: build/gallery/report.html
+	rm -rf build/gallery
+	$(BIN)/python examples/gallery.py 200 build/gallery
+
+gallery-picture: test-system gallery ## make the picture of that report: docs/gallery.png
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir=build/chromium \
+	    --force-device-scale-factor=0.6 --window-size=1400,985 --screenshot=build/report.png \
+	    file://$(CURDIR)/build/gallery/report.html
+	ffmpeg -v error -y -i build/report.png \
+	    -vf 'split[a][b];[a]palettegen=max_colors=128[p];[b][p]paletteuse=dither=none' docs/gallery.png
 
 test: test-system .venv/installed-for-tests ## run the tests; ARGS go to pytest: make test ARGS=tests/cli
 	$(BIN)/python $(PYTEST) $(ARGS)

@@ -42,7 +42,7 @@ def test_every_block_is_one_that_is_tested() -> None:
         *(f"pytest-{name}" for name in ("run", "ini", "failed", "film", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "view-web", "record", "start", "clean"),
-        *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed"),
+        *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed", "gallery"),
         *("map-in-python", "map-pool"),
         *("relaunch", "setup", "setup-with", "displays", "anatomist"),
         *(
@@ -59,7 +59,7 @@ def test_every_block_that_can_be_run_has_a_name_of_its_own() -> None:
     assert len(BLOCKS) == sum(bool(block["names"]) for block in blocks)
 
 
-@pytest.mark.parametrize("name", ["checkout", "contribute"])
+@pytest.mark.parametrize("name", ["checkout", "contribute", "gallery"])
 def test_commands_for_a_checkout_are_targets_of_make(name: str) -> None:
     for command in commands(name):
         subprocess.run(["make", "--dry-run", command.split()[1]], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
