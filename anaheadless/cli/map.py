@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from anaheadless.batch.cluster import address
+from anaheadless.batch.cluster.address import Cluster
 from anaheadless.cli.parameters import CONTEXT, Command, Configured, Group, table_options
 from anaheadless.cli.run import LastOption
 from anaheadless.errors import FAILED, LaunchError, printable
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from anaheadless.batch.program import Program
 
 SOME_FAILED = 1
+MAX_COUNT = 1 << 20
+# An item that was lost with a worker of a cluster is no worse for that: batch systems take back what they have lent.
+LOST_RETRIES = 2
 EPILOG = """\b
 Examples:
   anaheadless map render.py {} --out pics/{/.}.png ::: subjects/*.gii
@@ -48,8 +53,20 @@ class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
             self.fail(str(error), param, ctx)
 
 
+class ClusterType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """Where to run a map, but on this machine."""
+
+    name = address.METAVAR
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Cluster:
+        try:
+            return address.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def _count(least: int = 1) -> click.IntRange:
-    return click.IntRange(least, 1 << 20)
+    return click.IntRange(least, MAX_COUNT)
 
 
 @click.command("map", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
@@ -80,6 +97,14 @@ def _count(least: int = 1) -> click.IntRange:
 @click.option("--expect", multiple=True, metavar="FILE", help="A file that an item makes, which shows that it is done.")
 @click.option("--blank-is-failure", is_flag=True, help="Let an expected picture of one colour be a failure.")
 @click.option("--shard", type=ShardType(), metavar=ShardType.name, help="Run part I of N; auto: ask the batch system.")
+@click.option("--cluster", type=ClusterType(), metavar=ClusterType.name, help="Run the items on a Dask cluster.")
+@click.option(
+    "--cluster-arg",
+    "cluster_args",
+    multiple=True,
+    metavar="ARG",
+    help="An argument for the batch system, or for ssh; repeatable.",
+)
 @click.option("--fsync", is_flag=True, help="Wait for the disk after each line of the journal.")
 @click.option("--retries", type=_count(0), default=0, metavar="N", help="Run a failed item up to N times more.")
 @click.option("--max-failures", type=_count(), metavar="N", help="Stop when N items have failed.")
@@ -155,7 +180,7 @@ def _request(
 ) -> Request:
     """Make of the command line what is asked for; :raises click.UsageError: it makes no sense."""
     from anaheadless.batch import cpus, inputs, mapping
-    from anaheadless.batch.scheduler import Plan
+    from anaheadless.batch.engine import Plan
 
     try:
         words, values = inputs.split_words(args)
@@ -165,13 +190,15 @@ def _request(
         raise click.UsageError("--blank-is-failure needs --expect, which says where the pictures are.")
     program = _program(words, python, os.get_exec_path(environ), settings)
     shard = settings["shard"]
+    cluster = _cluster(settings)
     plan = Plan(
-        slots=settings["jobs"] or cpus.usable_cpus(environ),
+        slots=settings["jobs"] or (cpus.usable_cpus(environ) if cluster is None else MAX_COUNT),
         folder="",
         own_display=settings["display"] == "own",
         timeout=options.limits.timeout,
         grace=options.limits.grace,
         retries=settings["retries"],
+        lost_retries=0 if cluster is None else LOST_RETRIES,
         max_failures=1 if settings["fail_fast"] else settings["max_failures"],
         private_tmp=settings["private_tmp"],
         expected=settings["expect"],
@@ -185,9 +212,21 @@ def _request(
         options=options.replace(limits=RunLimits(log=options.limits.log)),  # the time is that of an item
         journal=mapping.journal_of(settings["journal"], shard),
         shard=shard,
+        cluster=cluster,
         resume=settings["resume"],
         sync=settings["fsync"],
     )
+
+
+def _cluster(settings: dict[str, Any]) -> Cluster | None:
+    cluster: Cluster | None = settings["cluster"]
+    if settings["cluster_args"] and (cluster is None or cluster.kind in ("address", "file")):
+        raise click.UsageError("--cluster-arg needs a --cluster that is started: ssh:HOSTS, or a batch system.")
+    if cluster is None:
+        return None
+    if cluster.kind in address.BATCH_SYSTEMS and not settings["jobs"]:
+        raise click.UsageError(f"--cluster {cluster.kind} needs -j N: how many items are to run at a time.")
+    return replace(cluster, args=settings["cluster_args"], slots=settings["jobs"])
 
 
 def _inputs(values: tuple[str, ...] | None, settings: dict[str, Any]) -> Inputs:

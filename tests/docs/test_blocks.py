@@ -18,8 +18,9 @@ from PyQt5.QtGui import QImage
 
 from anaheadless import packages
 from anaheadless.session import viewer
+from tests.support.clusters import dask_cluster
 from tests.support.documentation import BLOCKS, PAGES, assert_well, shell
-from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, holding, run
+from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, holding, run, run_python
 from tests.support.namespaces import namespaces, needs_namespaces
 
 
@@ -37,7 +38,8 @@ def test_every_block_is_one_that_is_tested() -> None:
         *(f"pytest-{name}" for name in ("run", "ini", "failed", "github", "fixture", "marker", "hook")),
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "record", "start", "clean"),
-        *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed"),
+        *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed", "map-cluster"),
+        "dask-displays",
         *("relaunch", "setup", "displays", "anatomist"),
         *(
             f"from-{name}"
@@ -351,3 +353,23 @@ def test_many_inputs(home: Path) -> None:
             assert {path.name for path in (home / "pics").iterdir()} >= made, command
     assert {path.name for path in (home / "pics").iterdir()} == {*made, "1-left.png", "2-right.png"}
     assert (home / "report.html").read_text().count("<img") == 2
+
+
+def test_maps_on_a_cluster_are_understood(home: Path) -> None:
+    (home / "subjects").mkdir()
+    (home / "subjects" / "a.gii").touch()
+    (home / "render.py").touch()
+    for command in commands("map-cluster"):
+        output = shell(command.replace("map ", "map --dry-run ", 1), home)
+        assert output.stdout.endswith(" render.py subjects/a.gii pics/a.png\n"), output
+
+
+@pytest.mark.soak
+def test_workers_of_dask_get_displays(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="needs anaheadless[cluster]")
+    with dask_cluster(tmp_path) as cluster:
+        code = BLOCKS["dask-displays"].replace("tls://node0:8786", cluster.address)
+        question = repr("__import__('os').environ['DISPLAY']")
+        code += f"\nprint(sorted(client.run(eval, {question}).values()))"
+        output = run_python("-c", f"{code}\nclient.unregister_worker_plugin(Displays.name)")
+        assert re.fullmatch(r"\[':\d+', ':\d+'\]\n", output.stdout), output
