@@ -77,6 +77,8 @@ def map(  # noqa: A001  # as the built-in function
     max_memory: int | None = None,
     expect: Sequence[str] = (),
     private_tmp: bool = False,
+    cluster: str | None = None,
+    cluster_args: Sequence[str] = (),
     journal: str | PathLike | None = None,
     resume: bool = True,
     **options: Any,
@@ -101,6 +103,8 @@ def map(  # noqa: A001  # as the built-in function
     :param recycle: call a function so many times in one process; ``max_memory``: or until it uses so many MiB.
     :param expect: files that each is to make, with placeholders.
     :param private_tmp: give each a TMPDIR of its own.
+    :param cluster: where to run them, as by ``--cluster``: ``slurm``, ``ssh:HOST``, or the address of a Dask scheduler;
+        ``cluster_args``: as by ``--cluster-arg``.
     :param journal: where to write what came of each. With ``resume``, those that are done by it are left out, and not
         yielded. Default: there is none.
     :param options: those of :func:`virtual_display`.
@@ -123,6 +127,8 @@ def map(  # noqa: A001  # as the built-in function
         max_memory=max_memory,
         expect=expect,
         private_tmp=private_tmp,
+        cluster=cluster,
+        cluster_arg=cluster_args,
         resume=resume,
     )
     given = list(inputs)

@@ -1,4 +1,4 @@
-"""A display for a process that runs tests, from before their first import to the end of the run."""
+"""A display for a process that runs tests, or the tasks of others, for as long as it does."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ class SuiteDisplay(Record):
             self.session.close()
 
 
-def start(options: Options) -> SuiteDisplay:
+def start(options: Options, without: str = _WITHOUT_OPENGL) -> SuiteDisplay:
     """Start a session for this process, and let :data:`os.environ` name it.
 
+    :param without: how to ask for no OpenGL; error messages mention it.
     :raises LaunchError: there is no session, or no OpenGL; nothing is left of it.
     """
-    ready = in_process.start_session(options, _WITHOUT_OPENGL)
+    ready = in_process.start_session(options, without)
     changes = in_process.set_environment(ready.environ)
     return SuiteDisplay(describe(ready, options.screen), ready.session, changes)
 

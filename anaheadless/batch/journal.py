@@ -18,7 +18,7 @@ from typing import Any
 
 from anaheadless.errors import USAGE, LaunchError
 
-OK = "ok"
+OK, LOST = "ok", "lost"
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,13 @@ def _parse_line(line: bytes) -> Result | dict[str, Any] | None:
         return None
     if record.get("event") == "map":
         return record
+    return parse_result(record) if record.get("event") == "item" else None
+
+
+def parse_result(record: dict[str, Any]) -> Result | None:
+    """Make a result of what :meth:`Result.as_dict` has made of it; None: it is none."""
     values: dict[str, Any] = {name: record.get(name) for name in _TYPES}
-    if record.get("event") != "item" or not all(isinstance(values[name], kinds) for name, kinds in _TYPES.items()):
+    if not all(isinstance(values[name], kinds) for name, kinds in _TYPES.items()):
         return None
     for name in "input", "command", "outputs":
         if not all(isinstance(each, str) for each in record[name]):

@@ -7,15 +7,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from anaheadless import __version__
 from anaheadless.batch import expectations, items, journal
+from anaheadless.batch.cluster import address
+from anaheadless.batch.cluster.address import Cluster
+from anaheadless.batch.engine import MakeEngine, Plan
 from anaheadless.batch.inputs import Inputs
 from anaheadless.batch.items import Item, Shard
 from anaheadless.batch.journal import Contents
+from anaheadless.batch.local import LocalEngine
 from anaheadless.batch.program import Program
-from anaheadless.batch.scheduler import Plan, Scheduler
+from anaheadless.batch.scheduler import Scheduler
 from anaheadless.errors import USAGE, LaunchError, printable
 from anaheadless.options import Options
 
@@ -28,6 +33,7 @@ class Request:
 
     :param inputs: what to run the *program* for.
     :param shard: which part of that, or None for all of it.
+    :param cluster: where to run it, or None for this machine.
     :param resume: whether to leave out what a journal, or the expected files, show to be done.
     :param sync: whether the journal has to be on the disk, line by line.
     """
@@ -38,6 +44,7 @@ class Request:
     options: Options
     journal: str
     shard: Shard | None = None
+    cluster: Cluster | None = None
     resume: bool = True
     sync: bool = False
 
@@ -113,8 +120,20 @@ def prepared(request: Request, environ: Mapping[str, str]) -> Iterator[Map]:
         }
         written.append("map", record)
         plan = replace(request.plan, folder=folder, slots=max(1, min(request.plan.slots, len(left))))
-        scheduler = Scheduler(program, columns, left, plan, request.options, environ, written)
+        scheduler = Scheduler(left, plan, _engine(request, program, plan, environ), written)
         yield Map(len(ours), len(ours) - len(left), scheduler)
+
+
+def _engine(request: Request, program: Program, plan: Plan, environ: Mapping[str, str]) -> MakeEngine:
+    """Choose what runs the items."""
+    what = (program, request.inputs.columns, plan, request.options, environ)
+    if request.cluster is not None:
+        try:
+            from anaheadless.batch.cluster.engine import ClusterEngine  # only here: it imports dask
+        except ImportError as error:
+            raise address.missing(error) from error
+        return partial(ClusterEngine, request.cluster, *what)
+    return partial(LocalEngine, *what, range(1, plan.slots + 1))
 
 
 def _check_same(path: str, maps: Sequence[Mapping[str, Any]], template: Sequence[str]) -> None:

@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from anaheadless.batch import output
+from anaheadless.batch.engine import Started
 from anaheadless.batch.journal import OK, Result
-from anaheadless.batch.scheduler import Event, Retried, Started, Stopped
+from anaheadless.batch.scheduler import Event, Retried, Stopped
 from anaheadless.errors import print_stderr
 
 LINE_SECONDS = 30.0

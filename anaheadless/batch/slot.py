@@ -14,6 +14,7 @@ from anaheadless.batch import display, messages, worker
 from anaheadless.batch.display import Display
 from anaheadless.batch.items import Item
 from anaheadless.batch.program import Program
+from anaheadless.batch.signals import HANDLED
 from anaheadless.errors import LIMITS_HINT, LaunchError
 from anaheadless.launch import run as launch
 from anaheadless.launch.run import Role
@@ -22,7 +23,6 @@ from anaheadless.options import Options
 from anaheadless.session import discovery
 from anaheadless.system import processes
 
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _IN_SLOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "in_slot.py")
 
 
@@ -32,7 +32,7 @@ class Attempt:
 
     :param tries: which try this is, from 1 on.
     :param paths: where what it says goes: standard output, standard error.
-    :param phase: what is waited for, see :mod:`anaheadless.batch.scheduler`; and until when, *due*.
+    :param phase: what is waited for, see :mod:`anaheadless.batch.local`; and until when, *due*.
     :param cause: why it is being ended: ``timeout`` or ``stop``; or nothing.
     :param camera: the process that takes a picture of the display.
     """

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from anaheadless.batch.cluster import address
+from anaheadless.batch.cluster.address import Cluster
 from anaheadless.cli.parameters import CONTEXT, Command, Configured, Group, plain_options, table_options
 from anaheadless.cli.run import LastOption
 from anaheadless.errors import FAILED, LaunchError, printable
@@ -40,6 +42,18 @@ class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
             self.fail(str(error), param, ctx)
 
 
+class ClusterType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """Where to run a map, but on this machine."""
+
+    name = address.METAVAR
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Cluster:
+        try:
+            return address.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @click.command("map", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
 @click.option("-m", "module", cls=LastOption, metavar="MODULE", help="Run a module, as python -m does.")
 @click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does.")
@@ -48,6 +62,14 @@ class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gen
     "--resume/--no-resume", default=True, help="Leave out what is done, or run everything.  [default: resume]"
 )
 @click.option("--shard", type=ShardType(), metavar=ShardType.name, help="Run part I of N; auto: ask the batch system.")
+@click.option("--cluster", type=ClusterType(), metavar=ClusterType.name, help="Run the items on a Dask cluster.")
+@click.option(
+    "--cluster-arg",
+    "cluster_args",
+    multiple=True,
+    metavar="ARG",
+    help="An argument for the batch system, or for ssh; repeatable.",
+)
 @click.option("--for-python", "lifeline", type=int, hidden=True)  # a descriptor, see anaheadless.api.mapping
 @table_options("map")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]... [::: INPUTS...]")

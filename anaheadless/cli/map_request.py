@@ -11,19 +11,25 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from anaheadless.batch import cpus, inputs, mapping, output, program, progress
+from anaheadless.batch.cluster import address
+from anaheadless.batch.cluster.address import Cluster
+from anaheadless.batch.engine import Plan
 from anaheadless.batch.inputs import Inputs
 from anaheadless.batch.journal import OK, Result
 from anaheadless.batch.mapping import Request
 from anaheadless.batch.program import Program
-from anaheadless.batch.scheduler import Plan, Stopped
-from anaheadless.map_options import MAP_TABLE
+from anaheadless.batch.scheduler import Stopped
+from anaheadless.map_options import MAP_TABLE, MOST
 from anaheadless.options import Options, RunLimits
 
 SOME_FAILED = 1
+# An item that was lost with a worker of a cluster is no worse for that: batch systems take back what they have lent.
+LOST_RETRIES = 2
 # What there is without any options.
 DEFAULTS: Mapping[str, Any] = {
     **{row.field: row.default for row in MAP_TABLE},
-    **dict.fromkeys(("module", "code", "shard", "lifeline")),
+    **dict.fromkeys(("module", "code", "shard", "cluster", "lifeline")),
+    "cluster_args": (),
     "resume": True,
 }
 
@@ -43,13 +49,15 @@ def request(
         raise ValueError("--blank-is-failure needs --expect, which says where the pictures are.")
     program = _program(words, python, os.get_exec_path(environ), settings)
     shard = settings["shard"]
+    cluster = _cluster(settings)
     plan = Plan(
-        slots=settings["jobs"] or cpus.usable_cpus(environ),
+        slots=settings["jobs"] or (cpus.usable_cpus(environ) if cluster is None else MOST),
         folder="",
         own_display=settings["display"] == "own",
         timeout=options.limits.timeout,
         grace=options.limits.grace,
         retries=settings["retries"],
+        lost_retries=0 if cluster is None else LOST_RETRIES,
         max_failures=1 if settings["fail_fast"] else settings["max_failures"],
         private_tmp=settings["private_tmp"],
         expected=settings["expect"],
@@ -63,9 +71,21 @@ def request(
         options=options.replace(limits=RunLimits(log=options.limits.log)),  # the time is that of an item
         journal=mapping.journal_of(settings["journal"], shard),
         shard=shard,
+        cluster=cluster,
         resume=settings["resume"],
         sync=settings["fsync"],
     )
+
+
+def _cluster(settings: Mapping[str, Any]) -> Cluster | None:
+    cluster: Cluster | None = settings["cluster"]
+    if settings["cluster_args"] and (cluster is None or cluster.kind in ("address", "file")):
+        raise ValueError("--cluster-arg needs a --cluster that is started: ssh:HOSTS, or a batch system.")
+    if cluster is None:
+        return None
+    if cluster.kind in address.BATCH_SYSTEMS and not settings["jobs"]:
+        raise ValueError(f"--cluster {cluster.kind} needs -j N: how many items are to run at a time.")
+    return replace(cluster, args=settings["cluster_args"], slots=settings["jobs"])
 
 
 def _inputs(values: tuple[str, ...] | None, settings: Mapping[str, Any]) -> Inputs:

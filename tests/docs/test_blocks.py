@@ -18,8 +18,9 @@ from PyQt5.QtGui import QImage
 
 from anaheadless import packages
 from anaheadless.session import viewer
+from tests.support.clusters import dask_cluster
 from tests.support.documentation import BLOCKS, PAGES, assert_well, shell
-from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, SUPPORT, holding, run
+from tests.support.helpers import BIN, CHECKOUT, DOUBLES, PATIENCE, SUPPORT, holding, run, run_python
 from tests.support.namespaces import namespaces, needs_namespaces
 from tests.support.pictures import read_png
 
@@ -43,7 +44,7 @@ def test_every_block_is_one_that_is_tested() -> None:
         *("settings", "config", "show-config", "config-shown"),
         *("see-sessions", "view", "view-web", "record", "start", "clean"),
         *("map", "map-script", "map-inputs", "map-function", "map-faster", "map-safely", "map-failed", "gallery"),
-        *("map-in-python", "map-pool"),
+        *("map-in-python", "map-pool", "map-cluster", "dask-displays"),
         *("relaunch", "setup", "setup-with", "displays", "anatomist"),
         *(
             f"from-{name}"
@@ -409,3 +410,23 @@ def test_many_inputs(home: Path) -> None:
     assert sorted(line.split(" ok")[0] for line in output.stdout.splitlines()) == ["subjects/a b.gii", "subjects/c.gii"]
     pictures = {f"{prefix}{number}.png" for prefix in ("", "pool-") for number in (0, 1)}
     assert {path.name for path in (home / "pics").iterdir()} >= pictures
+
+
+def test_maps_on_a_cluster_are_understood(home: Path) -> None:
+    (home / "subjects").mkdir()
+    (home / "subjects" / "a.gii").touch()
+    (home / "render.py").touch()
+    for command in commands("map-cluster"):
+        output = shell(command.replace("map ", "map --dry-run ", 1), home)
+        assert output.stdout.endswith(" render.py subjects/a.gii pics/a.png\n"), output
+
+
+@pytest.mark.soak
+def test_workers_of_dask_get_displays(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="needs anaheadless[cluster]")
+    with dask_cluster(tmp_path) as cluster:
+        code = BLOCKS["dask-displays"].replace("tls://node0:8786", cluster.address)
+        question = repr("__import__('os').environ['DISPLAY']")
+        code += f"\nprint(sorted(client.run(eval, {question}).values()))"
+        output = run_python("-c", f"{code}\nclient.unregister_worker_plugin(Displays.name)")
+        assert re.fullmatch(r"\[':\d+', ':\d+'\]\n", output.stdout), output

@@ -19,7 +19,7 @@ ASIDE = {"bench", "docs", "end_to_end", "integrations"}
 def wing_of(module: str) -> str:
     """The wing of a module, as ``session.keeper``; the faces of the API are in that one."""
     first = module.partition(".")[0]
-    return "api" if first in ("headless", "pytest_plugin") else first
+    return "api" if first in ("dask", "headless", "pytest_plugin") else first
 
 
 def imports_of(path: Path) -> set[str]:
