@@ -105,7 +105,7 @@ def _interpreter(python: str, script: str | None, environ: dict[str, str], optio
             raise click.UsageError("--uv and --python contradict each other.")
         if script is None:
             raise click.UsageError("--uv needs a SCRIPT.")
-    why = "as asked for" if is_named else default_python(environ)[1]
+    why = _why(python, environ)
     if values["uv"] and script is not None and named is not ParameterSource.COMMANDLINE:
         from anaheadless.launch.uv import script_python  # only here: subprocess is slow to import
 
@@ -123,6 +123,11 @@ def _interpreter(python: str, script: str | None, environ: dict[str, str], optio
     if options.verbose:
         print_stderr(f"anaheadless: interpreter: {python}, {why}")
     return python
+
+
+def _why(python: str, environ: dict[str, str]) -> str:
+    default, why = default_python(environ)
+    return why if python == default else "as asked for"
 
 
 @click.command("exec", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
@@ -146,4 +151,6 @@ def python(args: tuple[str, ...], python: str, environ: dict[str, str], options:
     """Run the Python interpreter with a display of its own; all options and arguments belong to it."""
     search = os.get_exec_path(environ)
     program = target.python_call(python, args, search)
+    if options.verbose:
+        print_stderr(f"anaheadless: interpreter: {python}, {_why(python, environ)}")
     launch.run(program, options, environ, program.executable)

@@ -58,6 +58,9 @@ def test_verbose_says_which_it_is(venv: Path, tmp_path: Path) -> None:
     said = f"anaheadless: interpreter: {venv}/bin/python, of the active virtual environment\n"
     for more in ((), ("--dpi", "96")):
         assert said in run(*NO_GL, "-v", *more, "-c", "1", env=active(venv)).stderr
+    for grace in ({}, {"ANAHEADLESS_GRACE": "3"}):  # by click
+        environ = active(venv, ANAHEADLESS_GL="none", ANAHEADLESS_VERBOSE="1", **grace)
+        assert said in run("-c", "1", command=str(BIN / "anaheadless-python"), env=environ).stderr
     said = f"anaheadless: interpreter: {venv}/bin/python, as asked for\n"
     assert said in run(*NO_GL, "-v", "--python", f"{venv}/bin/python", "-c", "1").stderr
     assert f'python = "{venv}/bin/python"' in run("run", "--show-config", env=active(venv)).stdout
