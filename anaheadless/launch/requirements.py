@@ -22,12 +22,19 @@ def check(options: Options, python: str, environ: Mapping[str, str]) -> None:
     for interface in offscreen.DRAWN:
         if interface in options.require:
             first = wanted_hardware(options) is None
-            found = offscreen.examine(interface, python, environ, options.probe_timeout, first=first)
+            ways = _ways(environ) if interface == "egl" else ()
+            found = offscreen.examine(interface, python, environ, options.probe_timeout, ways=ways, first=first)
             if options.verbose:
                 for line in found.lines():
                     print_stderr(f"anaheadless: {line}")
             if error := failure(found, options, environ):
                 raise error
+
+
+def _ways(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the EGL device that programs are told to use, if they are; another one is no proof then."""
+    number = environ.get("MUJOCO_EGL_DEVICE_ID") or environ.get("VTK_DEFAULT_EGL_DEVICE_INDEX") or ""
+    return (f"device {number}",) if number.isdecimal() and len(number) < 4 else ()
 
 
 def wanted_hardware(options: Options) -> bool | None:

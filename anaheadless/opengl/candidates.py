@@ -63,8 +63,9 @@ class Candidate(Record):
 class ProbeResult(Record):
     """The result of a candidate's probe.
 
-    :param outcome: ``drawn``, or what failed: ``no display``, ``no library``, ``no GLX``, ``no config``, ``refused``,
-        ``wrong pixels``, ``not loaded``, ``crashed``, ``ended``, ``hung``, ``missing file``, ``not tried``.
+    :param outcome: ``drawn``, or what failed: ``no display``, ``no device``, ``no library``, ``no GLX``, ``no config``,
+        ``refused``, ``wrong pixels``, ``not loaded``, ``crashed``, ``ended``, ``hung``, ``missing file``,
+        ``not tried``.
     :param message: the reason, as the library reports it, if it does.
     :param seconds: how long the probe took.
     :param libraries: the paths of all libraries that were loaded for drawing.

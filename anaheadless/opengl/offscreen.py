@@ -48,17 +48,24 @@ class Offscreen(Record):
 
 
 def examine(
-    interface: str, python: str, environ: Mapping[str, str], timeout: float, *, first: bool = False
+    interface: str,
+    python: str,
+    environ: Mapping[str, str],
+    timeout: float,
+    *,
+    ways: Sequence[str] = (),
+    first: bool = False,
 ) -> Offscreen:
     """Let *interface* draw in each way that there is; a library that crashes or hangs costs only its own way.
 
     :param timeout: seconds that a way may take; all of them together get three times as long.
+    :param ways: only these, as offscreencheck.py names them.
     :param first: whether to stop after the first way that draws.
     :raises LaunchError: the interpreter can't be executed.
     """
     deadline = time.monotonic() + 3 * timeout
     found = Offscreen(interface)
-    left: Sequence[str] | None = None  # None: all that there are
+    left: Sequence[str] | None = ways or None  # None: all that there are
     while left is None or left:
         limit = min(timeout, deadline - time.monotonic())
         if limit <= 0:

@@ -149,6 +149,8 @@ class Egl:
             raise DrawingError("no display", "EGL_EXT_platform_base is missing")
         kind, _, name = way.partition(" ")
         if kind == "device":
+            if int(name) >= len(self.devices):
+                raise DrawingError("no device", f"EGL lists {len(self.devices)}")
             display = get_display(EGL_PLATFORM_DEVICE, self.devices[int(name)], None)
         elif kind == "gbm":
             gbm = load("libgbm.so.1")

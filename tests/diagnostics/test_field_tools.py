@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from anaheadless.diagnostics import field_tools
+from anaheadless.diagnostics import doctor, field_tools
 from anaheadless.diagnostics.field_tools import Answer
 from anaheadless.opengl.probe import CommandResult
 from tests.support.helpers import run, write_program
@@ -115,12 +115,12 @@ def test_doctor_shows_them_in_its_session(tmp_path: Path) -> None:
     """Whose display they are given."""
     write_program(tmp_path / "bin" / "glxinfo", 'echo "OpenGL renderer string: GPU of $DISPLAY"')
     environ = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
-    output = run("doctor", "--no-virtualgl", "--json", env=environ)
-    found = {each["command"]: each for each in json.loads(output.stdout)["field_tools"]}
+    told = json.loads(run("doctor", "--no-virtualgl", "--json", env=environ).stdout)
+    found = {each["command"]: each for each in told["field_tools"]}
     assert found["xdpyinfo"]["glx"] is True
     (renderer,) = found["glxinfo -B"]["renderers"]
     assert renderer.startswith("GPU of :")
     assert len(found["glxinfo -B"]["notes"]) == 1
-    lines = run("doctor", "--no-virtualgl", env=environ).stdout.splitlines()
-    assert any(line.lstrip().startswith("xdpyinfo: GLX is listed") for line in lines)
-    assert any("| The test has drawn with" in line for line in lines)
+    lines = [each.text for each in doctor.findings(told) if each.section == "other tools"]
+    assert any(line.startswith("xdpyinfo: GLX is listed") for line in lines)
+    assert any(line.startswith("| The test has drawn with") for line in lines)

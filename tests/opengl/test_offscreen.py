@@ -17,6 +17,7 @@ from anaheadless.errors import LaunchError
 from anaheadless.opengl import offscreen
 from anaheadless.opengl.offscreen import Offscreen
 from anaheadless.opengl.probe import CommandResult
+from anaheadless.options import INTERFACES
 from tests.support.drivers import HANG, changed_egl, renamed_gl
 from tests.support.helpers import assert_refused, holding, run
 
@@ -137,19 +138,31 @@ def test_a_program_starts_where_it_draws(interface: str, environ: dict[str, str]
     assert {"egl": "EGL device 0: ", "vulkan": "Vulkan device 0: "}[interface] in output.stderr
 
 
-@INSTALLED
-def test_a_program_does_not_start_where_it_does_not(interface: str, environ: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("interface", "words"),
+    [
+        ("egl", ["run", "-c", "print('run')"]),
+        ("vulkan", ["exec", "true"]),
+        ("egl", ["start"]),
+        ("vulkan", ["map", "--command", "true", ":::", "1"]),
+    ],
+    ids=["run", "exec", "start", "map"],
+)
+def test_a_program_does_not_start_where_it_does_not(
+    interface: str, words: list[str], environ: dict[str, str], tmp_path: Path
+) -> None:
     environ.update(NO_DRIVERS[interface])
-    title = {"egl": "EGL", "vulkan": "Vulkan"}[interface]
-    for words in ["run", "-c", "print('run')"], ["exec", "true"], ["start"], ["map", "--command", "true", ":::", "1"]:
-        command, *rest = words
-        output = run(command, "--gl", "none", "--require", interface, *rest, env=environ, cwd=tmp_path)
-        assert output.returncode == 125, output
-        assert f"no {title}: nothing could be drawn" in output.stderr
-        assert f"leave out --require {interface}" in output.stderr
-    output = run("doctor", "--gl", "none", "--require", interface, env=environ)
+    command, *rest = words
+    output = run(command, "--gl", "none", "--require", interface, *rest, env=environ, cwd=tmp_path)
+    assert output.returncode == 125, output
+    assert f"no {INTERFACES[interface]}: nothing could be drawn" in output.stderr
+    assert f"leave out --require {interface}" in output.stderr
+
+
+def test_doctor_fails_where_a_program_would_not_start(environ: dict[str, str]) -> None:
+    output = run("doctor", "--gl", "none", "--require", "egl", env={**environ, **NO_DRIVERS["egl"]})
     assert output.returncode == 1
-    assert f"advice\n     no {title}: nothing could be drawn. " in output.stdout
+    assert "advice\n     no EGL: nothing could be drawn. " in output.stdout
     assert "would not start your program" in output.stdout
 
 
@@ -174,6 +187,16 @@ def test_with_a_gpu_asked_for_it_must_be_on_the_gpu(environ: dict[str, str], tmp
     assert run(*words, env=only_glx).stdout == "run\n"
     words = (*words[:2], "--gl", "software", *words[4:])
     assert_refused(run(*words, env={**environ, **changed_egl(tmp_path / "egl", GPU)}), 125, "no EGL in software")
+
+
+def test_the_device_that_programs_are_told_to_use_must_draw(environ: dict[str, str]) -> None:
+    needs("egl", environ)
+    words = ("run", "-v", "--gl", "none", "--require", "egl", "-c", "print('run')")
+    assert_refused(
+        run(*words, env={**environ, "MUJOCO_EGL_DEVICE_ID": "77"}), 125, "EGL device 77: no device: EGL lists"
+    )
+    output = run(*words, env={**environ, "VTK_DEFAULT_EGL_DEVICE_INDEX": "0"})
+    assert (output.stdout, output.stderr.count("EGL ")) == ("run\n", 1)
 
 
 def test_glx_is_required_anyway(environ: dict[str, str]) -> None:
@@ -221,4 +244,3 @@ def test_doctor_says_how_to_use_a_gpu_that_only_egl_reaches(environ: dict[str, s
     assert "EGL surfaceless: GeForce of a dream (hardware)" in output.stdout
     for word in "VirtualGL", "VTK", "PyVista", "MUJOCO_GL=egl", "PYOPENGL_PLATFORM=egl":
         assert word in output.stdout
-    assert "EGL draws on a GPU" not in run("doctor", "--no-virtualgl", env=environ).stdout
