@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from anaheadless.errors import LaunchError, print_stderr
 from anaheadless.opengl import causes, offscreen
+from anaheadless.opengl.candidates import old_libstdcxx
 from anaheadless.opengl.offscreen import Offscreen
 from anaheadless.options import INTERFACES, Options
 
@@ -57,7 +58,8 @@ def failure(found: Offscreen, options: Options, environ: Mapping[str, str]) -> L
         known = causes.why_not(found.interface, machine)
     elif not found.drawn():
         known = causes.why_nothing(found.interface, machine)
-    hint = " ".join(known) or hint
+    said = " ".join(result.message for _, result in found.results)
+    hint = old_libstdcxx(said) or " ".join(known) or hint
     return LaunchError(
         message,
         details=tuple(found.lines()),

@@ -268,6 +268,16 @@ def choose(
     return Selection(chosen, tuple(attempts))
 
 
+def old_libstdcxx(messages: str) -> str:
+    """Say that an older libstdc++ is in the way, if the libraries' *messages* say so."""
+    if not any(word in messages for word in ("GLIBCXX", "CXXABI", "libstdc++.so")):
+        return ""
+    return (
+        "The interpreter or LD_LIBRARY_PATH brings a libstdc++ that is older than the drivers need: update it "
+        "(conda: libstdcxx-ng)."
+    )
+
+
 def advice(selection: Selection, no_gpu: str = "") -> str:
     """Say in a sentence or two what may help, when nothing has drawn, or nothing that was asked for.
 
@@ -277,11 +287,8 @@ def advice(selection: Selection, no_gpu: str = "") -> str:
     messages = " ".join(result.message for _, result in selection.attempts)
     if not selection.attempts:  # only --gl virtualgl may have no candidate
         return "VirtualGL was not found on PATH, in /opt/VirtualGL or where ld.so looks. Install it, or use --gl auto."
-    if any(word in messages for word in ("GLIBCXX", "CXXABI", "libstdc++.so")):
-        return (
-            "The interpreter or LD_LIBRARY_PATH brings a libstdc++ that is older than the drivers need: update it "
-            "(conda: libstdcxx-ng)."
-        )
+    if sentence := old_libstdcxx(messages):
+        return sentence
     if any(result.hardware for _, result in selection.attempts):
         return "Only a GPU has drawn. Install Mesa, which draws in software (Debian: libglx-mesa0 and libgl1-mesa-dri)."
     if any(result.software for _, result in selection.attempts):

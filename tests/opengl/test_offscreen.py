@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 import anaheadless
+from anaheadless import options
 from anaheadless.errors import LaunchError
+from anaheadless.launch import requirements
 from anaheadless.opengl import offscreen
+from anaheadless.opengl.candidates import ProbeResult
 from anaheadless.opengl.offscreen import Offscreen
 from anaheadless.opengl.probe import CommandResult
 from anaheadless.options import INTERFACES
@@ -197,6 +200,15 @@ def test_the_device_that_programs_are_told_to_use_must_draw(environ: dict[str, s
     )
     output = run(*words, env={**environ, "VTK_DEFAULT_EGL_DEVICE_INDEX": "0"})
     assert (output.stdout, output.stderr.count("EGL ")) == ("run\n", 1)
+
+
+def test_an_older_libstdcxx_is_named() -> None:
+    """As libglvnd hides it, and offscreencheck.py hears it."""
+    said = "eglGetPlatformDisplay fails; /opt/lib/libstdc++.so.6: version `GLIBCXX_3.4.30' not found"
+    found = Offscreen("egl", (), (("surfaceless", ProbeResult("no display", said)),))
+    error = requirements.failure(found, options.Options(), {})
+    assert error is not None
+    assert "libstdcxx-ng" in error.hint
 
 
 def test_glx_is_required_anyway(environ: dict[str, str]) -> None:
