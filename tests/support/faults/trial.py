@@ -41,7 +41,7 @@ words=$("$@") || exit {FAILED}
 eval "$words"
 echo ready
 read -r _
-"$1" -m anaheadless stop || exit {FAILED}
+"$1" -m anaheadless stop --unset >/dev/null || exit {FAILED}
 exit {OWN}
 """
 
