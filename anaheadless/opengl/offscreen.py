@@ -35,11 +35,8 @@ class Offscreen(Record):
 
     def drawn(self, hardware: bool | None = None) -> list[tuple[str, ProbeResult]]:
         """Return the ways that have drawn; only those on hardware, or only those in software, if that is asked for."""
-        return [
-            (way, result)
-            for way, result in self.results
-            if result.drawn and hardware in (None, result.hardware if hardware else not result.software)
-        ]
+        wanted = {None: "drawn", True: "hardware", False: "software"}[hardware]
+        return [(way, result) for way, result in self.results if getattr(result, wanted)]
 
     def lines(self) -> list[str]:
         """Write the results, a line each."""
