@@ -308,7 +308,8 @@ class Keeper:
         try:
             if self.recorder is not None:
                 stop_recorder(self.recorder, self.recorder_command[-1])
-            if published(b"purpose") == b"map":
+            # Where only the server has ended, the map goes on without it.
+            if published(b"purpose") == b"map" and not self.target.is_alive():
                 from anaheadless.session import members  # only here: the keeper stays for hours
 
                 members.end_all(self.display, os.getpid())
