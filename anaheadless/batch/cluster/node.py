@@ -94,9 +94,6 @@ class Host:
         with suppress(BrokenPipeError), self._process.stdin as pipe:
             pickle.dump(settings, pipe)
 
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
     def end_item(self, *, kill: bool) -> None:
         with suppress(OSError):
             self._channel.send({"end": kill})
@@ -168,22 +165,22 @@ def run_item(name: str, number: int, gpu: tuple[str, str] | None, task: bytes) -
     if known is None:
         return {"unknown": True}
     item, tries = pickle.loads(task)  # noqa: S301  # it is the mapper's, which may run anything here
-    with _lock:
-        if known.is_stopping:
-            return {"back": True}
-        host = known.hosts.get(number)
-        if host is not None and not host.is_alive():
-            host.close()
-            host = None
-        if host is None:
-            host = known.hosts[number] = Host(known.spec, number, gpu)
     is_wanted = _wanted(distributed.get_worker())
-    answer = host.run(item, tries, is_wanted)
-    if answer is None or "refused" in answer or not is_wanted():
+    answer: dict[str, Any] | None = {"idle": True}
+    while answer is not None and "idle" in answer:
         with _lock:
-            known.hosts.pop(number, None)
-        host.close()
-        return answer or {"lost": True}
+            if known.is_stopping:
+                return {"back": True}
+            host = known.hosts.get(number)
+            if host is None:
+                host = known.hosts[number] = Host(known.spec, number, gpu)
+        answer = host.run(item, tries, is_wanted)
+        if answer is None or "refused" in answer or "idle" in answer or not is_wanted():
+            with _lock:
+                known.hosts.pop(number, None)
+            host.close()
+    if answer is None:
+        return {"lost": True}
     if "result" in answer:
         for stream in STREAMS:
             answer["result"][stream] = _bring_home(answer["result"][stream])
