@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from anaheadless import __version__
@@ -262,6 +263,29 @@ def test_ssh_starts_workers_whose_key_nobody_sees(maps: Maps) -> None:
     assert process.returncode == 0, said
     assert maps.results() == {"a": "ok", "b": "ok"}
     assert {"-p2222", "localhost", "me@localhost"} <= set(told.read_text().splitlines())
+
+
+@pytest.mark.soak
+def test_nothing_is_left_of_workers_of_ssh_when_the_mapper_is_killed(maps: Maps) -> None:
+    stand_in(maps, ssh=SSH)
+    maps.script(SLEEP)
+    with maps.running("--cluster", "ssh:localhost", "script.py", ":::", "a") as process:
+        maps.wait_for("a.pid")
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not maps.left(), "nothing is left")
+
+
+@pytest.mark.soak
+def test_nothing_is_left_of_a_worker_without_a_nanny_when_the_scheduler_is_killed(maps: Maps, tmp_path: Path) -> None:
+    maps.script(SLEEP)
+    with dask_cluster(tmp_path, workers=0) as own, dask_worker(own.address, tmp_path) as worker:
+        with maps.running("--cluster", own.address, "--grace", "1", "script.py", ":::", "a") as process:
+            pid = int(maps.wait_for("a.pid"))
+            own.process.kill()
+            process.communicate(timeout=60)
+        wait_until(lambda: not psutil.pid_exists(pid), "the item has ended")
+        wait_until(lambda: worker.poll() is not None, "the worker has ended")
 
 
 @pytest.mark.soak

@@ -33,6 +33,7 @@ from anaheadless.system.programs import this_python
 POLL_SECONDS = 0.5
 # Of what an item has said, and of its picture, this much comes home: as much from the beginning as from the end.
 HOME_BYTES = 8 << 20
+_ENDING = ("closing", "closed", "failed")
 STREAMS = ("stdout", "stderr", "screenshot")
 
 
@@ -193,7 +194,8 @@ def _wanted(worker: distributed.Worker) -> Callable[[], bool]:
 
     def is_wanted() -> bool:
         task = worker.state.tasks.get(key)
-        return task is not None and task.state != "cancelled"
+        # A worker that has lost its scheduler waits for its threads before it ends.
+        return task is not None and task.state != "cancelled" and worker.status.name not in _ENDING
 
     return is_wanted
 
