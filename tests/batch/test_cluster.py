@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -72,8 +73,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
 def test_pictures_are_those_of_this_machine(maps: Maps, cluster: DaskCluster, options: tuple[str, ...]) -> None:
     maps.script(DRAW)
     here = maps.run("--journal", "here", *options, "script.py", "{}", "{}-here.png", ":::", "a", "b", "c")
+    where = cluster.address
+    if options:
+        where = "scheduler.json"
+        (maps.folder / where).write_text(json.dumps({"address": cluster.address}))
     there = maps.run(
-        "--cluster", cluster.address, "--journal", "there", "--expect", "{}-there.png", *options,
+        "--cluster", where, "--journal", "there", "--expect", "{}-there.png", *options,
         "script.py", "{}", "{}-there.png", ":::", "a", "b", "c",
     )  # fmt: skip
     assert sorted(there.stdout.splitlines()) == sorted(here.stdout.splitlines()) == ["drawn a", "drawn b", "drawn c"]
