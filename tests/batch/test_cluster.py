@@ -233,8 +233,8 @@ echo "$2" >> "$TOLD"
 cd / && exec sh -c "$3"
 """
 SBATCH = """#!/bin/sh
-cat "$1" >> "$TOLD"
-setsid sh "$1" > /dev/null 2>&1 &
+cp "$1" "$TOLD"
+setsid sh "$TOLD" > /dev/null 2>&1 &
 echo "Submitted batch job $!"
 """
 SCANCEL = """#!/bin/sh
@@ -319,6 +319,16 @@ def test_a_batch_system_starts_workers(maps: Maps) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.soak
+def test_what_a_batch_system_says_is_passed_on(maps: Maps) -> None:
+    pytest.importorskip("dask_jobqueue")
+    stand_in(maps, sbatch="#!/bin/sh\necho 'sbatch: error: no such partition' >&2\nexit 1\n", scancel=SCANCEL)
+    maps.script("")
+    output = maps.run("--cluster", "slurm", "-j", "2", "script.py", ":::", "a", status=125)
+    assert "can't start a Dask cluster by slurm" in output.stderr
+    assert "no such partition" in output.stderr
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", address.BATCH_SYSTEMS)
 def test_jobs_have_the_arguments_of_the_batch_system(kind: str, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ async def _start(cluster: Cluster, folder: str, stack: AsyncExitStack) -> Any:
         started = await stack.enter_async_context(made)
         if cluster.kind != "ssh":
             started.scale(jobs=math.ceil((cluster.slots or 1) / threads_of_job(cluster.kind)))
+            await started._correct_state()  # until all jobs are submitted: only this tells what was wrong
     except LaunchError:
         raise
     except Exception as error:  # of many kinds, as above
