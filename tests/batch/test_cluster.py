@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from anaheadless import __version__
@@ -71,8 +73,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
 def test_pictures_are_those_of_this_machine(maps: Maps, cluster: DaskCluster, options: tuple[str, ...]) -> None:
     maps.script(DRAW)
     here = maps.run("--journal", "here", *options, "script.py", "{}", "{}-here.png", ":::", "a", "b", "c")
+    where = cluster.address
+    if options:
+        where = "scheduler.json"
+        (maps.folder / where).write_text(json.dumps({"address": cluster.address}))
     there = maps.run(
-        "--cluster", cluster.address, "--journal", "there", "--expect", "{}-there.png", *options,
+        "--cluster", where, "--journal", "there", "--expect", "{}-there.png", *options,
         "script.py", "{}", "{}-there.png", ":::", "a", "b", "c",
     )  # fmt: skip
     assert sorted(there.stdout.splitlines()) == sorted(here.stdout.splitlines()) == ["drawn a", "drawn b", "drawn c"]
@@ -227,8 +233,8 @@ echo "$2" >> "$TOLD"
 cd / && exec sh -c "$3"
 """
 SBATCH = """#!/bin/sh
-cat "$1" >> "$TOLD"
-setsid sh "$1" > /dev/null 2>&1 &
+cp "$1" "$TOLD"
+setsid sh "$TOLD" > /dev/null 2>&1 &
 echo "Submitted batch job $!"
 """
 SCANCEL = """#!/bin/sh
@@ -265,6 +271,29 @@ def test_ssh_starts_workers_whose_key_nobody_sees(maps: Maps) -> None:
 
 
 @pytest.mark.soak
+def test_nothing_is_left_of_workers_of_ssh_when_the_mapper_is_killed(maps: Maps) -> None:
+    stand_in(maps, ssh=SSH)
+    maps.script(SLEEP)
+    with maps.running("--cluster", "ssh:localhost", "script.py", ":::", "a") as process:
+        maps.wait_for("a.pid")
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not maps.left(), "nothing is left")
+
+
+@pytest.mark.soak
+def test_nothing_is_left_of_a_worker_without_a_nanny_when_the_scheduler_is_killed(maps: Maps, tmp_path: Path) -> None:
+    maps.script(SLEEP)
+    with dask_cluster(tmp_path, workers=0) as own, dask_worker(own.address, tmp_path) as worker:
+        with maps.running("--cluster", own.address, "--grace", "1", "script.py", ":::", "a") as process:
+            pid = int(maps.wait_for("a.pid"))
+            own.process.kill()
+            process.communicate(timeout=60)
+        wait_until(lambda: not psutil.pid_exists(pid), "the item has ended")
+        wait_until(lambda: worker.poll() is not None, "the worker has ended")
+
+
+@pytest.mark.soak
 def test_what_ssh_says_is_passed_on(maps: Maps) -> None:
     stand_in(maps, ssh="#!/bin/sh\necho 'no route to host' >&2\nexit 255\n")
     maps.script("")
@@ -290,6 +319,16 @@ def test_a_batch_system_starts_workers(maps: Maps) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.soak
+def test_what_a_batch_system_says_is_passed_on(maps: Maps) -> None:
+    pytest.importorskip("dask_jobqueue")
+    stand_in(maps, sbatch="#!/bin/sh\necho 'sbatch: error: no such partition' >&2\nexit 1\n", scancel=SCANCEL)
+    maps.script("")
+    output = maps.run("--cluster", "slurm", "-j", "2", "script.py", ":::", "a", status=125)
+    assert "can't start a Dask cluster by slurm" in output.stderr
+    assert "no such partition" in output.stderr
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", address.BATCH_SYSTEMS)
 def test_jobs_have_the_arguments_of_the_batch_system(kind: str, tmp_path: Path) -> None:

@@ -159,3 +159,20 @@ while not os.path.exists(sys.argv[2]): time.sleep(.01)
     ]
     assert [cluster.wait(job) for job in jobs] == [["COMPLETED"]] * 2
     assert maps.wait_for("one") != maps.wait_for("two")
+
+
+def test_a_map_starts_its_workers_as_jobs_and_ends_them(cluster: Slurm, maps: Maps) -> None:
+    pytest.importorskip("dask_jobqueue", reason="needs anaheadless[cluster]")
+    # This Slurm does not know how much memory the node has, and so refuses to give any but all.
+    maps.environ.update(cluster.environ, DASK_JOBQUEUE__SLURM__JOB_MEM="0")
+    maps.script("import os; print(os.environ['SLURM_JOB_ID'], os.environ['DISPLAY'])")
+    arguments = ("-j", "2", "--cluster-arg=--comment=vis", "script.py", ":::", "a", "b", "c", "d")
+    output = maps.run("--cluster", "slurm", *arguments, timeout=60)
+    jobs = {line.split()[0] for line in output.stdout.splitlines()}
+    assert set(maps.results().values()) == {"ok"}
+    for job in jobs:
+        assert (
+            cluster.call("squeue", "--noheader", "--states=all", f"--jobs={job}", "--Format=comment").strip() == "vis"
+        )
+        assert cluster.wait(job) == ["CANCELLED"]
+    wait_until(lambda: not maps.left(), "nothing is left")

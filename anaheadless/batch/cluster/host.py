@@ -14,6 +14,8 @@ and one of these is the answer:
     What came of it, see :class:`anaheadless.batch.journal.Result`.
 ``{"back": true}``
     It was ended as it was asked for.
+``{"idle": true}``
+    It has ended, for nothing has come; what comes now is not run.
 ``{"refused": TEXT, "details": [LINE, ...], "hint": TEXT, "status": STATUS}``
     Nothing can be run here.
 
@@ -58,6 +60,7 @@ class Host:
             seconds = None if due == float("inf") else max(0.0, due - time.monotonic())
             ready = self._selector.select(seconds)
             if not ready and not self.engine.is_busy():
+                self._channel.send({"idle": True})
                 return
             for key, _ in ready:
                 key.data()

@@ -85,12 +85,12 @@ class Link:
         self._cluster, self._spec, self._tell = cluster, spec, tell
         self._name = f"anaheadless-{uuid.uuid4().hex}"
         self._loop = asyncio.new_event_loop()
-        self._closing = asyncio.Event()
+        self._closing = self._loop.create_future()
         self._client: Client | None = None
         self._known: set[str] = set()
         self._used: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._is_lost = False
+        self._has_begun = self._is_lost = False
         self._thread = threading.Thread(target=self._run, name="anaheadless-dask", daemon=True)
         self._thread.start()
 
@@ -99,23 +99,30 @@ class Link:
     def submit(self, address: str, number: int, gpu: tuple[str, str] | None, item: Item, tries: int) -> str:
         """Have a worker run an item; return the key by which it answers."""
         key = f"{self._name}-{uuid.uuid4().hex}"
-        self._loop.call_soon_threadsafe(self._submit, key, address, number, gpu, pickle.dumps((item, tries)))
+        self._call(self._submit, key, address, number, gpu, pickle.dumps((item, tries)))
         return key
 
     def forget(self, key: str) -> None:
         """Await no answer any more."""
-        self._loop.call_soon_threadsafe(self._forget, key)
+        self._call(self._forget, key)
 
     def end_items(self, *, kill: bool) -> None:
-        self._loop.call_soon_threadsafe(self._broadcast, kill)
+        self._call(self._broadcast, kill)
 
     def close(self) -> None:
         """End all that the map has on the cluster, and the cluster if it was started for that."""
-        with suppress(RuntimeError):  # it has ended already
-            self._loop.call_soon_threadsafe(self._closing.set)
+        self._call(self._let_close)
         self._thread.join(CLOSE_SECONDS)
 
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        with suppress(RuntimeError):  # it has ended already, and has told why
+            self._loop.call_soon_threadsafe(function, *args)
+
     # In its own.
+
+    def _let_close(self) -> None:
+        if not self._closing.done():
+            self._closing.set_result(None)
 
     def _run(self) -> None:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of that, we say ourselves
@@ -127,15 +134,16 @@ class Link:
                 self._loop.run_until_complete(self._serve())
             except LaunchError as error:
                 self._tell(Failed(error))
+            except Exception as error:  # of many kinds, of Dask: without this thread, the map would wait for ever
+                message = f"the Dask cluster {self._cluster} fails: {type(error).__name__}: {error}"
+                self._tell(Failed(LaunchError(message, hint="Its scheduler's log may tell more.")))
             finally:
                 self._loop.close()
 
     async def _serve(self) -> None:
         async with AsyncExitStack() as stack:
             starting = asyncio.ensure_future(start.connect(self._cluster, self._spec.plan.folder, stack))
-            closing = asyncio.ensure_future(self._closing.wait())
-            stack.callback(closing.cancel)
-            await asyncio.wait({starting, closing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, self._closing}, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 starting.cancel()
                 await asyncio.wait({starting})
@@ -143,7 +151,7 @@ class Link:
             self._client = await starting
             stack.push_async_callback(self._leave)
             watching = asyncio.ensure_future(self._watch(self._client))
-            await asyncio.wait({watching, closing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({watching, self._closing}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
                 await watching
             watching.cancel()
@@ -197,7 +205,6 @@ class Link:
 
     async def _accept(self, client: Client, new: dict[str, int]) -> None:
         """Find out which workers can run the map; :raises LaunchError: it has only begun, and some can't."""
-        is_first = not self._known
         self._known |= set(new)
         problems = []
         answers = await client.run(eval, _QUESTION, workers=list(new), on_error="return")
@@ -226,9 +233,10 @@ class Link:
                 "of this machine.",
                 details=tuple(dict.fromkeys(problems)),
             )
-            if is_first:
+            if not self._has_begun:
                 raise error
             self._tell(Note(f"{error.message}, and it goes on without these: {'; '.join(error.details)}"))
+        self._has_begun = True
         for worker in good:
             self._used.add(worker.address)
             self._tell(worker)

@@ -33,6 +33,7 @@ from anaheadless.system.programs import this_python
 POLL_SECONDS = 0.5
 # Of what an item has said, and of its picture, this much comes home: as much from the beginning as from the end.
 HOME_BYTES = 8 << 20
+_ENDING = ("closing", "closed", "failed")
 STREAMS = ("stdout", "stderr", "screenshot")
 
 
@@ -93,9 +94,6 @@ class Host:
         assert self._process.stdin is not None, "it is a pipe"
         with suppress(BrokenPipeError), self._process.stdin as pipe:
             pickle.dump(settings, pipe)
-
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
 
     def end_item(self, *, kill: bool) -> None:
         with suppress(OSError):
@@ -168,22 +166,22 @@ def run_item(name: str, number: int, gpu: tuple[str, str] | None, task: bytes) -
     if known is None:
         return {"unknown": True}
     item, tries = pickle.loads(task)  # noqa: S301  # it is the mapper's, which may run anything here
-    with _lock:
-        if known.is_stopping:
-            return {"back": True}
-        host = known.hosts.get(number)
-        if host is not None and not host.is_alive():
-            host.close()
-            host = None
-        if host is None:
-            host = known.hosts[number] = Host(known.spec, number, gpu)
     is_wanted = _wanted(distributed.get_worker())
-    answer = host.run(item, tries, is_wanted)
-    if answer is None or "refused" in answer or not is_wanted():
+    answer: dict[str, Any] | None = {"idle": True}
+    while answer is not None and "idle" in answer:
         with _lock:
-            known.hosts.pop(number, None)
-        host.close()
-        return answer or {"lost": True}
+            if known.is_stopping:
+                return {"back": True}
+            host = known.hosts.get(number)
+            if host is None:
+                host = known.hosts[number] = Host(known.spec, number, gpu)
+        answer = host.run(item, tries, is_wanted)
+        if answer is None or "refused" in answer or "idle" in answer or not is_wanted():
+            with _lock:
+                known.hosts.pop(number, None)
+            host.close()
+    if answer is None:
+        return {"lost": True}
     if "result" in answer:
         for stream in STREAMS:
             answer["result"][stream] = _bring_home(answer["result"][stream])
@@ -196,7 +194,8 @@ def _wanted(worker: distributed.Worker) -> Callable[[], bool]:
 
     def is_wanted() -> bool:
         task = worker.state.tasks.get(key)
-        return task is not None and task.state != "cancelled"
+        # A worker that has lost its scheduler waits for its threads before it ends.
+        return task is not None and task.state != "cancelled" and worker.status.name not in _ENDING
 
     return is_wanted
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from distributed import Security, Worker
@@ -14,6 +15,7 @@ from anaheadless.batch import cpus
 from anaheadless.batch.cluster.ssh import READY
 
 JOIN_SECONDS = 30
+CLOSE_SECONDS = 5
 
 
 async def serve(told: dict[str, Any]) -> None:
@@ -25,7 +27,7 @@ async def serve(told: dict[str, Any]) -> None:
         tls_worker_cert=tls["cert"],
         tls_worker_key=tls["key"],
     )
-    worker = Worker(
+    worker = await Worker(
         told["scheduler"],
         name=told["name"],
         nthreads=cpus.usable_cpus(os.environ),
@@ -33,15 +35,16 @@ async def serve(told: dict[str, Any]) -> None:
         dashboard=False,
         death_timeout=JOIN_SECONDS,
     )
-    async with worker:
-        os.write(1, READY)
-        ended = asyncio.ensure_future(asyncio.to_thread(sys.stdin.buffer.read))
-        await asyncio.wait({ended, asyncio.ensure_future(worker.finished())}, return_when=asyncio.FIRST_COMPLETED)
+    os.write(1, READY)
+    ended = asyncio.ensure_future(asyncio.to_thread(sys.stdin.buffer.read))
+    await asyncio.wait({ended, asyncio.ensure_future(worker.finished())}, return_when=asyncio.FIRST_COMPLETED)
+    with suppress(Exception):  # of Dask, which has lost its scheduler, perhaps
+        await asyncio.wait_for(worker.close(executor_wait=False), CLOSE_SECONDS)
 
 
 if __name__ == "__main__":
     try:
         asyncio.run(serve(json.loads(sys.stdin.buffer.readline())))
     finally:
-        # A thread may still wait for standard input, or for an item, whose process ends with this one.
+        # A thread may still wait for standard input, or for an item, which ends with this process.
         os._exit(0)

@@ -46,14 +46,15 @@ async def connect(cluster: Cluster, folder: str, stack: AsyncExitStack) -> Clien
     elif cluster.kind != "address":
         started = await _start(cluster, folder, stack)
         settings = {"address": started.scheduler_address, "security": started.security}
+    client = Client(**settings, asynchronous=True, timeout=CONNECT_SECONDS, set_as_default=False)
+    stack.push_async_callback(client.close)
     try:
-        client = Client(**settings, asynchronous=True, timeout=CONNECT_SECONDS, set_as_default=False)
-        await stack.enter_async_context(client)
+        await client
     except Exception as error:  # of many kinds: of sockets, of TLS, of files that are none
         raise LaunchError(
             f"can't reach the Dask scheduler at {cluster}: {_say(error)}",
-            hint="See whether it runs, and whether tls:// needs certificates: Dask reads them from its configuration, "
-            "distributed.comm.tls.",
+            hint="See whether it runs, has about the same version of Dask, and whether tls:// needs certificates: Dask "
+            "reads them from its configuration, distributed.comm.tls.",
         ) from error
     return client
 
@@ -70,6 +71,7 @@ async def _start(cluster: Cluster, folder: str, stack: AsyncExitStack) -> Any:
         started = await stack.enter_async_context(made)
         if cluster.kind != "ssh":
             started.scale(jobs=math.ceil((cluster.slots or 1) / threads_of_job(cluster.kind)))
+            await started._correct_state()  # until all jobs are submitted: only this tells what was wrong
     except LaunchError:
         raise
     except Exception as error:  # of many kinds, as above
