@@ -13,6 +13,7 @@ from anaheadless.cli.xvfb_run import applied, xvfb_run_options
 from anaheadless.errors import print_stderr
 from anaheadless.launch import run as launch
 from anaheadless.launch import target
+from anaheadless.launch.run import Launch
 from anaheadless.options import Options
 from anaheadless.system.programs import default_python, this_python
 
@@ -48,10 +49,16 @@ class LastOption(click.Option):
         option.process = process_and_stop
 
 
+ask_tools_option = click.option(
+    "-vv", "ask_tools", is_flag=True, help="Report also what xdpyinfo, glxinfo, eglinfo, vulkaninfo and vglrun say."
+)
+
+
 @click.command(cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
 @click.option("-m", "module", cls=LastOption, metavar="MODULE", help="Run a module, as python -m does.")
 @click.option("-c", "code", cls=LastOption, metavar="CODE", help="Run these lines, as python -c does.")
 @table_options("run")
+@ask_tools_option
 @click.option("--show-config", is_flag=True, help="Print the effective settings and where each comes from, then exit.")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...", shell_complete=completion.files)
 def run(
@@ -59,6 +66,7 @@ def run(
     module: str | None,
     code: str | None,
     python: str,
+    ask_tools: bool,
     show_config: bool,
     environ: dict[str, str],
     options: Options,
@@ -88,7 +96,25 @@ def run(
         for line in effective_settings(click.get_current_context()):
             click.echo(os.fsencode(line))
     else:
-        launch.run(program, options, environ, program.executable)
+        _launch(program, options, environ, program.executable, ask_tools)
+
+
+def _launch(
+    program: target.Target, options: Options, environ: dict[str, str], python: str | None, ask_tools: bool
+) -> NoReturn:
+    if ask_tools:
+        launch.run(program, options.replace(verbose=True), environ, python, look=_ask_other_tools)
+    launch.run(program, options, environ, python)
+
+
+def _ask_other_tools(ready: Launch) -> None:
+    """Say on standard error what the usual tools say of OpenGL in a session."""
+    from anaheadless.diagnostics import field_tools  # only here: few runs are looked at so closely
+    from anaheadless.opengl import hardware
+
+    virtualgl = hardware.detect(ready.environ).virtualgl
+    for answer in field_tools.ask(ready.environ, virtualgl.vglrun if virtualgl else None):
+        print_stderr(f"anaheadless: {field_tools.in_words(answer)}")
 
 
 def _interpreter(python: str, script: str | None, environ: dict[str, str], options: Options) -> str:
@@ -132,16 +158,19 @@ def _why(python: str, environ: dict[str, str]) -> str:
 
 @click.command("exec", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
 @table_options("exec")
+@ask_tools_option
 @xvfb_run_options(hidden=True)
 @click.argument("command", type=click.UNPROCESSED, shell_complete=completion.programs)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, shell_complete=completion.files)
-def exec_(command: str, args: tuple[str, ...], environ: dict[str, str], options: Options, **given: Any) -> NoReturn:
+def exec_(
+    command: str, args: tuple[str, ...], ask_tools: bool, environ: dict[str, str], options: Options, **given: Any
+) -> NoReturn:
     """Run any COMMAND with a display of its own.
 
     ARGS belong to your program. The options of xvfb-run are understood, too; see anaheadless-xvfb-run.
     """
     program = target.command(command, args, os.get_exec_path(environ))
-    launch.run(program, applied(options, given), environ)
+    _launch(program, applied(options, given), environ, None, ask_tools)
 
 
 @click.command(cls=Configured, context_settings=CONTEXT, add_help_option=False)  # --help is the interpreter's

@@ -225,15 +225,10 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         good, text = _drawing(label, test)
         yield Finding("EGL and Vulkan", good or None, text)  # few programs need them
     for answer in report["field_tools"]:
-        said = ", ".join(answer["renderers"]) or answer["message"] or "nothing that draws"
-        if answer["glx"] is not None:
-            said = f"GLX is {'' if answer['glx'] else 'not '}listed"
-        # Debian's eglinfo has another status than 0 if any platform is missing.
-        ended = "" if answer["renderers"] or answer["status"] == 0 else f" (status {answer['status']})"
-        if answer["status"] is None:
-            ended = f" (no end within {field_tools.TIMEOUT:g} s)"
-        yield Finding("other tools", None, f"{answer['command']}: {said}{ended}, {answer['seconds']:.2f} s")
-        for note in answer["notes"]:
+        notes = answer["notes"]
+        told = field_tools.Answer(**{name: answer[name] for name in field_tools.Answer._fields})
+        yield Finding("other tools", None, field_tools.in_words(told))
+        for note in notes:
             yield Finding("other tools", None, f"| {note}")
     for cause in report["causes"]:
         titles = ", ".join(INTERFACES[interface] for interface in cause["interfaces"])

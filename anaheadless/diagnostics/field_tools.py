@@ -64,6 +64,18 @@ def ask(environ: Mapping[str, str], vglrun: str | None, commands: Sequence[str] 
         yield parse(command, ended, time.monotonic() - start)
 
 
+def in_words(answer: Answer) -> str:
+    """Say in one line what a tool has answered."""
+    said = ", ".join(answer.renderers) or answer.message or "nothing that draws"
+    if answer.glx is not None:
+        said = f"GLX is {'' if answer.glx else 'not '}listed"
+    # Debian's eglinfo has another status than 0 if any platform is missing.
+    ended = "" if answer.renderers or answer.status == 0 else f" (status {answer.status})"
+    if answer.status is None:
+        ended = f" (no end within {TIMEOUT:g} s)"
+    return f"{answer.command}: {said}{ended}, {answer.seconds:.2f} s"
+
+
 def parse(command: str, ended: CommandResult, seconds: float = 0.0) -> Answer:
     """Make an answer of a tool's output; a pure function."""
     tool = command.removeprefix("vglrun ").partition(" ")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -87,6 +87,7 @@ def run(
     without: str = "--gl none",
     fork: bool = True,
     purpose: str = "run",
+    look: Callable[[Launch], None] | None = None,
 ) -> NoReturn:
     """Become *target*, with a display of its own; or in a container's first process, let a child become it.
 
@@ -95,6 +96,7 @@ def run(
     :param without: how to ask for no OpenGL.
     :param fork: this process is a launcher's own, and may be forked.
     :param purpose: see :class:`anaheadless.session.discovery.SessionStatus`.
+    :param look: called with the session that is ready, before the target starts.
     :raises LaunchError: the target was not started, and nothing is left of what was.
     """
     # 1. Where this is a container's first process, stay in front of the target. The kernel wants more of that process
@@ -113,6 +115,8 @@ def run(
             _copy_cookie(ready.session, options.auth_file)
         if options.verbose:
             print_stderr(f"anaheadless: target: {' '.join(target.argv)}")
+        if look is not None:
+            look(ready)
         # 3. With a time limit, lead a process group: as with coreutils' timeout, the end of the time is for everything
         #    that the target has started. Not on a terminal, whose ^C would reach the target no more.
         if options.limits.timeout and not _has_terminal():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,14 @@ def test_doctor_shows_them_in_its_session(tmp_path: Path) -> None:
     lines = [each.text for each in doctor.findings(told) if each.section == "other tools"]
     assert any(line.startswith("xdpyinfo: GLX is listed") for line in lines)
     assert any(line.startswith("| The test has drawn with") for line in lines)
+
+
+@pytest.mark.parametrize("how", [("run", "-vv", "-c", "print(1)"), ("exec", "--dpi", "96", "-vv", "echo", "1")])
+def test_a_very_verbose_run_shows_them_before_the_program_starts(how: tuple[str, ...], tmp_path: Path) -> None:
+    write_program(tmp_path / "bin" / "glxinfo", 'echo "OpenGL renderer string: GPU of $DISPLAY"')
+    environ = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    output = run(*how, env=environ)
+    assert output.stdout == "1\n"
+    number = re.search(r"^anaheadless: display (:\d+),", output.stderr, re.MULTILINE)
+    assert number
+    assert f"\nanaheadless: glxinfo -B: GPU of {number[1]}, " in output.stderr
