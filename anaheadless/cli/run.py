@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -103,17 +104,18 @@ def _launch(
     program: target.Target, options: Options, environ: dict[str, str], python: str | None, ask_tools: bool
 ) -> NoReturn:
     if ask_tools:
-        launch.run(program, options.replace(verbose=True), environ, python, look=_ask_other_tools)
+        look = partial(_ask_other_tools, options.probe_timeout)
+        launch.run(program, options.replace(verbose=True), environ, python, look=look)
     launch.run(program, options, environ, python)
 
 
-def _ask_other_tools(ready: Launch) -> None:
+def _ask_other_tools(timeout: float, ready: Launch) -> None:
     """Say on standard error what the usual tools say of OpenGL in a session."""
     from anaheadless.diagnostics import field_tools  # only here: few runs are looked at so closely
     from anaheadless.opengl import hardware
 
     virtualgl = hardware.detect(ready.environ).virtualgl
-    for answer in field_tools.ask(ready.environ, virtualgl.vglrun if virtualgl else None):
+    for answer in field_tools.ask(ready.environ, virtualgl.vglrun if virtualgl else None, timeout):
         print_stderr(f"anaheadless: {field_tools.in_words(answer)}")
 
 

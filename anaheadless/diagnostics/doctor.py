@@ -110,7 +110,8 @@ def examine(options: Options, environ: Mapping[str, str], python: str, picture: 
             if picture is not None and ready.selection.chosen is not None:
                 _save_picture(picture, ready.selection.chosen, python, ready.environ, options.probe_timeout)
         add_causes(report, machine, options.opengl)
-        for answer in field_tools.ask(ready.environ, host.virtualgl.vglrun if host.virtualgl else None):
+        vglrun = host.virtualgl.vglrun if host.virtualgl else None
+        for answer in field_tools.ask(ready.environ, vglrun, options.probe_timeout):
             notes = list(field_tools.disagreements(answer, report))
             report["field_tools"].append({**answer._asdict(), "notes": notes})
         draws = ready.selection is None or ready.selection.chosen is not None
