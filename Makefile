@@ -113,8 +113,9 @@ slurm-system: ## install Slurm, which nothing then starts
 	@PATH=$$PATH:/usr/sbin; $(call for-tests,slurmctld slurmd sbatch munged,slurmctld slurmd slurm-client munge)
 
 bench-system: system ## install what bench needs, too
-	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo; } >/dev/null || \
-	    $(call apt-install,xvfb xauth x11-utils) || { echo 'Install xvfb-run, xauth and xdpyinfo.'; exit 1; }
+	@{ command -v xvfb-run && command -v xauth && command -v xdpyinfo && command -v parallel; } >/dev/null || \
+	    $(call apt-install,xvfb xauth x11-utils parallel) || \
+	    { echo 'Install xvfb-run, xauth, xdpyinfo and GNU parallel.'; exit 1; }
 	@$(call for-tests,Xwayland Xtigervnc Xorg,xwayland tigervnc-standalone-server xserver-xorg-video-dummy)
 
 for-tests = missing=; \

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from bench import chart, machine, measure, processes, table
-from bench.contenders import HELD, ON_SERVERS, RUN, SCENARIOS, Contender
+from bench.contenders import HELD, MAP_SCENARIOS, MAPPERS, ON_SERVERS, RUN, SCENARIOS
 from bench.results import Results
 
 HERE = Path(__file__).parent
@@ -25,14 +25,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="bench", description="Measure, and print tables; a whole run also updates the documentation."
     )
-    names = [*(scenario.name for scenario in SCENARIOS), "ends", "memory"]
+    names = [*(scenario.name for scenario in (*SCENARIOS, *MAP_SCENARIOS)), "ends", "memory"]
     parser.add_argument(
         "--rounds", type=int, default=ROUNDS, metavar="N", help="how many rounds (default: %(default)s)"
     )
     parser.add_argument("--only", choices=names, help="take only this measurement")
     options = parser.parse_args()
     whole = options.only is None and options.rounds >= ROUNDS
-    missing = sorted({c.needs for s in SCENARIOS for c in s.contenders if not measure.is_there(c)})
+    absent = [c.needs for s in SCENARIOS for c in s.contenders if not measure.is_there(c)]
+    missing = sorted({*absent, *(mapper.needs for mapper in MAPPERS if not measure.is_there(mapper))})
     if missing:
         print(f"not installed here, and not measured: {', '.join(missing)}", file=sys.stderr)
     if whole and (missing or not _is_installed()):
@@ -73,6 +74,15 @@ def measured(names: list[str], rounds: int, workspace: measure.Workspace) -> Res
                 "compared": scenario.compared,
                 "contenders": measure.timed(scenario, _present(scenario.contenders), rounds, workspace),
             }
+    for tasks in MAP_SCENARIOS:
+        if tasks.name in names:
+            _print_progress(tasks.title)
+            results["scenarios"][tasks.name] = {
+                "title": tasks.title,
+                "launches": tasks.inputs,
+                "compared": True,
+                "contenders": measure.mapped(tasks, _present(MAPPERS), rounds, workspace),
+            }
     if "ends" in names:
         _print_progress("ends")
         results["ends"] = measure.ends(_present(HELD), rounds, workspace)
@@ -82,7 +92,7 @@ def measured(names: list[str], rounds: int, workspace: measure.Workspace) -> Res
     return results
 
 
-def _present(contenders: tuple[Contender, ...]) -> list[Contender]:
+def _present(contenders: tuple[measure.Either, ...]) -> list[measure.Either]:
     return [contender for contender in contenders if measure.is_there(contender)]
 
 

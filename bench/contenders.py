@@ -43,6 +43,22 @@ class Contender:
         return (*self.command, *(() if self.is_ours else (python,)), program)
 
 
+@dataclass(frozen=True)
+class Mapper:
+    """A way to run a Python program for many inputs.
+
+    :param command: its words, with ``{python}``, ``{program}`` and ``{inputs}``, a file with an input on each line.
+    """
+
+    name: str
+    needs: str
+    command: tuple[str, ...]
+
+    def arguments(self, python: str, program: str, inputs: str) -> tuple[str, ...]:
+        """Return the command line."""
+        return tuple(word.format(python=python, program=program, inputs=inputs) for word in self.command)
+
+
 _XVFB_RUN = ("xvfb-run", "-a", "-s", "-screen 0 1280x1024x24")
 _SOMA = "from soma.qt_gui import headless\n\nheadless.setup_headless(need_opengl={})\n"
 
@@ -70,6 +86,22 @@ ANAHEADLESS_PYTHON = Contender("anaheadless-python", "anaheadless-python", ("ana
 ON_SERVERS = tuple(
     Contender(f"anaheadless run --server {kind}", "anaheadless", ("anaheadless", "run", "--server", kind))
     for kind in ("xvfb", "xwayland", "xvnc", "xorg")
+)
+
+_XARGS = ("xargs", "-a", "{inputs}", "-P", "2", "-I", "INPUT")
+_MAP = ("anaheadless", "map", "--quiet", "-j", "2", "--inputs", "{inputs}", "--journal", "{inputs}.jsonl")
+MAPPERS = (
+    Mapper("xvfb-run -a", "xvfb-run", (*_XARGS, *_XVFB_RUN, "{python}", "{program}", "INPUT")),
+    Mapper(
+        "parallel xvfb-run -a",
+        "parallel",
+        ("parallel", "-q", "-j2", "-a", "{inputs}", *_XVFB_RUN, "{python}", "{program}"),
+    ),
+    Mapper("anaheadless run", "anaheadless", (*_XARGS, "anaheadless", "run", "{program}", "INPUT")),
+    Mapper("anaheadless map --display own", "anaheadless", (*_MAP, "--display", "own", "{program}")),
+    Mapper("anaheadless map", "anaheadless", (*_MAP, "{program}")),
+    Mapper("anaheadless map --preload", "anaheadless", (*_MAP, "--preload", "map_imports", "{program}")),
+    Mapper("anaheadless map --call", "anaheadless", (*_MAP, "--call", "{program}:draw")),
 )
 
 PEERS = (XVFB_RUN, PYVIRTUALDISPLAY, XVFBWRAPPER, SOMA)
@@ -153,4 +185,26 @@ SCENARIOS = (
         limit=60,
         compared=False,
     ),
+)
+
+
+@dataclass(frozen=True)
+class MapScenario:
+    """A task for all mappers: a picture for each input; a single one is timed until it is there.
+
+    :param heavy: seconds that the program's imports take beside Qt's.
+    """
+
+    name: str
+    title: str
+    inputs: int
+    rounds: int
+    heavy: float = 0.0
+    limit: float = 300.0
+
+
+MAP_SCENARIOS = (
+    MapScenario("map-first", "The first of many pictures", 1, 21),
+    MapScenario("map", "200 pictures drawn with OpenGL, two at a time, by xargs -P 2, GNU parallel or map", 200, 3),
+    MapScenario("map-heavy", "40 such pictures, by a program that imports for a second", 40, 3, heavy=1.0),
 )

@@ -9,16 +9,20 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import TypeVar
 
 from bench import processes
-from bench.contenders import Contender, Scenario
+from bench.contenders import WORK, Contender, Mapper, MapScenario, Scenario
 from bench.processes import Job
 from bench.results import Ending, Memory, Timed
+
+Either = TypeVar("Either", Contender, Mapper)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ HOLD_SECONDS = 30.0
 SERVERS = ("Xvfb", "Xwayland", "Xtigervnc", "Xvnc", "Xorg")
 
 
-def is_there(contender: Contender) -> bool:
+def is_there(contender: Contender | Mapper) -> bool:
     if contender.command:
         return shutil.which(contender.needs, path=_path()) is not None
     return contender.needs == "python" or importlib.util.find_spec(contender.needs) is not None
@@ -56,9 +60,7 @@ def reported(contender: Contender, work: str, workspace: Workspace) -> dict[str,
 
 def timed(scenario: Scenario, contenders: Iterable[Contender], rounds: int, workspace: Workspace) -> dict[str, Timed]:
     """Measure a scenario, by contender; the first round, which fills the caches, does not count."""
-    found: dict[str, Timed] = {
-        c.name: {"seconds": [], "wall": [], "succeeded": [], "failures": {}, "left": {}} for c in contenders
-    }
+    found = {contender.name: _nothing_timed() for contender in contenders}
     rounds = min(rounds, scenario.rounds)
     warm_up = 0 if scenario.launches > 1 else 1
     for turn, contender in _in_turn(contenders, rounds + warm_up, scenario.name):
@@ -70,13 +72,36 @@ def timed(scenario: Scenario, contenders: Iterable[Contender], rounds: int, work
             shutil.rmtree(job.folder)
         if turn < warm_up:
             continue
-        row = found[contender.name]
-        row["wall"].append(round(wall, 5))
-        row["seconds"].append(None if any(failures) else round(wall, 5))
-        row["succeeded"].append(failures.count(""))
-        row["failures"] = dict(Counter(row["failures"]) + Counter(filter(None, failures)))
-        row["left"] = dict(Counter(row["left"]) + Counter(names))
+        _note(found[contender.name], wall, failures, names)
     return found
+
+
+def mapped(scenario: MapScenario, mappers: Iterable[Mapper], rounds: int, workspace: Workspace) -> dict[str, Timed]:
+    """Measure a scenario with many inputs, by mapper."""
+    found = {mapper.name: _nothing_timed() for mapper in mappers}
+    for _, mapper in _in_turn(mappers, min(rounds, scenario.rounds), scenario.name):
+        job, pictures = _map_job(mapper, scenario, workspace)
+        begin = time.time()
+        wall, failures = processes.run_all([job], 1, scenario.limit)
+        if scenario.inputs == 1 and pictures[0].exists():
+            wall = pictures[0].stat().st_mtime - begin
+        names = processes.end_all([job], workspace.existing_files)
+        _note(found[mapper.name], wall, [failures[0] or _no_picture(picture) for picture in pictures], names)
+        shutil.rmtree(job.folder)
+    return found
+
+
+def _nothing_timed() -> Timed:
+    return {"seconds": [], "wall": [], "succeeded": [], "failures": {}, "left": {}}
+
+
+def _note(row: Timed, wall: float, failures: list[str], names: list[str]) -> None:
+    """Add a round to a row."""
+    row["wall"].append(round(wall, 5))
+    row["seconds"].append(None if any(failures) else round(wall, 5))
+    row["succeeded"].append(failures.count(""))
+    row["failures"] = dict(Counter(row["failures"]) + Counter(filter(None, failures)))
+    row["left"] = dict(Counter(row["left"]) + Counter(names))
 
 
 def ends(contenders: Iterable[Contender], rounds: int, workspace: Workspace) -> dict[str, dict[str, Ending]]:
@@ -131,7 +156,7 @@ def memory(contenders: Iterable[Contender], rounds: int, workspace: Workspace) -
     return found
 
 
-def _in_turn(contenders: Iterable[Contender], rounds: int, seed: str) -> Iterator[tuple[int, Contender]]:
+def _in_turn(contenders: Iterable[Either], rounds: int, seed: str) -> Iterator[tuple[int, Either]]:
     for turn in range(rounds):
         order = list(contenders)
         random.Random(f"{seed} {turn}").shuffle(order)
@@ -142,9 +167,12 @@ def _in_turn(contenders: Iterable[Contender], rounds: int, seed: str) -> Iterato
 def _not_done(job: Job, scenario: Scenario, contender: Contender) -> str:
     """Return why a launch with exit status 0 has not succeeded, or an empty string."""
     if scenario.picture:
-        picture = job.folder / "picture.png"
-        return "" if picture.exists() and picture.read_bytes().startswith(b"\x89PNG") else "no picture"
+        return _no_picture(job.folder / "picture.png")
     return "" if job.display or not contender.display else "no display"
+
+
+def _no_picture(path: Path) -> str:
+    return "" if path.exists() and path.read_bytes().startswith(b"\x89PNG") else "no picture"
 
 
 def _path() -> str:
@@ -152,18 +180,45 @@ def _path() -> str:
 
 
 def _job(contender: Contender, work: str, workspace: Workspace) -> Job:
-    """Prepare a launch; all contenders get the same small environment."""
-    folder = Path(mkdtemp(dir=workspace.root))
-    (folder / "tmp").mkdir()
-    cache = folder / "cache" if contender.cold else workspace.root / "cache"
-    cache.mkdir(exist_ok=True)
-    (workspace.root / "run").mkdir(exist_ok=True, mode=0o700)
+    """Prepare a launch."""
+    folder = _new_folder(workspace)
     program = folder / "program.py"
     program.write_text(contender.program(work))
+    cache = folder / "cache" if contender.cold else workspace.root / "cache"
+    arguments = contender.arguments(sys.executable, str(program))
+    return Job((*_found(arguments), str(folder / "picture.png")), _environ(folder, cache, workspace), folder)
+
+
+def _map_job(mapper: Mapper, scenario: MapScenario, workspace: Workspace) -> tuple[Job, list[Path]]:
+    """Prepare the making of many pictures; return their paths, too."""
+    folder = _new_folder(workspace)
+    for name in "map_scene.py", "map_imports.py":
+        shutil.copy(WORK / name, folder)
+    pictures = [folder / f"{number}.png" for number in range(scenario.inputs)]
+    inputs = folder / "inputs"
+    inputs.write_text("".join(f"{picture}\n" for picture in pictures))
+    environ = _environ(folder, workspace.root / "cache", workspace) | {"HEAVY": str(scenario.heavy)}
+    arguments = mapper.arguments(sys.executable, str(folder / "map_scene.py"), str(inputs))
+    return Job(_found(arguments), environ, folder), pictures
+
+
+def _new_folder(workspace: Workspace) -> Path:
+    folder = Path(mkdtemp(dir=workspace.root))
+    (folder / "tmp").mkdir()
+    return folder
+
+
+def _environ(folder: Path, cache: Path, workspace: Workspace) -> dict[str, str]:
+    """Make the small environment that all contenders get."""
+    cache.mkdir(exist_ok=True)
+    (workspace.root / "run").mkdir(exist_ok=True, mode=0o700)
     environ = {name: os.environ[name] for name in ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL") if name in os.environ}
     environ |= {"PATH": _path(), "TMPDIR": str(folder / "tmp")}
-    environ |= {"XDG_CACHE_HOME": str(cache), "XDG_RUNTIME_DIR": str(workspace.root / "run")}
-    first, *rest = contender.arguments(sys.executable, str(program))
-    command = shutil.which(first, path=_path())
-    assert command, first
-    return Job((command, *rest, str(folder / "picture.png")), environ, folder)
+    return environ | {"XDG_CACHE_HOME": str(cache), "XDG_RUNTIME_DIR": str(workspace.root / "run")}
+
+
+def _found(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a command line with the path of its program."""
+    command = shutil.which(arguments[0], path=_path())
+    assert command, arguments
+    return (command, *arguments[1:])
