@@ -17,7 +17,7 @@ from anaheadless.batch.cluster.address import Cluster
 from anaheadless.batch.engine import MakeEngine, Plan
 from anaheadless.batch.inputs import Inputs
 from anaheadless.batch.items import Item, Shard
-from anaheadless.batch.journal import Contents
+from anaheadless.batch.journal import Contents, Result
 from anaheadless.batch.local import LocalEngine
 from anaheadless.batch.program import Program
 from anaheadless.batch.scheduler import Scheduler
@@ -119,9 +119,41 @@ def prepared(request: Request, environ: Mapping[str, str]) -> Iterator[Map]:
             "started": round(time.time(), 3),
         }
         written.append("map", record)
+        for result in _found(request, program, ours, left, contents):
+            written.append("item", result.as_dict())
         plan = replace(request.plan, folder=folder, slots=max(1, min(request.plan.slots, len(left))))
         scheduler = Scheduler(left, plan, _engine(request, program, plan, environ), written)
         yield Map(len(ours), len(ours) - len(left), scheduler)
+
+
+def _found(
+    request: Request, program: Program, ours: Sequence[Item], left: Sequence[Item], contents: Contents
+) -> Iterator[Result]:
+    """Tell of the items that only their files show to be done: a map was killed before it could write of them."""
+    known = {*contents.done(), *(item.id for item in left)}
+    for item in items.remaining(ours, known):
+        outputs, _ = expectations.check(request.plan.expected, item, request.inputs.columns)
+        yield Result(
+            item=item.number,
+            id=item.id,
+            input=item.values,
+            command=program.command(item, request.inputs.columns),
+            result=journal.OK,
+            status=None,
+            signal=None,
+            seconds=0.0,
+            tries=0,
+            memory=0,
+            host=os.uname().nodename,
+            backend=None,
+            renderer=None,
+            gpu=None,
+            stdout=None,
+            stderr=None,
+            screenshot=None,
+            outputs=outputs,
+            ended=round(time.time(), 3),
+        )
 
 
 def _engine(request: Request, program: Program, plan: Plan, environ: Mapping[str, str]) -> MakeEngine:

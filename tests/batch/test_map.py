@@ -139,7 +139,16 @@ def test_expected_files_say_what_is_done(maps: Maps) -> None:
     os.utime(maps.folder / "b.in", ns=(later, later))
     (maps.folder / "bad.out").touch()  # by hand
     assert sorted(maps.run(*args, status=1).stdout.split()) == ["a.in", "b.in"]
-    assert maps.results()["b.in"] == "missing"  # what it has made is still older than its input
+    # What b has made is still older than its input.
+    assert maps.results() == {"a.in": "ok", "b.in": "missing", "bad.in": "ok"}
+    (maps.folder / "anaheadless-map.jsonl").unlink()
+    assert maps.run(*args, status=1).stdout == "b.in\n"
+    found = maps.journal()
+    assert {name: (each["result"], each["outputs"]) for name, each in found.items()} == {
+        "a.in": ("ok", ["a.out"]),
+        "b.in": ("missing", []),
+        "bad.in": ("ok", ["bad.out"]),
+    }
 
 
 def test_blank_pictures_are_failures_where_that_is_asked_for(maps: Maps) -> None:
