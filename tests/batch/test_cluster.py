@@ -21,7 +21,6 @@ from tests.support.helpers import run_python, wait_until
 from tests.support.maps import Maps
 
 pytest.importorskip("distributed", reason="needs anaheadless[cluster]")
-pytestmark = pytest.mark.uncounted
 
 DRAW = """
 import sys
