@@ -97,16 +97,16 @@ def run(
         for line in effective_settings(click.get_current_context()):
             click.echo(os.fsencode(line))
     else:
-        _launch(program, options, environ, program.executable, ask_tools)
+        _launch(program, options, environ, program.executable, ask_tools=ask_tools)
 
 
 def _launch(
-    program: target.Target, options: Options, environ: dict[str, str], python: str | None, ask_tools: bool
+    program: target.Target, options: Options, environ: dict[str, str], *python: str, ask_tools: bool
 ) -> NoReturn:
     if ask_tools:
         look = partial(_ask_other_tools, options.probe_timeout)
-        launch.run(program, options.replace(verbose=True), environ, python, look=look)
-    launch.run(program, options, environ, python)
+        launch.run(program, options.replace(verbose=True), environ, *python, look=look)
+    launch.run(program, options, environ, *python)
 
 
 def _ask_other_tools(timeout: float, ready: Launch) -> None:
@@ -172,7 +172,7 @@ def exec_(
     ARGS belong to your program. The options of xvfb-run are understood, too; see anaheadless-xvfb-run.
     """
     program = target.command(command, args, os.get_exec_path(environ))
-    _launch(program, applied(options, given), environ, None, ask_tools)
+    _launch(program, applied(options, given), environ, ask_tools=ask_tools)
 
 
 @click.command(cls=Configured, context_settings=CONTEXT, add_help_option=False)  # --help is the interpreter's

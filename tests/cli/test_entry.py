@@ -77,7 +77,7 @@ class Launched(Exception):  # noqa: N818
 
 
 def outcome(call: Callable[[], object], monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> object:
-    def launch_run(*args: object) -> None:
+    def launch_run(*args: object, **_: object) -> None:
         raise Launched(*args)
 
     with monkeypatch.context() as patch:
