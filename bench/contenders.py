@@ -205,6 +205,6 @@ class MapScenario:
 
 MAP_SCENARIOS = (
     MapScenario("map-first", "The first of many pictures", 1, 21),
-    MapScenario("map", "200 pictures drawn with OpenGL, two at a time, by xargs -P 2, GNU parallel or map", 200, 3),
-    MapScenario("map-heavy", "20 such pictures, by a program that imports for a second", 20, 3, heavy=1.0),
+    MapScenario("map", "200 pictures drawn with OpenGL, two at a time, by xargs -P 2, GNU parallel or map", 200, 2),
+    MapScenario("map-heavy", "20 such pictures, by a program that imports for a second", 20, 2, heavy=1.0),
 )
