@@ -71,6 +71,7 @@ application.exec()
 """
 
 
+@pytest.mark.any_server
 @pytest.mark.needs("openbox")
 def test_window_in_the_frame_of_a_window_manager_is_listed_without_it(display: VirtualDisplay, client: Windows) -> None:
     settings = {"env": display.environ, "stderr": subprocess.DEVNULL}
