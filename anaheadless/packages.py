@@ -18,7 +18,7 @@ INSTALL = {
     "dnf": "dnf install",
     "apk": "apk add",
     "pacman": "pacman -S",
-    "conda": "conda install",
+    "conda": "conda install -c conda-forge",
 }
 HELP = f"""\
 usage: python3 -m anaheadless.packages [{" | ".join(INSTALL)}]
@@ -111,7 +111,8 @@ def install_hint(*parts: str) -> str:
     commands = [f"{INSTALL[name]} {packages}" for name in managers if (packages := names_for(parts, name))]
     what = "it" if len(parts) == 1 else "them"
     if commands:
-        return f"Install {what}: {', or '.join(commands)}."
+        without_root = ", or without root: " if found else ", or "
+        return f"Install {what}: {without_root.join(commands)}."
     elsewhere = ", or ".join(_ELSEWHERE[part] for part in parts if part in _ELSEWHERE)
     return f"Install {what} {elsewhere}." if elsewhere else "There is no package for it here."
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from anaheadless.errors import USAGE, LaunchError
 
 SEPARATOR = ":::"
+OF_PARALLEL = ("::::", ":::+", "::::+")
 TABLES = {".csv": ",", ".tsv": "\t"}
 # What a placeholder may consist of without being the name of a column.
 _RESERVED = frozenset(("", ".", "/", "//", "/.", "#", "%"))
@@ -31,8 +32,11 @@ class Inputs:
 def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
     """Split a command line at ``:::``: the command, and the inputs, or None where there is no ``:::``.
 
-    :raises ValueError: there is more than one.
+    :raises ValueError: there is more than one, or another sign of GNU parallel's.
     """
+    for word in OF_PARALLEL:
+        if word in words:
+            raise ValueError(f"{word} is GNU parallel's: say --inputs FILE for the lines or the rows of a file.")
     if SEPARATOR not in words:
         return tuple(words), None
     place = words.index(SEPARATOR)

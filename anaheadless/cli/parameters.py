@@ -129,7 +129,7 @@ class Command(click.Command):
                 error.message = printable(error.message)  # type: ignore[misc,unused-ignore]  # final since click 8.5
             with StringIO() as text:
                 error.show(text)
-                print_stderr(text.getvalue().rstrip("\n"))
+                print_stderr(text.getvalue().rstrip("\n").expandtabs(2))
             sys.exit(error.exit_code)
         sys.exit(status)
 

@@ -135,7 +135,7 @@ def find_to_stop(name: str | None, environ: Mapping[str, str]) -> LiveSession:
     running = _running()
     raise LaunchError(
         "this shell is not in a session, so anaheadless stop needs the name of one",
-        hint=f"Running now: {running}; see anaheadless list." if running else "No session is running now.",
+        hint=f"Running now: {running}. Say anaheadless stop :NUMBER." if running else "No session is running now.",
         exit_code=USAGE,
     )
 

@@ -24,6 +24,8 @@ def test_inputs_follow_the_separator() -> None:
     assert inputs.split_words(["s.py"]) == (("s.py",), None)
     with pytest.raises(ValueError, match="more than one :::"):
         inputs.split_words(["s.py", ":::", "a", ":::", "b"])
+    with pytest.raises(ValueError, match=":::: is GNU parallel's: say --inputs FILE"):
+        inputs.split_words(["s.py", "::::", "list.txt"])
 
 
 @given(LINES)

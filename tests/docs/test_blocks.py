@@ -400,7 +400,7 @@ def test_many_inputs(home: Path) -> None:
         for command in commands(name):
             output = shell(command, home)
             assert output.returncode == 0, output
-            assert {path.name for path in (home / "pics").iterdir()} >= made, command
+        assert {path.name for path in (home / "pics").iterdir()} >= made, name
     assert {path.name for path in (home / "pics").iterdir()} == {*made, "1-left.png", "2-right.png"}
     assert (home / "report.html").read_text().count("<img") == 2
     (home / "pictures.py").write_text(BLOCKS["map-in-python"])
