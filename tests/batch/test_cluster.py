@@ -309,7 +309,7 @@ def test_a_batch_system_starts_workers(maps: Maps) -> None:
     maps.run("--cluster", "slurm", "--cluster-arg=--partition=vis", "-j", "1", "script.py", ":::", "a")
     script = told.read_text()
     assert "#SBATCH --partition=vis\n" in script
-    assert f"{sys.executable} -m distributed.cli.dask_worker tls://" in script
+    assert re.search(re.escape(f"{sys.prefix}/bin/python") + r"[\d.]* -m distributed.cli.dask_worker tls://", script)
     assert "--tls-key" in script
     assert "PRIVATE KEY" not in script
     assert [path.name for path in (maps.folder / "anaheadless-map.logs").iterdir()] == [
