@@ -19,6 +19,7 @@ from PyQt5.QtCore import QSize
 from PyQt5.QtGui import QImage
 
 import anaheadless
+from tests.support.documentation import BLOCKS
 from tests.support.helpers import BIN, CHECKOUT, SUPPORT, run_python, wait_until, write_program
 
 FEATURE = CHECKOUT / "integrations" / "devcontainer" / "anaheadless"
@@ -197,6 +198,12 @@ def test_files_are_what_their_readers_expect(schema: str, path: Path) -> None:
     transform = ("--data-transform", "gitlab-ci") if schema == "gitlab-ci" else ()
     output = run_python("-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", *transform, path)
     assert output.returncode == 0, output
+
+
+def test_the_guides_workflow_is_one(tmp_path: Path) -> None:
+    (tmp_path / "tests.yml").write_text(BLOCKS["github-workflow"])
+    test_files_are_what_their_readers_expect("github-workflows", tmp_path / "tests.yml")
+    assert BLOCKS["github-workflow"].rstrip().endswith("run: pytest --headless tests")
 
 
 @pytest.mark.needs("actionlint")
