@@ -192,7 +192,7 @@ def _job(contender: Contender, work: str, workspace: Workspace) -> Job:
 def _map_job(mapper: Mapper, scenario: MapScenario, workspace: Workspace) -> tuple[Job, list[Path]]:
     """Prepare the making of many pictures; return their paths, too."""
     folder = _new_folder(workspace)
-    for name in "map_scene.py", "map_imports.py":
+    for name in "map_scene.py", "map_imports.py", "gl_scene.py":
         shutil.copy(WORK / name, folder)
     pictures = [folder / f"{number}.png" for number in range(scenario.inputs)]
     inputs = folder / "inputs"

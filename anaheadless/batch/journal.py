@@ -11,11 +11,13 @@ import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from anaheadless.batch.items import Item
 from anaheadless.errors import USAGE, LaunchError
 
 OK, LOST = "ok", "lost"
@@ -64,6 +66,40 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """Return what a journal keeps of it."""
         return {name: value for name, value in self.__dict__.items() if name != "value"}
+
+
+def without_run(
+    item: Item,
+    command: tuple[str, ...],
+    result: str,
+    host: str,
+    *,
+    seconds: float = 0.0,
+    tries: int = 0,
+    outputs: tuple[str, ...] = (),
+) -> Result:
+    """Make the result of an item of whose run nothing else is known: nobody has seen its end."""
+    return Result(
+        item=item.number,
+        id=item.id,
+        input=item.values,
+        command=command,
+        result=result,
+        status=None,
+        signal=None,
+        seconds=seconds,
+        tries=tries,
+        memory=0,
+        host=host,
+        backend=None,
+        renderer=None,
+        gpu=None,
+        stdout=None,
+        stderr=None,
+        screenshot=None,
+        outputs=outputs,
+        ended=round(time.time(), 3),
+    )
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -133,27 +133,8 @@ def _found(
     known = {*contents.done(), *(item.id for item in left)}
     for item in items.remaining(ours, known):
         outputs, _ = expectations.check(request.plan.expected, item, request.inputs.columns)
-        yield Result(
-            item=item.number,
-            id=item.id,
-            input=item.values,
-            command=program.command(item, request.inputs.columns),
-            result=journal.OK,
-            status=None,
-            signal=None,
-            seconds=0.0,
-            tries=0,
-            memory=0,
-            host=os.uname().nodename,
-            backend=None,
-            renderer=None,
-            gpu=None,
-            stdout=None,
-            stderr=None,
-            screenshot=None,
-            outputs=outputs,
-            ended=round(time.time(), 3),
-        )
+        command = program.command(item, request.inputs.columns)
+        yield journal.without_run(item, command, journal.OK, os.uname().nodename, outputs=outputs)
 
 
 def _engine(request: Request, program: Program, plan: Plan, environ: Mapping[str, str]) -> MakeEngine:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from anaheadless.batch.cluster import address
-from anaheadless.batch.cluster.address import Cluster
-from anaheadless.cli.parameters import CONTEXT, Command, Configured, Group, plain_options, table_options
+from anaheadless.cli.parameters import CONTEXT, Command, Configured, Group, Value, plain_options, table_options
 from anaheadless.cli.run import LastOption
 from anaheadless.errors import FAILED, LaunchError, printable
 from anaheadless.map_options import MAP_TABLE
-from anaheadless.options import Options
+from anaheadless.options import Kind, Options
 
 if TYPE_CHECKING:
     from anaheadless.batch.items import Shard
@@ -28,30 +27,13 @@ Exit status: 0 all items are done, 1 some have failed, 2 wrong usage, 125 the la
 executed, 127 it was not found."""
 
 
-class ShardType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
-    """A part of all items."""
+def _parse_shard(text: str) -> Shard:
+    from anaheadless.batch import items  # only here: most commands have no need of it
 
-    name = "I/N|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
-        from anaheadless.batch import items
-
-        try:
-            return items.shard_from(os.environ) if value == "auto" else items.parse_shard(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    return items.shard_from(os.environ) if text == "auto" else items.parse_shard(text)
 
 
-class ClusterType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
-    """Where to run a map, but on this machine."""
-
-    name = address.METAVAR
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Cluster:
-        try:
-            return address.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+SHARD, CLUSTER = Kind("I/N|auto", _parse_shard), Kind(address.METAVAR, address.parse)
 
 
 @click.command("map", cls=Configured, context_settings=CONTEXT, epilog=EPILOG)
@@ -61,8 +43,8 @@ class ClusterType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # g
 @click.option(
     "--resume/--no-resume", default=True, help="Leave out what is done, or run everything.  [default: resume]"
 )
-@click.option("--shard", type=ShardType(), metavar=ShardType.name, help="Run part I of N; auto: ask the batch system.")
-@click.option("--cluster", type=ClusterType(), metavar=ClusterType.name, help="Run the items on a Dask cluster.")
+@click.option("--shard", type=Value(SHARD), metavar=SHARD.metavar, help="Run part I of N; auto: ask the batch system.")
+@click.option("--cluster", type=Value(CLUSTER), metavar=CLUSTER.metavar, help="Run the items on a Dask cluster.")
 @click.option(
     "--cluster-arg",
     "cluster_args",

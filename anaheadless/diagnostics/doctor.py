@@ -226,10 +226,9 @@ def findings(report: Mapping[str, Any]) -> Iterator[Finding]:
         good, text = _drawing(label, test)
         yield Finding("EGL and Vulkan", good or None, text)  # few programs need them
     for answer in report["field_tools"]:
-        notes = answer["notes"]
         told = field_tools.Answer(**{name: answer[name] for name in field_tools.Answer._fields})
         yield Finding("other tools", None, field_tools.in_words(told))
-        for note in notes:
+        for note in answer["notes"]:
             yield Finding("other tools", None, f"| {note}")
     for cause in report["causes"]:
         titles = ", ".join(INTERFACES[interface] for interface in cause["interfaces"])

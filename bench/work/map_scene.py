@@ -2,24 +2,9 @@
 
 import sys
 
-import map_imports  # type: ignore[import-not-found]  # it stands beside this file  # noqa: F401
-from PyQt5.QtGui import QOpenGLVersionProfile
-from PyQt5.QtWidgets import QApplication, QOpenGLWidget
-
-
-class Triangle(QOpenGLWidget):
-    def paintGL(self) -> None:
-        profile = QOpenGLVersionProfile()
-        profile.setVersion(2, 0)
-        gl = self.context().versionFunctions(profile)
-        gl.glClearColor(0.0, 0.0, 1.0, 1.0)
-        gl.glClear(gl.GL_COLOR_BUFFER_BIT)
-        gl.glColor3f(1.0, 0.0, 0.0)
-        gl.glBegin(gl.GL_TRIANGLES)
-        for x, y in (-0.9, -0.9), (0.9, -0.9), (0.0, 0.9):
-            gl.glVertex2f(x, y)
-        gl.glEnd()
-
+import map_imports  # type: ignore[import-not-found]  # these two stand beside this file  # noqa: F401
+from gl_scene import Triangle  # type: ignore[import-not-found]
+from PyQt5.QtWidgets import QApplication
 
 kept: list[object] = []  # an application must outlive its windows
 

@@ -214,27 +214,10 @@ class ClusterEngine:
 
     def _lost(self, each: _Slot, running: _Running) -> Result:
         """Make the result of an item that has ended with its worker, or with its slot."""
-        item = running.item
-        return Result(
-            item=item.number,
-            id=item.id,
-            input=item.values,
-            command=self._program.command(item, self._columns, each.number),
-            result=journal.LOST,
-            status=None,
-            signal=None,
-            seconds=round(time.monotonic() - running.since, 4),
-            tries=running.tries,
-            memory=0,
-            host=each.worker.host,
-            backend=None,
-            renderer=None,
-            gpu=None,
-            stdout=None,
-            stderr=None,
-            screenshot=None,
-            outputs=(),
-            ended=round(time.time(), 3),
+        command = self._program.command(running.item, self._columns, each.number)
+        seconds = round(time.monotonic() - running.since, 4)
+        return journal.without_run(
+            running.item, command, journal.LOST, each.worker.host, seconds=seconds, tries=running.tries
         )
 
     def _receive(self, running: _Running, record: dict[str, Any]) -> Result:
